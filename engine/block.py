@@ -1,0 +1,32 @@
+"""What the codec hands to the engine: chunks by device, before anybody knows whose they are."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from engine.frame import Int64, Samples, UInt8
+
+NO_SEQ: Final = -1
+"""`Block.seq` of a device that does not number its chunks."""
+
+QUALITY_POOR: Final = 1
+"""Bit of `Block.quality`: the device says the whole chunk is not to be trusted (off-body, lead-off, saturated)."""
+QUALITY_TEST: Final = 2
+"""Bit of `Block.quality`: sent by a tester or a canary, not by a person in need."""
+
+
+class Block(NamedTuple):
+    """k chunks of one kind, rate and length, as the devices sent them, in the canonical unit.
+
+    Same arrays as Frame (see there), with `devices` (k,) instead of slots, `seq` int64 (k,) (NO_SEQ: none) and
+    `quality` uint8 (k,) bit flags. A device may appear more than once; the order is the order of sending.
+    """
+
+    kind: str
+    devices: tuple[str, ...]
+    t0_ns: Int64
+    seq: Int64
+    rate_hz: float
+    samples: Samples
+    quality: UInt8
+    shape: tuple[int, int]

@@ -1,0 +1,144 @@
+"""Which device watches whom, where, and from when to when.
+
+The registry knows pseudonyms only. Names live in the identity file, which is read where an alert is read.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import Final, Literal
+
+import msgspec
+
+SubjectType = Literal["resident", "bed", "room"]
+
+FOREVER_NS: Final = 2**63 - 1
+
+
+class Binding(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`device` reports about `subject` during [from_ns, to_ns).
+
+    `subject` is "resident/<id>", "bed/<id>" or "room/<id>". A device bound to a bed reports about whoever is assigned
+    to that bed (Assignment); while nobody is, about the bed itself. `site` says where it sits ("wrist", "waist",
+    "chest", "mattress", "ceiling", ...).
+    """
+
+    device: str
+    subject: str
+    ward: str
+    site: str = ""
+    from_ns: int = 0
+    to_ns: int = FOREVER_NS
+
+
+class Assignment(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`resident` lies in `bed` during [from_ns, to_ns)."""
+
+    resident: str
+    bed: str
+    from_ns: int = 0
+    to_ns: int = FOREVER_NS
+
+
+class Place(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a bed or a resident belongs: subject -> room -> ward ("facility/ward")."""
+
+    subject: str
+    room: str
+    ward: str
+
+
+class CareSetting(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A per-resident parameter: `detector`.`field` = `value` for `subject` (None: the default again)."""
+
+    subject: str
+    detector: str
+    field: str
+    value: float | None
+
+
+class RegistryData(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The registry as stored (registry.json) and journaled: everything the engine needs to know about who is where."""
+
+    version: int = 1
+    bindings: tuple[Binding, ...] = ()
+    assignments: tuple[Assignment, ...] = ()
+    places: tuple[Place, ...] = ()
+    care: tuple[CareSetting, ...] = ()
+
+
+def _overlaps(spans: list[tuple[int, int]]) -> bool:
+    return any(late[0] < early[1] for early, late in zip(spans, spans[1:], strict=False))
+
+
+class Registry:
+    """Answers "about whom was `device` at `t_ns`" in O(log bindings of that device).
+
+    Raises ValueError on construction when two bindings of one device, or two assignments of one bed or one resident,
+    overlap in time, or when a subject is not "<type>/<id>".
+    """
+
+    def __init__(self, data: RegistryData | None = None) -> None:
+        self.data = data if data is not None else RegistryData()
+        self._bindings: dict[str, list[Binding]] = {}
+        self._beds: dict[str, list[Assignment]] = {}
+        self.place: dict[str, Place] = {place.subject: place for place in self.data.places}
+        for binding in sorted(self.data.bindings, key=lambda b: b.from_ns):
+            kind, _, name = binding.subject.partition("/")
+            if kind not in {"resident", "bed", "room"} or not name:
+                raise ValueError(f"subject {binding.subject!r} of device {binding.device} must be resident/<id>, bed/<id> or room/<id>")
+            self._bindings.setdefault(binding.device, []).append(binding)
+        for assignment in sorted(self.data.assignments, key=lambda a: a.from_ns):
+            self._beds.setdefault(assignment.bed, []).append(assignment)
+        for device, entries in self._bindings.items():
+            if _overlaps([(b.from_ns, b.to_ns) for b in entries]):
+                raise ValueError(f"device {device} is bound twice at one time: end the old binding (to_ns) before the new one starts")
+        for bed, stays in self._beds.items():
+            if _overlaps([(a.from_ns, a.to_ns) for a in stays]):
+                raise ValueError(f"bed {bed} has two residents at one time: end the old assignment (to_ns) before the new one starts")
+        by_resident: dict[str, list[tuple[int, int]]] = {}
+        for assignment in sorted(self.data.assignments, key=lambda a: a.from_ns):
+            by_resident.setdefault(assignment.resident, []).append((assignment.from_ns, assignment.to_ns))
+        for resident, spans in by_resident.items():
+            if _overlaps(spans):
+                raise ValueError(
+                    f"resident {resident} lies in two beds at one time: end the old assignment (to_ns) before the new one starts"
+                )
+
+    def binding(self, device: str, t_ns: int) -> Binding | None:
+        """The binding of `device` at `t_ns`, or None."""
+        entries = self._bindings.get(device)
+        if not entries:
+            return None
+        index = bisect_right([b.from_ns for b in entries], t_ns) - 1
+        return entries[index] if index >= 0 and t_ns < entries[index].to_ns else None
+
+    def subject(self, device: str, t_ns: int) -> str | None:
+        """The subject `device` reports about at `t_ns`: the bed's resident for a bed device; None when unbound."""
+        binding = self.binding(device, t_ns)
+        if binding is None:
+            return None
+        if not binding.subject.startswith("bed/"):
+            return binding.subject
+        return self.resident_of(binding.subject, t_ns) or binding.subject
+
+    def resident_of(self, bed: str, t_ns: int) -> str | None:
+        """Who lies in `bed` at `t_ns`."""
+        stays = self._beds.get(bed)
+        if not stays:
+            return None
+        index = bisect_right([a.from_ns for a in stays], t_ns) - 1
+        return stays[index].resident if index >= 0 and t_ns < stays[index].to_ns else None
+
+    def valid_until(self, device: str, t_ns: int) -> int:
+        """The first instant after `t_ns` at which `subject(device, ...)` may change."""
+        limit = FOREVER_NS
+        entries = self._bindings.get(device, [])
+        edges = [edge for b in entries for edge in (b.from_ns, b.to_ns)]
+        binding = self.binding(device, t_ns)
+        if binding is not None and binding.subject.startswith("bed/"):
+            edges += [edge for a in self._beds.get(binding.subject, []) for edge in (a.from_ns, a.to_ns)]
+        for edge in edges:
+            if t_ns < edge < limit:
+                limit = edge
+        return limit
