@@ -6,6 +6,7 @@ The registry knows pseudonyms only. Names live in the identity file, which is re
 from __future__ import annotations
 
 from bisect import bisect_right
+from itertools import pairwise
 from typing import Final, Literal
 
 import msgspec
@@ -68,7 +69,7 @@ class RegistryData(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def _overlaps(spans: list[tuple[int, int]]) -> bool:
-    return any(late[0] < early[1] for early, late in zip(spans, spans[1:], strict=False))
+    return any(late[0] < early[1] for early, late in pairwise(spans))
 
 
 class Registry:
