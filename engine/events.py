@@ -71,9 +71,11 @@ class Event(msgspec.Struct, frozen=True):
     arrival_ns: int
     score: float
     values: dict[str, float]
+    device: str = ""
+    """The device itself where the event is about it (device.silent), else empty."""
 
 
-def event_id(detector: str, code: str, subject: str, onset_ns: int, phase: str) -> str:
+def event_id(detector: str, code: str, subject: str, onset_ns: int, phase: str, device: str = "") -> str:
     """32 hex digits, deterministic."""
-    text = f"{detector}\x1f{code}\x1f{subject}\x1f{onset_ns}\x1f{phase}".encode()
+    text = f"{detector}\x1f{code}\x1f{subject}\x1f{onset_ns}\x1f{phase}\x1f{device}".encode()
     return hashlib.blake2b(text, digest_size=16).hexdigest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,15 +72,6 @@ class Late(NamedTuple):
     readings: int
 
 
-class Outputs(NamedTuple):
-    """All that one step or tick says."""
-
-    events: list[Event]
-    measurements: list[Measurements]
-    rejects: list[Reject]
-    late: list[Late]
-
-
 class Account(NamedTuple):
     """Where the readings of one (device, kind) went in one hour; `received` is the sum of the others."""
 
@@ -94,4 +85,21 @@ class Account(NamedTuple):
     quarantined: int
 
 
-JsonDict = dict[str, Any]
+class Outputs(NamedTuple):
+    """All that one step or tick says. `accounts` are closed hours, said once."""
+
+    events: list[Event]
+    measurements: list[Measurements]
+    rejects: list[Reject]
+    late: list[Late]
+    accounts: list[Account]
+
+    @classmethod
+    def empty(cls) -> Outputs:
+        """A fresh, empty set of outputs to collect into."""
+        return cls([], [], [], [], [])
+
+    def add(self, other: Outputs) -> None:
+        """Append what `other` says, in order."""
+        for own, more in zip(self, other, strict=True):
+            own.extend(more)

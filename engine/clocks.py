@@ -1,0 +1,212 @@
+"""Admission of chunks by time: what is new, what was seen before, what comes too late, what cannot be true.
+
+One row of the table is one stream: one kind of one device. Everything a decision needs is in fixed-size columns, so a
+whole block is judged in one kernel call and the table is part of the snapshot.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.frame import GAP_NONE, GAP_RESTART, NS_PER_S, Bool, Float64, Int32, Int64, UInt8
+from engine.jit import kernel
+
+NEVER_NS: Final = -(2**63)
+"""Value of a time that has not happened."""
+
+RECENT: Final = 32
+"""How many recent chunks a stream remembers to tell a duplicate from a late chunk."""
+
+# What may become of a chunk.
+ACCEPTED: Final = 0
+DUPLICATE: Final = 1
+LATE: Final = 2
+FUTURE: Final = 3
+PAST: Final = 4
+UNBOUND: Final = 5
+FLOOD: Final = 6
+HELD: Final = 7
+
+_JITTER_NS: Final = 20_000_000
+"""Start times of contiguous chunks may differ from the sample grid by this much: radio devices stamp on sending."""
+
+
+class Limits(NamedTuple):
+    """Bounds of admission. Times in ns.
+
+    future_ns: a device clock may be this far ahead of arrival. past_ns: the oldest store-and-forward data taken.
+    hold_ns: how long a chunk waits for a missing predecessor. flood_rate: chunks a second, sustained, that may repeat,
+    come late or be irregular before the rest is quarantined; flood_burst: how many at once.
+    """
+
+    future_ns: int = 60 * NS_PER_S
+    past_ns: int = 7 * 86_400 * NS_PER_S
+    hold_ns: int = 2 * NS_PER_S
+    flood_rate: float = 10.0
+    flood_burst: float = 600.0
+
+
+class Streams(NamedTuple):
+    """The state of all streams; axis 0 = stream."""
+
+    slot: Int32  # -1: bound to nobody
+    lookup_ns: Int64  # device time from which the binding must be looked up again
+    next_ns: Int64  # device time at which the next chunk should start
+    first_ns: Int64
+    covered_ns: Int64  # device time processed
+    last_seq: Int64
+    arrival_ns: Int64  # last arrival
+    period_ns: Int64  # time between samples; 0 for kinds without a rate
+    recent_t0_ns: Int64  # (s, RECENT)
+    recent_seq: Int64  # (s, RECENT)
+    recent_at: Int64
+    tokens: Float64
+    tokens_ns: Int64
+    counts: Int64  # (s, 4) readings this hour: processed, duplicate, late, quarantined
+    silent: Bool
+
+
+def initial_streams(size: int, limits: Limits) -> Streams:
+    """Empty rows."""
+    never = np.full(size, NEVER_NS, np.int64)
+    return Streams(
+        slot=np.full(size, -1, np.int32),
+        lookup_ns=never.copy(),
+        next_ns=never.copy(),
+        first_ns=never.copy(),
+        covered_ns=np.zeros(size, np.int64),
+        last_seq=np.full(size, -1, np.int64),
+        arrival_ns=never.copy(),
+        period_ns=np.zeros(size, np.int64),
+        recent_t0_ns=np.full((size, RECENT), NEVER_NS, np.int64),
+        recent_seq=np.full((size, RECENT), -1, np.int64),
+        recent_at=np.zeros(size, np.int64),
+        tokens=np.full(size, limits.flood_burst),
+        tokens_ns=never.copy(),
+        counts=np.zeros((size, 4), np.int64),
+        silent=np.zeros(size, np.bool_),
+    )
+
+
+@kernel
+def _take_token(streams: Streams, s: int, arrival_ns: int, limits: Limits) -> bool:
+    if streams.tokens_ns[s] != NEVER_NS:
+        refill = (arrival_ns - streams.tokens_ns[s]) / NS_PER_S * limits.flood_rate
+        streams.tokens[s] = min(limits.flood_burst, streams.tokens[s] + max(0.0, refill))
+    streams.tokens_ns[s] = arrival_ns
+    if streams.tokens[s] < 1.0:
+        return False
+    streams.tokens[s] -= 1.0
+    return True
+
+
+@kernel
+def _seen(streams: Streams, s: int, t0_ns: int, seq: int) -> bool:
+    for j in range(RECENT):
+        if streams.recent_t0_ns[s, j] == t0_ns and (seq < 0 or streams.recent_seq[s, j] < 0 or streams.recent_seq[s, j] == seq):
+            return True
+    return False
+
+
+@kernel
+def admit(
+    streams: Streams,
+    index: Int64,
+    t0_ns: Int64,
+    seq: Int64,
+    duration_ns: Int64,
+    readings: int,
+    arrival_ns: int,
+    regular: bool,
+    release: bool,
+    limits: Limits,
+    start_ns: Int64,
+    gap_ns: Int64,
+    fate: UInt8,
+) -> int:
+    """Judge k chunks; writes fate, start_ns (device time after absorbing small clock slips) and gap_ns of each.
+
+    `duration_ns` (k,) is how much device time each chunk covers. `regular` is False for kinds whose chunks are instants
+    (a button press is never too late). `release` takes chunks that were held: nothing is held again.
+    Returns how many were not ACCEPTED.
+    """
+    refused = 0
+    for i in range(index.shape[0]):
+        s = index[i]
+        t0 = t0_ns[i]
+        start_ns[i] = t0
+        gap_ns[i] = GAP_NONE
+        streams.arrival_ns[s] = max(streams.arrival_ns[s], arrival_ns)
+        outcome = ACCEPTED
+        if streams.slot[s] < 0:
+            outcome = UNBOUND
+        elif t0 > arrival_ns + limits.future_ns:
+            outcome = FUTURE
+        elif t0 < arrival_ns - limits.past_ns:
+            outcome = PAST
+        elif streams.next_ns[s] == NEVER_NS:
+            gap_ns[i] = GAP_RESTART
+        elif _seen(streams, s, t0, seq[i]):
+            outcome = DUPLICATE
+        else:
+            period = duration_ns[i] // readings
+            slack = period // 2 + _JITTER_NS
+            ahead = t0 - streams.next_ns[s]
+            next_seq = streams.last_seq[s] + 1
+            numbered = seq[i] >= 0 and streams.last_seq[s] >= 0
+            if not regular:
+                gap_ns[i] = GAP_RESTART if ahead < 0 else GAP_NONE
+            elif ahead > slack:
+                gap_ns[i] = ahead
+                # A hole in the numbers: the missing chunk may be on another path, a moment behind.
+                if numbered and seq[i] > next_seq and not release and limits.hold_ns > 0:
+                    outcome = HELD
+            elif ahead < -slack:
+                if numbered and seq[i] == next_seq and -ahead <= duration_ns[i] // 2:
+                    start_ns[i] = streams.next_ns[s]  # the device trimmed its clock: keep the grid
+                elif numbered and seq[i] > streams.last_seq[s]:
+                    gap_ns[i] = GAP_RESTART  # newer by number, older by clock: the clock was set back
+                else:
+                    outcome = LATE
+        if (outcome in (DUPLICATE, LATE) or (outcome == ACCEPTED and not regular)) and not _take_token(streams, s, arrival_ns, limits):
+            outcome = FLOOD
+        fate[i] = outcome
+        if outcome != ACCEPTED:
+            refused += 1
+        if outcome == HELD:
+            continue  # counted when it is released
+        column = 0
+        if outcome == DUPLICATE:
+            column = 1
+        elif outcome == LATE:
+            column = 2
+        elif outcome != ACCEPTED:
+            column = 3
+        streams.counts[s, column] += readings
+        if outcome in (ACCEPTED, LATE):
+            at = streams.recent_at[s] % RECENT
+            streams.recent_t0_ns[s, at] = t0
+            streams.recent_seq[s, at] = seq[i]
+            streams.recent_at[s] += 1
+        if outcome == ACCEPTED:
+            if streams.first_ns[s] == NEVER_NS:
+                streams.first_ns[s] = start_ns[i]
+            if regular or gap_ns[i] != GAP_RESTART or streams.next_ns[s] == NEVER_NS:
+                streams.next_ns[s] = start_ns[i] + duration_ns[i]
+            streams.covered_ns[s] += duration_ns[i]
+            streams.last_seq[s] = seq[i]
+            streams.period_ns[s] = duration_ns[i] // readings if regular else 0
+    return refused
+
+
+@kernel
+def repeated(slots: Int32, mark: NDArray[np.int64], stamp: int) -> bool:
+    """Whether a slot occurs twice; `mark` (capacity,) is scratch, `stamp` a number not used before."""
+    for slot in slots:
+        if mark[slot] == stamp:
+            return True
+        mark[slot] = stamp
+    return False
