@@ -10,11 +10,20 @@ A recording is a folder `<name>.vigil/`:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from engine.registry import RegistryData
+from engine.block import Block
+from engine.frame import NS_PER_S
+from engine.kinds import KINDS, MISSING_MAP
+from engine.registry import Binding, RegistryData
+from schemas.encode import batches, encode_wire
+
+START_NS: Final = 1_767_571_200 * NS_PER_S
+"""2026-01-05T00:00:00Z, a Monday: where a recording without a date of its own begins."""
 
 
 class Record(NamedTuple):
@@ -51,3 +60,180 @@ class Recording(NamedTuple):
     registry: RegistryData
     truth: tuple[Truth, ...]
     records: Iterator[Record]
+
+
+class _Form(NamedTuple):
+    """What chunks must share to travel in one block."""
+
+    kind: str
+    rate_hz: float
+    n: int
+    shape: tuple[int, int]
+    unit: str
+    dtype: str
+
+
+class _Part(NamedTuple):
+    """Equally long chunks of one `add`: `end_ns` (k,) is when the last sample of each was measured."""
+
+    form: _Form
+    device: str
+    t0_ns: NDArray[np.int64]
+    end_ns: NDArray[np.int64]
+    seq: NDArray[np.int64]
+    quality: int
+    samples: NDArray[Any]
+
+
+class Builder:
+    """Makes a Recording from signals: cut into chunks, sent as binary ward batches, one a second, in order of arrival.
+
+        builder = Builder("sisfall/SA01_D01_R01", "SisFall, doi:10.3390/s17010198")
+        builder.bind("belt", "resident/SA01", "waist")
+        builder.add("belt", "accel", builder.start_ns, 50.0, signal_g)
+        builder.truth("resident/SA01", "falls.fall", builder.start_ns + 9_000_000_000, builder.start_ns + 10_000_000_000)
+        recording = builder.build()
+
+    All times are UTC nanoseconds, none before `start_ns`. A chunk arrives when its last sample has been measured.
+    """
+
+    def __init__(self, name: str, source: str, *, ward: str = "home/ward", start_ns: int = START_NS, licence: str = "", notes: str = ""):
+        self.meta = Meta(name, source, licence=licence, notes=notes)
+        self.ward = ward
+        self.start_ns = start_ns
+        self._bindings: list[Binding] = []
+        self._truth: list[Truth] = []
+        self._parts: list[_Part] = []
+        self._next_seq: dict[tuple[str, str], int] = {}
+
+    def bind(self, device: str, subject: str, site: str = "") -> None:
+        """`device` reports about `subject` ("resident/<id>", "bed/<id>", "room/<id>") for the whole recording."""
+        self._bindings.append(Binding(device, subject, self.ward, site))
+
+    def truth(self, subject: str, code: str, start_ns: int, end_ns: int, note: str = "") -> None:
+        """Say that `code` really held for `subject` from `start_ns` to `end_ns`."""
+        if end_ns < start_ns:
+            raise ValueError(f"truth {code} of {subject} ends {(start_ns - end_ns) / NS_PER_S:g} s before it starts")
+        self._truth.append(Truth(subject, code, start_ns, end_ns, note))
+
+    def add(
+        self,
+        device: str,
+        kind: str,
+        t0_ns: int,
+        rate_hz: float,
+        samples: ArrayLike,
+        *,
+        unit: str = "",
+        chunk_s: float = 1.0,
+        quality: int = 0,
+        shape: tuple[int, int] | None = None,
+    ) -> None:
+        """Append a signal of `device`: samples (n, c), or (n,) for one channel; the first one measured at `t0_ns`.
+
+        `unit` is one of the kind's wire units ("" the canonical one). NaN means missing; infinity and impossible values
+        are passed on as they are, for the codec to refuse. A pressure map is (n, rows, cols), or (n, rows*cols) with
+        `shape`. Kinds without a rate take rate_hz 0: an irregular kind makes one chunk at `t0_ns`; rr_interval is cut
+        where its durations fill `chunk_s`. Chunks are numbered on from earlier calls for the same device and kind.
+
+        ValueError for an unknown kind, a time before `start_ns`, or samples of the wrong shape.
+        """
+        if kind not in KINDS:
+            raise ValueError(f"kind {kind!r} is unknown; known are {', '.join(KINDS)}")
+        if t0_ns < self.start_ns:
+            raise ValueError(f"t0_ns {t0_ns} of {device} is before the recording's start_ns {self.start_ns}: times are absolute UTC")
+        rule = KINDS[kind]
+        values = np.asarray(samples)
+        if values.ndim == 3:
+            shape = (values.shape[1], values.shape[2])
+            values = values.reshape(len(values), -1)
+        elif values.ndim == 1:
+            values = values[:, None]
+        if values.ndim != 2 or not values.size:
+            raise ValueError(f"samples of {device} must be (n, channels) with at least one value, got {np.shape(samples)}")
+        grid = rule.dtype is np.uint16
+        if grid and (shape is None or shape[0] * shape[1] != values.shape[1]):
+            raise ValueError(f"pressure_map of {device} needs shape=(rows, cols) with rows*cols = {values.shape[1]}, got {shape}")
+        if values.dtype.name not in {"float32", "uint8", "uint16", "int16"}:
+            values = _narrowed(values) if grid else values.astype(np.float32)
+        factor = rule.units.get(unit, 1.0)  # an unknown unit is for the codec to refuse
+        for part, ends in _cut(rule.timing, values, t0_ns, rate_hz, chunk_s, rule.samples_max, factor):
+            k, n, c = part.shape
+            first = self._next_seq.get((device, kind), 0)
+            self._next_seq[device, kind] = first + k
+            form = _Form(kind, float(rate_hz), n, shape if grid and shape else (1, c), unit, part.dtype.name)
+            seq = np.arange(first, first + k, dtype=np.int64)
+            self._parts.append(_Part(form, device, ends[:, 0], ends[:, 1], seq, quality, part))
+
+    def build(self) -> Recording:
+        """The recording; its records are made as they are read, so hours of signal cost no second copy."""
+        registry = RegistryData(bindings=tuple(self._bindings))
+        truth = tuple(sorted(self._truth, key=lambda t: (t.start_ns, t.code, t.subject)))
+        return Recording(self.meta, registry, truth, self._records())
+
+    def _records(self) -> Iterator[Record]:
+        if not self._parts:
+            return
+        part = np.concatenate([np.full(len(p.end_ns), i) for i, p in enumerate(self._parts)])
+        row = np.concatenate([np.arange(len(p.end_ns)) for p in self._parts])
+        end_ns = np.concatenate([p.end_ns for p in self._parts])
+        order = np.argsort(end_ns, kind="stable")
+        second = -(-end_ns[order] // NS_PER_S)
+        edges = np.flatnonzero(np.diff(second)) + 1
+        number = 0
+        for chosen in np.split(order, edges):
+            arrival_ns = int(end_ns[chosen[-1]])
+            for wires in batches(self._blocks(part[chosen], row[chosen])):
+                yield Record(arrival_ns, encode_wire(self.ward, wires, seq=number, sent_ns=arrival_ns))
+                number += 1
+
+    def _blocks(self, part: NDArray[Any], row: NDArray[Any]) -> Iterator[tuple[Block, str]]:
+        groups: dict[_Form, list[tuple[_Part, int]]] = {}
+        for i, j in zip(part.tolist(), row.tolist(), strict=True):
+            groups.setdefault(self._parts[i].form, []).append((self._parts[i], j))
+        for form, members in groups.items():
+            yield (
+                Block(
+                    kind=form.kind,
+                    devices=tuple(p.device for p, _ in members),
+                    t0_ns=np.array([p.t0_ns[j] for p, j in members], np.int64),
+                    seq=np.array([p.seq[j] for p, j in members], np.int64),
+                    rate_hz=form.rate_hz,
+                    samples=np.stack([p.samples[j] for p, j in members]),
+                    quality=np.array([p.quality for p, _ in members], np.uint8),
+                    shape=form.shape,
+                ),
+                form.unit,
+            )
+
+
+def _narrowed(values: NDArray[Any]) -> NDArray[Any]:
+    """Pressure cells as uint16 with missing ones marked; left as float32 where a cell cannot be one (the codec refuses it)."""
+    cells = np.where(np.isnan(values), MISSING_MAP, values) if values.dtype.kind == "f" else values
+    if cells.min() < 0 or cells.max() > MISSING_MAP:
+        return values.astype(np.float32)
+    return np.rint(cells).astype(np.uint16)
+
+
+def _cut(
+    timing: str, values: NDArray[Any], t0_ns: int, rate_hz: float, chunk_s: float, samples_max: int, factor: float
+) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
+    """Chunks (k, n, c) of equal length with their (t0, end) in ns (k, 2); what is left over comes as a last, shorter one."""
+    if timing == "irregular":
+        yield values[None], np.array([[t0_ns, t0_ns]], np.int64)
+    elif timing == "interval":
+        lasted = np.concatenate([[0.0], np.nancumsum(values[:, 0].astype(np.float64)) * factor])
+        for chosen in np.split(np.arange(len(values)), np.flatnonzero(np.diff(lasted[:-1] // (1e3 * chunk_s))) + 1):
+            begin, stop = int(chosen[0]), int(chosen[-1]) + 1
+            edges = [[t0_ns + round(lasted[begin] * 1e6), t0_ns + round(lasted[stop] * 1e6)]]
+            yield values[None, begin:stop], np.array(edges, np.int64)
+    else:
+        if not rate_hz > 0:
+            raise ValueError(f"this kind is sampled: rate_hz must be above 0, got {rate_hz}")
+        n = min(max(1, round(rate_hz * chunk_s)), samples_max, len(values))
+        whole = len(values) // n
+        edges = np.rint(np.arange(whole + 1) * (n * NS_PER_S / rate_hz)).astype(np.int64) + t0_ns
+        yield values[: whole * n].reshape(whole, n, -1), np.stack([edges[:-1], edges[1:]], axis=1)
+        if whole * n < len(values):
+            end = t0_ns + round(len(values) * NS_PER_S / rate_hz)
+            yield values[None, whole * n :], np.array([[edges[-1], end]], np.int64)
