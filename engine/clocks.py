@@ -54,6 +54,7 @@ class Streams(NamedTuple):
 
     slot: Int32  # -1: bound to nobody
     lookup_ns: Int64  # device time from which the binding must be looked up again
+    since_ns: Int64  # device time from which the device is about its present subject
     next_ns: Int64  # device time at which the next chunk should start
     first_ns: Int64
     covered_ns: Int64  # device time processed
@@ -75,6 +76,7 @@ def initial_streams(size: int, limits: Limits) -> Streams:
     return Streams(
         slot=np.full(size, -1, np.int32),
         lookup_ns=never.copy(),
+        since_ns=never.copy(),
         next_ns=never.copy(),
         first_ns=never.copy(),
         covered_ns=np.zeros(size, np.int64),
@@ -147,6 +149,8 @@ def admit(
             outcome = FUTURE
         elif t0 < arrival_ns - limits.past_ns:
             outcome = PAST
+        elif t0 < streams.since_ns[s]:
+            outcome = LATE  # about whoever had the device before
         elif streams.next_ns[s] == NEVER_NS:
             gap_ns[i] = GAP_RESTART
         elif _seen(streams, s, t0, seq[i]):

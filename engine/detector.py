@@ -96,12 +96,16 @@ class Detector(ABC, Generic[P, S]):
 
     def override(self, slot: int, field: str, value: float | None) -> None:
         """Set a per-resident parameter (None: back to the default); ValueError if it breaks the field's bounds."""
+        self.columns[field][slot] = self.check_override(field, value)
+
+    def check_override(self, field: str, value: float | None) -> float:
+        """The value `override` would set; ValueError if the field cannot be set per resident or breaks its bounds."""
         if field not in self.columns:
             raise ValueError(f"{self.spec.name}.{field} cannot be set per resident; these can: {sorted(self.columns)}")
         if value is None:
-            value = float(getattr(self.params, field))
+            return float(getattr(self.params, field))
         self.params_type.model_validate({**self.params.model_dump(), field: value})
-        self.columns[field][slot] = value
+        return value
 
     def forget(self, slots: Int32) -> None:
         """Return `slots` to their initial state (a device was unbound, a resident left)."""

@@ -101,5 +101,8 @@ class Outputs(NamedTuple):
 
     def add(self, other: Outputs) -> None:
         """Append what `other` says, in order."""
-        for own, more in zip(self, other, strict=True):
-            own.extend(more)
+        self.events.extend(other.events)
+        self.measurements.extend(other.measurements)
+        self.rejects.extend(other.rejects)
+        self.late.extend(other.late)
+        self.accounts.extend(other.accounts)

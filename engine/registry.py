@@ -131,15 +131,17 @@ class Registry:
         index = bisect_right([a.from_ns for a in stays], t_ns) - 1
         return stays[index].resident if index >= 0 and t_ns < stays[index].to_ns else None
 
-    def valid_until(self, device: str, t_ns: int) -> int:
-        """The first instant after `t_ns` at which `subject(device, ...)` may change."""
-        limit = FOREVER_NS
-        entries = self._bindings.get(device, [])
-        edges = [edge for b in entries for edge in (b.from_ns, b.to_ns)]
+    def _edges(self, device: str, t_ns: int) -> list[int]:
+        edges = [edge for b in self._bindings.get(device, []) for edge in (b.from_ns, b.to_ns)]
         binding = self.binding(device, t_ns)
         if binding is not None and binding.subject.startswith("bed/"):
             edges += [edge for a in self._beds.get(binding.subject, []) for edge in (a.from_ns, a.to_ns)]
-        for edge in edges:
-            if t_ns < edge < limit:
-                limit = edge
-        return limit
+        return edges
+
+    def valid_until(self, device: str, t_ns: int) -> int:
+        """The first instant after `t_ns` at which `subject(device, ...)` may change."""
+        return min((edge for edge in self._edges(device, t_ns) if edge > t_ns), default=FOREVER_NS)
+
+    def valid_since(self, device: str, t_ns: int) -> int:
+        """The last instant up to `t_ns` at which `subject(device, ...)` may have changed."""
+        return max((edge for edge in self._edges(device, t_ns) if edge <= t_ns), default=-FOREVER_NS)

@@ -1,0 +1,140 @@
+"""The table of streams: which device sends what, about whom, how it is doing."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.clocks import ACCEPTED, NEVER_NS, Limits, Streams, initial_streams
+from engine.frame import NS_PER_S, Int64
+from engine.state import grown
+
+STREAMS_MAX: Final = 500_000
+"""Streams per engine; a device beyond it is refused like an unbound one, and counted."""
+UNBOUND_MAX: Final = 10_000
+"""Unbound devices remembered to be offered for binding; the oldest gives way."""
+SILENT_AFTER_NS: Final = 120 * NS_PER_S
+SILENT_PERIODS: Final = 5
+"""A stream is silent after SILENT_AFTER_NS without a chunk, or SILENT_PERIODS of its own period if that is longer."""
+
+
+class Unbound(msgspec.Struct, array_like=True):
+    """A device that is bound to nobody: what it sends, how much, since when."""
+
+    device: str
+    kinds: list[str]
+    readings: int
+    first_ns: int
+    last_ns: int
+
+
+class _Saved(msgspec.Struct, array_like=True):
+    unbound: list[Unbound]
+    silent_since_ns: bytes
+
+
+class Devices:
+    """Streams by (device, kind), in a table that grows."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self.streams: Streams = initial_streams(64, limits)
+        self.silent_since_ns: Int64 = np.full(64, NEVER_NS, np.int64)
+        self.names: list[tuple[str, str]] = []
+        self.subject: list[str | None] = []
+        self.known: set[str] = set()
+        self.unbound: dict[str, Unbound] = {}
+        self._index: dict[tuple[str, str], int] = {}
+
+    def index(self, device: str, kind: str) -> int:
+        """The row of a stream; a new one for a stream not met before."""
+        found = self._index.get((device, kind))
+        if found is not None:
+            return found
+        if len(self.names) >= STREAMS_MAX:
+            raise OverflowError(f"{STREAMS_MAX} streams are open in one engine; split the ward or remove dead devices from the registry")
+        new = len(self.names)
+        if new >= self.streams.slot.shape[0]:
+            size = 2 * new
+            self.streams = grown(self.streams, initial_streams(size, self._limits))
+            self.silent_since_ns = np.concatenate([self.silent_since_ns, np.full(size - new, NEVER_NS, np.int64)])
+        self.names.append((device, kind))
+        self.subject.append(None)
+        self.known.add(device)
+        self._index[(device, kind)] = new
+        return new
+
+    def look_up_again(self) -> None:
+        """After a change of the registry."""
+        self.streams.lookup_ns[:] = NEVER_NS
+
+    def restart(self, s: int) -> None:
+        """The stream is about somebody else from now on."""
+        fresh = initial_streams(1, self._limits)
+        keep = ("counts", "arrival_ns", "lookup_ns", "tokens", "tokens_ns")
+        for name, own, new in zip(Streams._fields, self.streams, fresh, strict=True):
+            if name not in keep:
+                own[s] = new[0]
+
+    def unbind(self, subject: str) -> None:
+        """No stream is about `subject` any more."""
+        for s, name in enumerate(self.subject):
+            if name == subject:
+                self.subject[s] = None
+                self.restart(s)
+                self.streams.lookup_ns[s] = NEVER_NS
+
+    def saw_unbound(self, device: str, kind: str, readings: int, arrival_ns: int) -> None:
+        """Remember a device to be offered for binding."""
+        entry = self.unbound.get(device)
+        if entry is None:
+            if len(self.unbound) >= UNBOUND_MAX:
+                del self.unbound[next(iter(self.unbound))]
+            entry = self.unbound[device] = Unbound(device, [], 0, arrival_ns, arrival_ns)
+        if kind not in entry.kinds:
+            entry.kinds.append(kind)
+        entry.readings += readings
+        entry.last_ns = arrival_ns
+
+    def gone_silent(self, now_ns: int) -> NDArray[np.intp]:
+        """Streams that have just been silent for too long; marks them."""
+        size = len(self.names)
+        streams = self.streams
+        patience = np.maximum(SILENT_AFTER_NS, SILENT_PERIODS * streams.period_ns[:size])
+        due = (
+            (streams.slot[:size] >= 0)
+            & ~streams.silent[:size]
+            & (streams.period_ns[:size] > 0)
+            & (now_ns - streams.arrival_ns[:size] >= patience)
+        )
+        found = np.flatnonzero(due)
+        streams.silent[found] = True
+        self.silent_since_ns[found] = streams.next_ns[found]
+        return found
+
+    def returned(self, index: Int64, fate: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """Streams among `index` that were silent and have just been heard again; unmarks them."""
+        silent = self.streams.silent[index]
+        if not silent.any():
+            return index[:0]
+        found: NDArray[np.int64] = np.unique(index[silent & (fate == ACCEPTED)])
+        self.streams.silent[found] = False
+        return found
+
+    def save(self) -> bytes:
+        """What is not in the stream table."""
+        return msgspec.msgpack.encode(_Saved(list(self.unbound.values()), self.silent_since_ns.tobytes()))
+
+    def load(self, data: bytes, names: list[tuple[str, str]], subject: list[str | None], streams: Streams) -> None:
+        """Inverse of `save`, with the rest of the snapshot."""
+        saved = msgspec.msgpack.decode(data, type=_Saved)
+        self.unbound = {entry.device: entry for entry in saved.unbound}
+        self.silent_since_ns = np.frombuffer(saved.silent_since_ns, np.int64).copy()
+        self.names = [(device, kind) for device, kind in names]
+        self.subject = subject
+        self.streams = streams
+        self._index = {name: i for i, name in enumerate(self.names)}
+        self.known = {device for device, _ in self.names}
