@@ -1,0 +1,241 @@
+"""The web console: pages, JSON API and the live stream, over whatever backend it is given."""
+
+from __future__ import annotations
+
+import html
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from string import Template
+from typing import Any, Final
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from console import texts
+from console.access import COOKIE, SESSION_S, Access, Gate
+from console.backend import AlertCommand, BindCommand, ConsoleBackend, Outcome
+from console.live import TooManyBrowsers
+
+HERE: Final = Path(__file__).parent
+HEARTBEAT_S: Final = 2.0
+"""Silence on the live stream is broken this often, so that a page can tell a quiet ward from a dead line."""
+ENGINE_STALL_MS: Final = 10_000
+"""The engine ticks once a second; ten missed ticks are not a pause."""
+NAME_CHARS_MAX: Final = 60
+NOTE_CHARS_MAX: Final = 500
+PAGES: Final = {"/": "board", "/wall": "wall", "/system": "system", "/login": "login"}
+THEMES: Final = frozenset({"dark", "light"})
+THEME_COOKIE: Final = "vigil_theme"
+
+
+class _Answer(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of POST /api/alerts/{id}/…"""
+
+    by: str
+    outcome: Outcome | None = None
+    note: str = ""
+
+
+class _Bind(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of POST /api/devices/{device}/bind."""
+
+    subject: str
+    by: str
+    site: str = ""
+
+
+class _Password(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of POST /api/login."""
+
+    password: str
+
+
+def now_ms() -> int:
+    """The wall clock."""
+    return time.time_ns() // 1_000_000
+
+
+def encoded(value: Any, status: int = 200) -> Response:
+    """`value` as JSON."""
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+def refused(reason: str, status: int) -> Response:
+    """A refusal with a reason that the locale files know as "command.<reason>"."""
+    return JSONResponse({"ok": False, "reason": reason}, status)
+
+
+def _tidy(text: str, chars_max: int) -> str:
+    """Typed text on one line, without control characters, cut to length."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:chars_max]
+
+
+def _event(name: str, data: bytes) -> bytes:
+    return b"event: " + name.encode() + b"\ndata: " + data + b"\n\n"
+
+
+class _Console:
+    """The handlers, around one backend."""
+
+    def __init__(self, backend: ConsoleBackend, access: Access) -> None:
+        self._backend = backend
+        self._access = access
+        self._template = Template((HERE / "page.html").read_text("utf-8"))
+
+    # -- pages ----------------------------------------------------------------------------------------------------
+
+    async def page(self, request: Request) -> Response:
+        """One of the pages, in the browser's language and theme."""
+        name = PAGES[request.url.path]
+        language = texts.choose(request.cookies, request.query_params, request.headers.get("accept-language", ""))
+        theme = request.query_params.get("theme", request.cookies.get(THEME_COOKIE, ""))
+        words = {key.replace(".", "_"): html.escape(text) for key, text in texts.texts(language).items() if key.startswith("page.")}
+        body = self._template.substitute(
+            words, page=name, title=words[f"page_{name}"], lang=language, theme=theme if theme in THEMES else "auto"
+        )
+        return Response(body, media_type="text/html; charset=utf-8", headers={"vary": "accept-language, cookie"})
+
+    async def locale(self, request: Request) -> Response:
+        """The texts of one language."""
+        try:
+            return Response(texts.raw(request.path_params["language"]), media_type="application/json")
+        except KeyError:
+            return refused("unknown_language", 404)
+
+    # -- reading --------------------------------------------------------------------------------------------------
+
+    async def board(self, _: Request) -> Response:
+        """The board now."""
+        return encoded(self._backend.board())
+
+    async def alerts(self, _: Request) -> Response:
+        """The open alerts, worst first."""
+        return encoded(self._backend.board().alerts)
+
+    async def alert(self, request: Request) -> Response:
+        """One alert with its history."""
+        alert = self._backend.alert(request.path_params["alert_id"])
+        if alert is None:
+            return refused("unknown_alert", 404)
+        return encoded({"alert": alert, "history": self._backend.history(alert.id)})
+
+    async def system(self, _: Request) -> Response:
+        """Accounts, quarantine, devices, sinks."""
+        return encoded(self._backend.system())
+
+    async def health(self, _: Request) -> Response:
+        """200 while the engine moves, 503 when it has stopped: never "alive but dead"."""
+        board = self._backend.board()
+        age_ms = now_ms() - board.engine_ms
+        return encoded({"ok": age_ms < ENGINE_STALL_MS, "engine_age_ms": age_ms}, 200 if age_ms < ENGINE_STALL_MS else 503)
+
+    async def events(self, _: Request) -> Response:
+        """The live stream: a snapshot, then patches, and a ping every HEARTBEAT_S of silence."""
+        try:
+            mailbox = self._backend.live.join()
+        except TooManyBrowsers:
+            return refused("too_many_browsers", 503)
+
+        async def stream() -> AsyncIterator[bytes]:
+            try:
+                yield b"retry: 1000\n\n" + _event("snapshot", msgspec.json.encode(self._backend.board()))
+                while not self._backend.live.closed:
+                    messages = await mailbox.take(HEARTBEAT_S)
+                    if messages is None:
+                        yield _event("snapshot", msgspec.json.encode(self._backend.board()))
+                    elif messages:
+                        yield b"".join(_event("patch", message) for message in messages)
+                    else:
+                        yield _event("ping", b'{"now_ms":%d}' % now_ms())
+            finally:
+                self._backend.live.leave(mailbox)
+
+        return StreamingResponse(stream(), media_type="text/event-stream", headers={"x-accel-buffering": "no"})
+
+    # -- commands -------------------------------------------------------------------------------------------------
+
+    async def acknowledge(self, request: Request) -> Response:
+        """Somebody is on their way."""
+        return await self._answer(request, "acknowledge")
+
+    async def resolve(self, request: Request) -> Response:
+        """Somebody has been there and says what it was."""
+        return await self._answer(request, "resolve")
+
+    async def _answer(self, request: Request, action: str) -> Response:
+        try:
+            body = msgspec.json.decode(await request.body(), type=_Answer)
+        except msgspec.DecodeError:
+            return refused("malformed", 400)
+        by = _tidy(body.by, NAME_CHARS_MAX)
+        if not by:
+            return refused("name_missing", 422)
+        if (action == "resolve") != (body.outcome is not None):
+            return refused("outcome_missing" if action == "resolve" else "malformed", 422)
+        alert_id = request.path_params["alert_id"]
+        if self._backend.alert(alert_id) is None:
+            return refused("unknown_alert", 404)
+        result = await self._backend.command(
+            AlertCommand(
+                "resolve" if action == "resolve" else "acknowledge", alert_id, by, now_ms(), body.outcome, _tidy(body.note, NOTE_CHARS_MAX)
+            )
+        )
+        return encoded(result, 200 if result.ok else 409)
+
+    async def bind(self, request: Request) -> Response:
+        """Bind an unbound device."""
+        try:
+            body = msgspec.json.decode(await request.body(), type=_Bind)
+        except msgspec.DecodeError:
+            return refused("malformed", 400)
+        by = _tidy(body.by, NAME_CHARS_MAX)
+        if not by:
+            return refused("name_missing", 422)
+        subject = _tidy(body.subject, NAME_CHARS_MAX)
+        result = await self._backend.bind(
+            BindCommand(request.path_params["device"], subject, by, now_ms(), _tidy(body.site, NAME_CHARS_MAX))
+        )
+        return encoded(result, 200 if result.ok else 409)
+
+    async def login(self, request: Request) -> Response:
+        """Exchange the password for a session cookie."""
+        try:
+            body = msgspec.json.decode(await request.body(), type=_Password)
+            cookie = self._access.sign_in(body.password, time.time())
+        except msgspec.DecodeError:
+            return refused("malformed", 400)
+        except PermissionError:
+            return refused("too_many_attempts", 429)
+        if cookie is None:
+            return refused("wrong_password", 401)
+        response = JSONResponse({"ok": True})
+        response.set_cookie(COOKIE, cookie, SESSION_S, httponly=True, samesite="strict", secure=self._access.secure_cookie)
+        return response
+
+
+def create_app(backend: ConsoleBackend, access: Access | None = None) -> Starlette:
+    """The console as an ASGI app; without `access` it serves loopback only, without a password."""
+    rule = access if access is not None else Access()
+    console = _Console(backend, rule)
+    routes = [
+        *(Route(path, console.page) for path in PAGES),
+        Route("/events", console.events),
+        Route("/locale/{language}.json", console.locale),
+        Route("/healthz", console.health),
+        Route("/api/board", console.board),
+        Route("/api/alerts", console.alerts),
+        Route("/api/alerts/{alert_id}", console.alert),
+        Route("/api/alerts/{alert_id}/acknowledge", console.acknowledge, methods=["POST"]),
+        Route("/api/alerts/{alert_id}/resolve", console.resolve, methods=["POST"]),
+        Route("/api/devices/{device:path}/bind", console.bind, methods=["POST"]),
+        Route("/api/system", console.system),
+        Route("/api/login", console.login, methods=["POST"]),
+        Mount("/static", StaticFiles(directory=HERE / "static")),
+    ]
+    return Starlette(routes=routes, middleware=[Middleware(Gate, access=rule)])

@@ -1,0 +1,232 @@
+"""What the console needs from the process it runs in, and the shapes it shows.
+
+Times are Unix milliseconds: a browser's numbers cannot hold nanoseconds. Every struct goes to JSON as it stands.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, Protocol
+
+import msgspec
+
+from console.live import Broadcaster
+
+NS_PER_MS: Final = 1_000_000
+
+AlertState = Literal["pending", "firing", "acknowledged", "stale", "resolved"]
+Outcome = Literal["real", "false_alarm", "test"]
+Action = Literal["acknowledge", "resolve"]
+Space = Literal["resident", "bed", "room"]
+Health = Literal["ok", "waiting", "down"]
+
+OPEN_STATES: Final[frozenset[AlertState]] = frozenset({"firing", "acknowledged", "stale"})
+"""States in which an alert is on the board. A pending alert is not yet anybody's business."""
+
+
+class AlertView(msgspec.Struct, frozen=True):
+    """One alert as staff see it.
+
+    `onset_ms` is device time, `fired_ms` when Vigil decided. `repeats` counts further events folded into this alert.
+    `over` says that the condition has ended by itself while the alert still wants somebody's answer.
+    """
+
+    id: str
+    code: str
+    subject: str
+    priority: int
+    state: AlertState
+    onset_ms: int
+    fired_ms: int
+    changed_ms: int
+    repeats: int = 0
+    values: dict[str, float] = {}
+    life_safety: bool = False
+    test: bool = False
+    over: bool = False
+    acknowledged_by: str = ""
+    acknowledged_ms: int | None = None
+    resolved_by: str = ""
+    resolved_ms: int | None = None
+    outcome: str = ""
+
+
+class HistoryEntry(msgspec.Struct, frozen=True):
+    """One step in an alert's life: into which state, when, why, by whom ("" = Vigil itself)."""
+
+    at_ms: int
+    state: str
+    reason: str
+    by: str = ""
+    note: str = ""
+
+
+class Person(msgspec.Struct, frozen=True):
+    """Who or what a pseudonym stands for: the only place where a name meets a measurement."""
+
+    name: str = ""
+    room: str = ""
+    bed: str = ""
+
+
+class Tile(msgspec.Struct):
+    """What is known of one subject: `readings` maps a quantity (unit last) to (value, time in ms)."""
+
+    subject: str
+    space: Space
+    room: str = ""
+    ward: str = ""
+    bed: str = ""
+    seen_ms: int | None = None
+    readings: dict[str, tuple[float, int]] = {}
+
+
+class Board(msgspec.Struct, frozen=True):
+    """Everything a page shows at one moment. `seq` grows with every change; a patch with a smaller one is old."""
+
+    seq: int
+    now_ms: int
+    engine_ms: int
+    home: str
+    tiles: list[Tile]
+    alerts: list[AlertView]
+    people: dict[str, Person]
+
+
+class Patch(msgspec.Struct, frozen=True):
+    """What changed since the last one: whole tiles and whole alerts (a resolved alert comes once, then is gone)."""
+
+    seq: int
+    now_ms: int
+    engine_ms: int
+    tiles: list[Tile]
+    alerts: list[AlertView]
+
+
+class CommandResult(msgspec.Struct, frozen=True):
+    """`reason` (a key in the locale files, "command.<reason>") says why not; `alert` is the alert afterwards."""
+
+    ok: bool
+    reason: str = ""
+    alert: AlertView | None = None
+
+
+class Totals(msgspec.Struct, frozen=True):
+    """Where readings went; `received` must be the sum of the others, or readings were lost inside Vigil."""
+
+    received: int = 0
+    processed: int = 0
+    duplicate: int = 0
+    late: int = 0
+    quarantined: int = 0
+
+    @property
+    def closes(self) -> bool:
+        """Whether every reading is accounted for."""
+        return self.received == self.processed + self.duplicate + self.late + self.quarantined
+
+
+class DeviceAccount(msgspec.Struct, frozen=True):
+    """The account of one (device, kind) and when it was last heard."""
+
+    device: str
+    kind: str
+    subject: str
+    totals: Totals
+    seen_ms: int | None = None
+
+
+class QuarantineCount(msgspec.Struct, frozen=True):
+    """How often input was refused for `reason` (engine.outputs.Reason), with the latest case to act on."""
+
+    reason: str
+    count: int
+    last_ms: int | None = None
+    device: str = ""
+    detail: str = ""
+
+
+class UnboundDevice(msgspec.Struct, frozen=True):
+    """A device that sends and is bound to nobody."""
+
+    device: str
+    kinds: list[str]
+    readings: int
+    first_ms: int
+    last_ms: int
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """A sink or a source: how it is, how many items wait, how many were given up."""
+
+    name: str
+    role: Literal["sink", "source"]
+    health: Health
+    waiting: int = 0
+    given_up: int = 0
+    last_ok_ms: int | None = None
+    detail: str = ""
+
+
+class SystemView(msgspec.Struct, frozen=True):
+    """For whoever keeps the system running."""
+
+    now_ms: int
+    started_ms: int
+    engine_ms: int
+    version: str
+    totals: Totals
+    devices: list[DeviceAccount]
+    quarantine: list[QuarantineCount]
+    unbound: list[UnboundDevice]
+    deliveries: list[Delivery]
+
+
+class AlertCommand(msgspec.Struct, frozen=True):
+    """Somebody answers an alert. `by` is what they typed as their name; `outcome` is given with "resolve" only."""
+
+    action: Action
+    alert_id: str
+    by: str
+    at_ms: int
+    outcome: Outcome | None = None
+    note: str = ""
+
+
+class BindCommand(msgspec.Struct, frozen=True):
+    """Somebody says whom a device watches: `subject` is "resident/<id>", "bed/<id>" or "room/<id>"."""
+
+    device: str
+    subject: str
+    by: str
+    at_ms: int
+    site: str = ""
+
+
+class ConsoleBackend(Protocol):
+    """Implemented by the runner. The synchronous methods must return at once (milliseconds): they run on the event loop.
+
+    `command` and `bind` may wait: they answer when the command is on disk, so that a browser never shows an
+    acknowledgement that a crash would forget.
+    """
+
+    @property
+    def live(self) -> Broadcaster:
+        """Where patches are published; `console.board.LiveBoard` does it."""
+
+    def board(self) -> Board:
+        """The board now, with the people's names where there is an identity file."""
+
+    def alert(self, alert_id: str) -> AlertView | None:
+        """An alert in any state, open or past."""
+
+    def history(self, alert_id: str) -> list[HistoryEntry]:
+        """All its steps, oldest first; empty when unknown."""
+
+    def system(self) -> SystemView:
+        """Accounts, quarantine, unbound devices, sinks."""
+
+    async def command(self, command: AlertCommand) -> CommandResult:
+        """Carry out an answer to an alert."""
+
+    async def bind(self, command: BindCommand) -> CommandResult:
+        """Bind a device; the reason is a sentence from the registry when it cannot be."""

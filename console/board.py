@@ -1,0 +1,247 @@
+"""The board model: what the engine says, kept as what a tile shows. Pure; `LiveBoard` adds the lock and the sending."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from itertools import chain
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+from console.backend import NS_PER_MS, OPEN_STATES, AlertView, Board, Patch, Person, Space, Tile
+from console.live import Broadcaster
+from engine.outputs import Measurements
+from engine.registry import RegistryData
+
+PUBLISH_EVERY_MS: Final = 500
+"""Measurements reach the browsers at most twice a second; an alert goes at once."""
+
+HOLD_MS: Final = 15_000
+"""How long a better source keeps its place after its last word: an ECG that pauses for a second does not make the
+heart rate jump to the mattress's estimate and back."""
+
+
+class Source(NamedTuple):
+    """Where a quantity on a tile comes from; a smaller `rank` is preferred while it is fresh."""
+
+    quantity: str
+    rank: int = 0
+
+
+SOURCES: Final[dict[str, dict[str, Source]]] = {
+    "vitals": {
+        "heart_rate_bpm": Source("heart_rate_bpm", 1),
+        "respiration_per_min": Source("respiration_per_min"),
+        "spo2_percent": Source("spo2_percent"),
+        "temperature_c": Source("body_temperature_c"),
+        "bp_systolic_mmhg": Source("bp_systolic_mmhg"),
+        "bp_diastolic_mmhg": Source("bp_diastolic_mmhg"),
+    },
+    "bed": {
+        "in_bed": Source("in_bed"),
+        "movement": Source("movement"),
+        "moisture": Source("moisture"),
+    },
+    "room_air": {
+        "temperature_c": Source("temperature_c"),
+        "smoke_od_per_m": Source("smoke_od_per_m"),
+        "co_ppm": Source("co_ppm"),
+        "humidity_percent": Source("humidity_percent"),
+    },
+}
+"""Measurement -> column -> quantity. Columns that are not here are not shown; those that are missing stay empty."""
+
+
+def space_of(subject: str) -> Space:
+    """The kind of `subject`, "<kind>/<id>"; anything unexpected is shown like a resident rather than not at all."""
+    match subject.partition("/")[0]:
+        case "room":
+            return "room"
+        case "bed":
+            return "bed"
+        case _:
+            return "resident"
+
+
+def bare(subject: str) -> str:
+    """The id without its kind."""
+    return subject.rpartition("/")[2] if subject.count("/") <= 1 else subject.partition("/")[2]
+
+
+class BoardModel:
+    """Tiles by subject and open alerts by id, with what changed since the last patch."""
+
+    def __init__(self, home: str = "") -> None:
+        self.home = home
+        self._tiles: dict[str, Tile] = {}
+        self._ranks: dict[tuple[str, str], int] = {}
+        self._alerts: dict[str, AlertView] = {}
+        self._people: dict[str, Person] = {}
+        self._changed_tiles: set[str] = set()
+        self._changed_alerts: dict[str, AlertView] = {}
+        self._seq = 0
+        self._engine_ms = 0
+
+    @property
+    def changed(self) -> bool:
+        """Whether a patch would carry anything but the time."""
+        return bool(self._changed_tiles or self._changed_alerts)
+
+    @property
+    def alerts_changed(self) -> bool:
+        """Whether a patch would carry news about an alert."""
+        return bool(self._changed_alerts)
+
+    def set_people(self, people: Mapping[str, Person]) -> None:
+        """Names, rooms and beds by subject; browsers get them with the next snapshot."""
+        self._people = dict(people)
+
+    def set_registry(self, data: RegistryData, now_ns: int) -> None:
+        """Give everybody who is bound or assigned now a tile, so that a silent resident is seen as silent."""
+        places = {place.subject: place for place in data.places}
+        beds = {a.resident: a.bed for a in data.assignments if a.from_ns <= now_ns < a.to_ns}
+        taken = set(beds.values())
+        bound = (b.subject for b in data.bindings if b.from_ns <= now_ns < b.to_ns and b.subject not in taken)
+        wanted = set(chain(beds, bound, (p.room for p in data.places if p.room)))
+        wards = {b.subject: b.ward for b in data.bindings}
+        for subject in wanted:
+            name = subject if "/" in subject else f"room/{subject}"
+            tile = self._tile(name)
+            bed = beds.get(subject, "")
+            place = places.get(subject) or places.get(bed)
+            tile.bed = bare(bed) if bed else tile.bed
+            tile.room = bare(name) if tile.space == "room" else (bare(place.room) if place else tile.room)
+            tile.ward = place.ward if place else wards.get(subject) or wards.get(bed) or tile.ward
+        gone = {s for s, tile in self._tiles.items() if tile.space != "room" and s not in wanted and s in (set(wards) | set(places))}
+        for subject in gone:
+            del self._tiles[subject]
+        self._seq += 1
+
+    def apply(self, measurements: Iterable[Measurements], now_ns: int) -> None:
+        """Take what the engine measured. A reading dated after `now_ns` (a fast device clock) counts as of now."""
+        self._engine_ms = max(self._engine_ms, now_ns // NS_PER_MS)
+        for measurement in measurements:
+            sources = SOURCES.get(measurement.name)
+            if sources is None:
+                continue
+            columns = [(i, sources[name]) for i, name in enumerate(measurement.columns) if name in sources]
+            if not columns:
+                continue
+            finite = np.isfinite(measurement.values)
+            for row, subject in enumerate(measurement.subjects):
+                self._read(subject, int(measurement.t_ns[row]), now_ns, measurement, row, columns, finite)
+
+    def _read(
+        self,
+        subject: str,
+        t_ns: int,
+        now_ns: int,
+        measurement: Measurements,
+        row: int,
+        columns: list[tuple[int, Source]],
+        finite: np.ndarray[tuple[int, ...], np.dtype[np.bool_]],
+    ) -> None:
+        at_ms = min(t_ns, now_ns) // NS_PER_MS
+        tile = self._tile(subject)
+        tile.seen_ms = at_ms if tile.seen_ms is None else max(tile.seen_ms, at_ms)
+        for index, source in columns:
+            if not finite[row, index]:
+                continue
+            held = tile.readings.get(source.quantity)
+            if held is not None:
+                if at_ms < held[1]:
+                    continue
+                if source.rank > self._ranks.get((subject, source.quantity), 0) and at_ms - held[1] < HOLD_MS:
+                    continue
+            tile.readings[source.quantity] = (round(float(measurement.values[row, index]), 4), at_ms)
+            self._ranks[subject, source.quantity] = source.rank
+        self._changed_tiles.add(subject)
+
+    def put_alert(self, alert: AlertView) -> None:
+        """Take an alert's new state; closed ones leave the board."""
+        known = alert.id in self._alerts
+        if alert.state in OPEN_STATES:
+            self._alerts[alert.id] = alert
+            self._tile(alert.subject)
+        elif known:
+            del self._alerts[alert.id]
+        else:
+            return
+        self._changed_alerts[alert.id] = alert
+
+    def board(self, now_ms: int) -> Board:
+        """Everything, for a browser that has just come."""
+        tiles = [msgspec.structs.replace(t, readings=dict(t.readings)) for t in self._tiles.values()]
+        alerts = sorted(self._alerts.values(), key=lambda a: (a.state == "acknowledged", -a.priority, -a.fired_ms))
+        return Board(self._seq, now_ms, self._engine_ms, self.home, tiles, alerts, self._people)
+
+    def patch(self, now_ms: int) -> Patch:
+        """What changed since the last patch; forgets it."""
+        self._seq += 1
+        tiles = [
+            msgspec.structs.replace(self._tiles[s], readings=dict(self._tiles[s].readings)) for s in self._changed_tiles if s in self._tiles
+        ]
+        patch = Patch(self._seq, now_ms, self._engine_ms, tiles, list(self._changed_alerts.values()))
+        self._changed_tiles.clear()
+        self._changed_alerts.clear()
+        return patch
+
+    def _tile(self, subject: str) -> Tile:
+        tile = self._tiles.get(subject)
+        if tile is None:
+            space = space_of(subject)
+            tile = Tile(subject, space, room=bare(subject) if space == "room" else "", readings={})
+            self._tiles[subject] = tile
+            self._changed_tiles.add(subject)
+        return tile
+
+
+class LiveBoard:
+    """A board model that the runner feeds from its thread and the console reads from another.
+
+    Call `feed` after every engine step and tick: it publishes alerts at once and measurements every PUBLISH_EVERY_MS.
+    """
+
+    def __init__(self, home: str = "", live: Broadcaster | None = None) -> None:
+        self.live = live if live is not None else Broadcaster()
+        self._model = BoardModel(home)
+        self._lock = threading.Lock()
+        self._published_ms = 0
+
+    def feed(self, measurements: Iterable[Measurements], alerts: Iterable[AlertView], now_ns: int) -> None:
+        """Take the results of one step, `now_ns` being the wall clock."""
+        now_ms = now_ns // NS_PER_MS
+        with self._lock:
+            self._model.apply(measurements, now_ns)
+            for alert in alerts:
+                self._model.put_alert(alert)
+            due = abs(now_ms - self._published_ms) >= PUBLISH_EVERY_MS
+            if not (due or self._model.alerts_changed):
+                return
+            self._published_ms = now_ms
+            message = msgspec.json.encode(self._model.patch(now_ms))
+            # Published inside the lock: two patches must not overtake each other.
+            self.live.publish(message)
+
+    def set_registry(self, data: RegistryData, now_ns: int) -> None:
+        """See BoardModel."""
+        with self._lock:
+            self._model.set_registry(data, now_ns)
+        self.refresh()
+
+    def set_people(self, people: Mapping[str, Person]) -> None:
+        """See BoardModel."""
+        with self._lock:
+            self._model.set_people(people)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Have every browser fetch a fresh snapshot (names or rooms changed)."""
+        self.live.reset()
+
+    def board(self, now_ms: int) -> Board:
+        """See BoardModel."""
+        with self._lock:
+            return self._model.board(now_ms)
