@@ -157,13 +157,18 @@ class Engine:
     def advance(self, now_ns: int) -> Outputs:
         """Run every tick at a whole second in (last tick, now_ns]: the same ticks whoever calls it, and how often."""
         out = Outputs.empty()
+        while (tick_ns := self.next_tick_ns(now_ns)) is not None:
+            self._last_tick_ns = tick_ns
+            self._tick(tick_ns, out)
+        return out
+
+    def next_tick_ns(self, now_ns: int) -> int | None:
+        """The next tick due by `now_ns`, None when there is none. The first call sets the start of time."""
         if self._last_tick_ns == NEVER_NS:
             self._last_tick_ns = now_ns // NS_PER_S * NS_PER_S
             self._hour_ns = _hour(now_ns)
-        while self._last_tick_ns + NS_PER_S <= now_ns:
-            self._last_tick_ns += NS_PER_S
-            self._tick(self._last_tick_ns, out)
-        return out
+        due = self._last_tick_ns + NS_PER_S
+        return due if due <= now_ns else None
 
     # -- one block --------------------------------------------------------------------------------------------------
 

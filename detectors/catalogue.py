@@ -1,0 +1,9 @@
+"""Every detector Vigil has. Registering here gets a class the conformance suite, its parameters in the configuration, and a place in the engine."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from engine.detector import Detector
+
+DETECTORS: Final[tuple[type[Detector[Any, Any]], ...]] = ()
