@@ -1,0 +1,1 @@
+"""Alert lifecycle: a pure state machine over events, commands and time."""

@@ -1,0 +1,404 @@
+"""Events are facts, alerts are states: the pure machine that turns one into the other.
+
+Time is arrival time: an event acts at its `arrival_ns`, a command at its `at_ns`, a tick at `now_ns`; the book's clock never goes
+back. Missing data never resolves an alert (the one Prometheus rule turned round on purpose); an alert is never shed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from alerts.model import (
+    NEVER_NS,
+    Action,
+    Alert,
+    Command,
+    Outcome,
+    Reason,
+    Refusal,
+    RefusalReason,
+    State,
+    Transition,
+    alert_id,
+)
+from alerts.policy import DEVICE_SILENT, CodePolicy, Ends, Policy
+from engine.events import Event, event_id
+from engine.frame import NS_PER_S
+
+SNAPSHOT_VERSION: Final = 1
+_UNTRACKED: Final = "untracked"
+"""Stands in `Alert.active` for onsets beyond the bound: no clear event ever matches it, so only staff end the alert."""
+
+
+class Counters(msgspec.Struct):
+    """What the book did beside opening alerts, for metrics; part of the snapshot."""
+
+    events: int = 0
+    duplicates: int = 0
+    unknown_codes: int = 0
+    clears_unmatched: int = 0
+    joined_at_bound: int = 0
+    refusals: int = 0
+    closed_dropped: int = 0
+    history_dropped: int = 0
+    onsets_untracked: int = 0
+
+
+class _Saved(msgspec.Struct, array_like=True):
+    version: int
+    now_ns: int
+    open: list[Alert]
+    closed: list[Alert]
+    seen: list[str]
+    counters: Counters
+
+
+class AlertBook:
+    """All alerts of a partition. Pure: the result depends on the policy and the sequence of calls alone."""
+
+    def __init__(self, policy: Policy | None = None) -> None:
+        self.policy = policy if policy is not None else Policy()
+        self.counters = Counters()
+        self.now_ns = 0
+        self._open: dict[str, Alert] = {}
+        self._closed: dict[str, Alert] = {}
+        self._seen: dict[str, None] = {}
+        self._by_subject: dict[str, dict[str, None]] = {}
+
+    # -- input ------------------------------------------------------------------------------------------------------
+
+    def apply(self, event: Event) -> list[Transition]:
+        """Take one event; the same event again changes nothing (within `seen_max` ids)."""
+        if not self._first_time(event.id):
+            self.counters.duplicates += 1
+            return []
+        self.counters.events += 1
+        at_ns = self._advance(event.arrival_ns)
+        done = self._clear(event, at_ns) if event.phase == "clear" else self._onset(event, at_ns)
+        if event.code == DEVICE_SILENT:
+            done += self._silence(event, at_ns)
+        return done
+
+    def command(self, command: Command) -> list[Transition] | Refusal:
+        """Carry out what staff say; a Refusal says why not. The same command id again changes nothing."""
+        if f"c:{command.id}" in self._seen:
+            self.counters.duplicates += 1
+            return []
+        refusal = self._refusal(command)
+        if refusal is not None:
+            self.counters.refusals += 1
+            return refusal
+        self._first_time(f"c:{command.id}")
+        at_ns = self._advance(command.at_ns)
+        alert = self._open[command.alert_id]
+        if command.action is Action.RESOLVE:
+            alert = msgspec.structs.replace(alert, outcome=command.outcome)
+            return [self._move(alert, State.RESOLVED, Reason.RESOLVED_BY_STAFF, at_ns, by=command)]
+        taken = {} if alert.acknowledged else {"acknowledged_by": command.by}
+        if command.action is Action.ATTEND:
+            alert, reason = msgspec.structs.replace(alert, attended_by=command.by, **taken), Reason.ATTENDED_BY_STAFF
+        else:
+            alert, reason = msgspec.structs.replace(alert, **taken), Reason.ACKNOWLEDGED_BY_STAFF
+        if alert.state is State.STALE:
+            alert = msgspec.structs.replace(alert, resume=State.ACKNOWLEDGED)
+            return [self._move(alert, State.STALE, reason, at_ns, by=command)]
+        # A latched condition that is already gone was only waiting to be seen; its hold time starts now.
+        if self.policy.of(alert.code).ends is Ends.LATCHED and not alert.present and alert.due_ns == NEVER_NS:
+            alert = msgspec.structs.replace(alert, due_ns=self._hold_end(alert, at_ns))
+        return [self._move(alert, State.ACKNOWLEDGED, reason, at_ns, by=command)]
+
+    def tick(self, now_ns: int) -> list[Transition]:
+        """Let time pass: pending conditions that held start to fire, cleared ones that stayed away are over."""
+        self._advance(now_ns)
+        due = sorted((alert.due_ns, alert.id) for alert in self._open.values() if alert.due_ns <= self.now_ns)
+        done = []
+        for _, key in due:
+            alert = msgspec.structs.replace(self._open[key], due_ns=NEVER_NS)
+            if alert.state is State.PENDING:
+                done.append(self._move(alert, State.FIRING, Reason.HELD, self.now_ns))
+            else:
+                done.append(self._move(alert, State.RESOLVED, Reason.CLEARED, self.now_ns))
+        return done
+
+    # -- output -----------------------------------------------------------------------------------------------------
+
+    def open(self) -> list[Alert]:
+        """Every alert that is not resolved, most urgent first, then oldest."""
+        return sorted(self._open.values(), key=lambda alert: (-alert.priority, alert.onset_ns, alert.id))
+
+    def alert(self, key: str) -> Alert | None:
+        """The alert with id `key`, open or recently resolved."""
+        return self._open.get(key) or self._closed.get(key)
+
+    def closed(self) -> list[Alert]:
+        """The newest resolved alerts, oldest first, at most `closed_max`."""
+        return list(self._closed.values())
+
+    def snapshot(self) -> bytes:
+        """The whole book as bytes; `restore` continues exactly as if nothing had happened."""
+        saved = _Saved(SNAPSHOT_VERSION, self.now_ns, list(self._open.values()), self.closed(), list(self._seen), self.counters)
+        return msgspec.msgpack.encode(saved)
+
+    def restore(self, data: bytes) -> None:
+        """Take over a snapshot; ValueError when it is damaged or of another version."""
+        try:
+            saved = msgspec.msgpack.decode(data, type=_Saved)
+        except msgspec.DecodeError as error:
+            raise ValueError(f"this is no alert book snapshot ({error}): replay the events instead") from error
+        if saved.version != SNAPSHOT_VERSION:
+            raise ValueError(f"alert book snapshot has version {saved.version}, this reads {SNAPSHOT_VERSION}: replay the events instead")
+        self.now_ns = saved.now_ns
+        self.counters = saved.counters
+        self._open = {alert.id: alert for alert in saved.open}
+        self._closed = {alert.id: alert for alert in saved.closed}
+        self._seen = dict.fromkeys(saved.seen)
+        self._by_subject = {}
+        for alert in saved.open:
+            self._by_subject.setdefault(alert.subject, {})[alert.id] = None
+
+    # -- events -----------------------------------------------------------------------------------------------------
+
+    def _onset(self, event: Event, at_ns: int) -> list[Transition]:
+        rules = self.policy.of(event.code)
+        if event.code not in self.policy.codes:
+            self.counters.unknown_codes += 1
+        alert = self._joined(event, rules, at_ns)
+        if alert is not None:
+            return self._repeat(alert, event, rules, at_ns)
+        alert = Alert(
+            id=alert_id(event),
+            code=event.code,
+            subject=event.subject,
+            priority=max(int(rules.priority), event.priority) if rules.life_safety else int(rules.priority),
+            life_safety=rules.life_safety,
+            state=State.PENDING,
+            onset_ns=event.onset_ns,
+            arrival_ns=event.arrival_ns,
+            decided_ns=event.decided_ns,
+            last_onset_ns=event.onset_ns,
+            last_at_ns=at_ns,
+            score=event.score,
+            values=event.values,
+            repeats=0,
+            sequence=0,
+            event_ids=(event.id,),
+            active=(event.id,),
+            history=(),
+        )
+        if rules.pending_s > 0:
+            alert = msgspec.structs.replace(alert, due_ns=at_ns + _ns(rules.pending_s))
+            return [self._move(alert, State.PENDING, Reason.ONSET, at_ns, event=event.id)]
+        return [self._move(alert, State.FIRING, Reason.ONSET, at_ns, event=event.id)]
+
+    def _joined(self, event: Event, rules: CodePolicy, at_ns: int) -> Alert | None:
+        """The open alert that this onset belongs to, or None for a new one."""
+        own = [alert for alert in self._of_subject(event.subject) if alert.code == event.code]
+        if not own:
+            return None
+        newest = own[-1]
+        waiting_to_clear = newest.state is not State.PENDING and newest.due_ns != NEVER_NS
+        still_there = newest.present and rules.ends is not Ends.STAFF
+        if still_there or waiting_to_clear or at_ns - newest.last_at_ns <= _ns(rules.regroup_s):
+            return newest
+        if len(own) >= self.policy.open_per_condition_max:
+            self.counters.joined_at_bound += 1
+            return newest
+        return None
+
+    def _repeat(self, alert: Alert, event: Event, rules: CodePolicy, at_ns: int) -> list[Transition]:
+        back = self._back(alert, at_ns) if alert.state is State.STALE else []
+        alert = self._open[alert.id]
+        if len(alert.active) < self.policy.active_max:
+            active = (*alert.active, event.id)
+        else:
+            self.counters.onsets_untracked += 1
+            active = (*(key for key in alert.active if key != _UNTRACKED), _UNTRACKED)
+        alert = msgspec.structs.replace(
+            alert,
+            repeats=alert.repeats + 1,
+            last_onset_ns=max(alert.last_onset_ns, event.onset_ns),
+            last_at_ns=at_ns,
+            score=event.score,
+            values=event.values,
+            priority=max(alert.priority, event.priority) if rules.life_safety else alert.priority,
+            event_ids=(*alert.event_ids, event.id)[-self.policy.event_ids_max :],
+            active=active,
+            due_ns=alert.due_ns if alert.state is State.PENDING else NEVER_NS,
+        )
+        # A repeat of something deadly is news, also to those who acknowledged the first: it rings again.
+        state = State.FIRING if rules.life_safety else alert.state
+        return [*back, self._move(alert, state, Reason.REPEATED, at_ns, event=event.id, notify=rules.life_safety)]
+
+    def _clear(self, event: Event, at_ns: int) -> list[Transition]:
+        ended = event_id(event.detector, event.code, event.subject, event.onset_ns, "onset")
+        alert = next((a for a in self._of_subject(event.subject) if ended in a.active), None)
+        if alert is None:
+            self.counters.clears_unmatched += 1
+            return []
+        back = self._back(alert, at_ns) if alert.state is State.STALE else []
+        alert = self._open[alert.id]
+        active = tuple(key for key in alert.active if key != ended)
+        alert = msgspec.structs.replace(alert, active=active, last_at_ns=at_ns)
+        if active:
+            return [*back, self._move(alert, alert.state, Reason.CONDITION_CLEARED, at_ns, event=event.id, notify=False)]
+        if alert.state is State.PENDING:
+            return [*back, self._move(alert, State.RESOLVED, Reason.CLEARED_WHILE_PENDING, at_ns, event=event.id, notify=False)]
+        rules = self.policy.of(alert.code)
+        if rules.ends is Ends.CLEAR or (rules.ends is Ends.LATCHED and alert.acknowledged):
+            if rules.hold_s == 0:
+                return [*back, self._move(alert, State.RESOLVED, Reason.CLEARED, at_ns, event=event.id)]
+            alert = msgspec.structs.replace(alert, due_ns=self._hold_end(alert, at_ns))
+        return [*back, self._move(alert, alert.state, Reason.CONDITION_CLEARED, at_ns, event=event.id, notify=False)]
+
+    def _silence(self, event: Event, at_ns: int) -> list[Transition]:
+        """A device of the subject fell silent or speaks again: what its data carried becomes stale, or comes back."""
+        related = [alert for alert in self._of_subject(event.subject) if self.policy.of(alert.code).follows_data]
+        if event.phase == "onset":
+            return [self._stale(alert, event.id, at_ns) for alert in related if alert.state is not State.STALE]
+        if any(alert.code == DEVICE_SILENT and alert.present for alert in self._of_subject(event.subject)):
+            return []  # another device of the subject is still silent
+        return [step for alert in related if alert.state is State.STALE for step in self._back(alert, at_ns, event.id)]
+
+    def _stale(self, alert: Alert, event: str, at_ns: int) -> Transition:
+        # The hold time of a cleared condition stops too: without data nobody knows that it stayed away.
+        alert = msgspec.structs.replace(alert, resume=alert.state, due_ns=NEVER_NS)
+        return self._move(alert, State.STALE, Reason.DATA_MISSING, at_ns, event=event)
+
+    def _back(self, alert: Alert, at_ns: int, event: str = "") -> list[Transition]:
+        """Leave `stale`: a pending condition or a hold time starts anew, because nobody saw what happened meanwhile."""
+        state = alert.resume if alert.resume is not None else State.FIRING
+        rules = self.policy.of(alert.code)
+        due_ns = NEVER_NS
+        if state is State.PENDING:
+            due_ns = at_ns + _ns(rules.pending_s)
+        elif not alert.present and (rules.ends is Ends.CLEAR or (rules.ends is Ends.LATCHED and state is State.ACKNOWLEDGED)):
+            due_ns = self._hold_end(alert, at_ns)
+        alert = msgspec.structs.replace(alert, resume=None, due_ns=due_ns)
+        return [self._move(alert, state, Reason.DATA_RETURNED, at_ns, event=event, notify=state is not State.PENDING)]
+
+    # -- commands ---------------------------------------------------------------------------------------------------
+
+    def _refusal(self, command: Command) -> Refusal | None:
+        def no(reason: RefusalReason, detail: str) -> Refusal:
+            return Refusal(command.id, command.alert_id, reason, detail)
+
+        alert = self._open.get(command.alert_id)
+        if alert is None:
+            if command.alert_id in self._closed:
+                return no(RefusalReason.CLOSED, f"alert {command.alert_id} is already resolved: nothing is left to {command.action.value}")
+            return no(RefusalReason.UNKNOWN_ALERT, f"there is no open alert {command.alert_id}: load the list of open alerts again")
+        if not command.by:
+            return no(RefusalReason.NO_AUTHOR, f"{command.action.value} needs to say by whom: sign in first")
+        if len(command.note) > self.policy.note_max:
+            return no(
+                RefusalReason.NOTE_TOO_LONG, f"a note may have {self.policy.note_max} characters, this has {len(command.note)}: shorten it"
+            )
+        if alert.state is State.PENDING:
+            return no(RefusalReason.PENDING, "nobody has been called for this alert yet: wait until it fires")
+        if command.action is Action.ACKNOWLEDGE and alert.acknowledged:
+            return no(RefusalReason.ALREADY, f"{alert.acknowledged_by} acknowledged this alert already: attend or resolve it")
+        if command.action is Action.ATTEND and alert.attended_by == command.by and alert.acknowledged:
+            return no(RefusalReason.ALREADY, f"{command.by} attends to this alert already: resolve it when done")
+        if command.action is Action.RESOLVE:
+            if command.outcome is None:
+                return no(RefusalReason.NO_OUTCOME, f"resolve needs what was found, one of {[o.value for o in Outcome]}")
+            watched = alert.present and alert.state is not State.STALE and self.policy.of(alert.code).ends is not Ends.STAFF
+            if alert.life_safety and watched and command.outcome is Outcome.TRUE:
+                # The detector says a latched condition once: closing it now would leave a person in danger unwatched.
+                return no(
+                    RefusalReason.STILL_PRESENT,
+                    "the condition is still being measured: the alert ends by itself once it is over, or resolve it as false, test or unclear",
+                )
+        return None
+
+    # -- bookkeeping ------------------------------------------------------------------------------------------------
+
+    def _move(
+        self,
+        alert: Alert,
+        state: State,
+        reason: Reason,
+        at_ns: int,
+        *,
+        event: str = "",
+        by: Command | None = None,
+        notify: bool | None = None,
+    ) -> Transition:
+        """Record one transition and store the alert where it now belongs. Pending alerts ring nowhere unless told otherwise."""
+        step = Transition(
+            id=f"{alert.id}-{alert.sequence}",
+            alert_id=alert.id,
+            sequence=alert.sequence,
+            from_state=alert.state if alert.history else None,
+            to_state=state,
+            reason=reason,
+            at_ns=at_ns,
+            event_id=event,
+            by=by.by if by else "",
+            notify=state is not State.PENDING if notify is None else notify,
+            outcome=by.outcome if by else None,
+            note=by.note if by else "",
+        )
+        history, dropped = self._bounded((*alert.history, step))
+        self.counters.history_dropped += dropped
+        resolved = state is State.RESOLVED
+        alert = msgspec.structs.replace(
+            alert,
+            state=state,
+            sequence=alert.sequence + 1,
+            history=history,
+            history_dropped=alert.history_dropped + dropped,
+            resume=None if resolved else alert.resume,
+            due_ns=NEVER_NS if resolved else alert.due_ns,
+        )
+        if resolved:
+            self._close(alert)
+        else:
+            self._open[alert.id] = alert
+            self._by_subject.setdefault(alert.subject, {})[alert.id] = None
+        return step
+
+    def _bounded(self, history: tuple[Transition, ...]) -> tuple[tuple[Transition, ...], int]:
+        """At the bound leave out the oldest bookkeeping entry; who did what, and the newest, always stay."""
+        if len(history) <= self.policy.history_max:
+            return history, 0
+        spare = {Reason.REPEATED, Reason.CONDITION_CLEARED, Reason.DATA_MISSING, Reason.DATA_RETURNED}
+        index = next((i for i, step in enumerate(history[:-1]) if step.reason in spare), 1)
+        return history[:index] + history[index + 1 :], 1
+
+    def _close(self, alert: Alert) -> None:
+        self._open.pop(alert.id, None)
+        own = self._by_subject.get(alert.subject, {})
+        own.pop(alert.id, None)
+        if not own:
+            self._by_subject.pop(alert.subject, None)
+        self._closed[alert.id] = alert
+        while len(self._closed) > self.policy.closed_max:
+            self._closed.pop(next(iter(self._closed)))
+            self.counters.closed_dropped += 1
+
+    def _of_subject(self, subject: str) -> Iterable[Alert]:
+        """Open alerts of `subject`, oldest first."""
+        return [self._open[key] for key in self._by_subject.get(subject, {})]
+
+    def _hold_end(self, alert: Alert, at_ns: int) -> int:
+        return at_ns + _ns(self.policy.of(alert.code).hold_s)
+
+    def _advance(self, at_ns: int) -> int:
+        self.now_ns = max(self.now_ns, at_ns)
+        return self.now_ns
+
+    def _first_time(self, key: str) -> bool:
+        if key in self._seen:
+            return False
+        self._seen[key] = None
+        if len(self._seen) > self.policy.seen_max:
+            self._seen.pop(next(iter(self._seen)))
+        return True
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * NS_PER_S)
