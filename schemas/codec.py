@@ -1,7 +1,71 @@
-"""The wire contract in use: bytes to Blocks and back."""
+"""The wire contract in use: bytes to Blocks and back.
+
+    decoded = decode(payload)
+    for block in decoded.blocks: ...      # canonical units, every rule of its kind kept
+    for reject in decoded.rejects: ...    # reason, sentence, device, the bytes of that chunk
+
+A payload is a JSON chunk, a JSON array of chunks, or a binary ward batch; the first byte tells which. `decode` never raises on
+any bytes: whatever arrives ends in a Block or in a Reject.
+"""
 
 from __future__ import annotations
 
-from schemas.encode import encode_batch, encode_chunk_json
+from typing import Final, NamedTuple
 
-__all__ = ["encode_batch", "encode_chunk_json"]
+from engine.block import NO_SEQ, Block
+from engine.outputs import Reason, Reject
+from schemas.binary import Refused, read_batch
+from schemas.check import Raw, judge
+from schemas.encode import encode_batch, encode_chunk_json
+from schemas.text import read_text
+from schemas.wire import MESSAGE_BYTES_MAX
+
+__all__ = ["Decoded", "decode", "encode_batch", "encode_chunk_json"]
+
+KEPT_BYTES_MAX: Final = 64 * 1024
+"""Bytes kept of a message that is longer than a message may be; of every other, all are kept."""
+
+_TEXT_START: Final = frozenset(b"{[ \t\r\n")
+"""First bytes of JSON. None of them can start a MessagePack map."""
+
+
+class Decoded(NamedTuple):
+    """What a message holds. `ward`, `gateway`, `seq`, `sent_ns` come from a ward batch and are empty for JSON."""
+
+    blocks: list[Block]
+    rejects: list[Reject]
+    ward: str
+    gateway: str
+    seq: int
+    sent_ns: int
+
+
+def decode(payload: bytes) -> Decoded:
+    """Read one message of either form."""
+    if len(payload) > MESSAGE_BYTES_MAX:
+        detail = f"the message has {len(payload)} bytes, at most {MESSAGE_BYTES_MAX} are allowed: send several"
+        return _nothing(Reject(Reason.TOO_LARGE, detail, "", "", 0, payload[:KEPT_BYTES_MAX]))
+    if not payload:
+        return _nothing(Reject(Reason.TRUNCATED, "the message is empty", "", "", 0, b""))
+    try:
+        if payload[0] in _TEXT_START:
+            raws, rejects = read_text(payload)
+            return Decoded(_judged(raws, rejects), rejects, "", "", NO_SEQ, 0)
+        envelope, raws, rejects = read_batch(payload)
+        return Decoded(_judged(raws, rejects), rejects, envelope.ward, envelope.gateway, envelope.seq, envelope.sent_ns)
+    except Refused as refused:
+        return _nothing(Reject(refused.reason, refused.detail, "", "", 0, payload))
+
+
+def _judged(raws: list[Raw], rejects: list[Reject]) -> list[Block]:
+    blocks: list[Block] = []
+    for raw in raws:
+        block, refused = judge(raw)
+        if block is not None:
+            blocks.append(block)
+        rejects.extend(refused)
+    return blocks
+
+
+def _nothing(reject: Reject) -> Decoded:
+    return Decoded([], [reject], "", "", NO_SEQ, 0)
