@@ -1,0 +1,303 @@
+"""The arithmetic of fall detection: 0.1 s bins in a ring, judged when stillness begins."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from detectors.falls.params import BIN_S, RATE_HZ_MIN
+from engine.frame import GAP_RESTART, NS_PER_S, Bool, Float32, Float64, Int32, Int64, Samples
+from engine.jit import kernel
+
+RING: Final = 96
+"""Bins kept: 5 s before the impact, the impact, settling (<= 2 s) and stillness (<= 3 s) fit, with a margin."""
+_X, _Y, _Z, _SQUARE, _PEAK, _EXCESS = range(6)
+BIN_FIELDS: Final = 6
+"""Ring columns: mean x, y, z (g; x NaN = nothing measured), mean |a|^2 (g^2), peak |a| (g), impulse above 1 g (g·s)."""
+_N: Final = 6
+SUM_FIELDS: Final = 7
+"""Running sums of the open bin: the ring columns and the count of samples."""
+
+DEAD_BAND_G: Final = 0.1
+"""Excess below this is not impulse: the offset of an uncalibrated MEMS sensor and its tilt error (data sheets: 40-80 mg)."""
+_BINS_PER_S: Final = round(1 / BIN_S)
+_IMPACT_HALF_BINS: Final = _BINS_PER_S // 2
+_BEFORE_FAR_BINS: Final = 25
+_BEFORE_NEAR_BINS: Final = 10
+"""Posture before is read 2.5 to 1.0 s before the peak: a fall from standing lasts 0.6-0.9 s (Bourke 2008), so it has not begun."""
+_BEFORE_BINS_MIN: Final = 5
+_HISTORY_BINS: Final = 20
+"""Without 2 s of history before the peak there is no posture before to compare with."""
+_RHYTHM_BINS: Final = 50
+"""Steps, claps and runs are known from the 4 s (5.0 to 1.0 s) before."""
+_SETTLE_BINS_MIN: Final = 3
+"""An impact itself is over after 0.3 s."""
+_VALID_SHARE: Final = 0.7
+"""Share of a stillness window that must have been measured."""
+_TINY: Final = 1e-9
+
+_MOVE, _STILL, _BINS, _GX, _GY, _GZ, _TOP, _SEEN, _LAST_X, _LAST_Y, _LAST_Z = range(11)
+MINUTE_FIELDS: Final = 11
+"""Running minute: movement, still bins, bins measured, sum of x, y, z, peak, bins passed, gravity of the previous minute."""
+MINUTE_BINS: Final = 60 * _BINS_PER_S
+ACTIVITY: Final = ("movement_g", "still_fraction", "posture_change_deg", "peak_g", "measured_fraction")
+
+
+class FallState(NamedTuple):
+    """Per slot: the stream, the open bin, the ring of closed bins, the running minute and the latch."""
+
+    rate_hz: Float64
+    phase: Float64
+    bins: Int64
+    since_impact: Int32
+    latched_until_ns: Int64
+    sums: Float64
+    ring: Float32
+    minute: Float64
+
+
+class Limits(NamedTuple):
+    """FallParams in kernel units (bins, degrees, g)."""
+
+    rotation_deg_min: float
+    still_g: float
+    still_g_max: float
+    settle_bins: int
+    still_bins: int
+    contrast_ratio: float
+    abrupt_bins: int
+    gap_ns_max: int
+    refractory_ns: int
+
+
+class Personal(NamedTuple):
+    """Per-slot limits, arrays (capacity,)."""
+
+    impact_g: Float64
+    impulse_gs: Float64
+    rotation_deg: Float64
+
+
+class Found(NamedTuple):
+    """Output rows: falls (slot, onset bins back, then figures) and minutes of activity."""
+
+    fall_slot: Int32
+    fall_ns: Int64  # (rows, 2) onset, decided
+    fall: Float64  # (rows, 5) strength, peak_g, impulse_gs, rotation_deg, still_g
+    minute_slot: Int32
+    minute_ns: Int64
+    minute: Float32  # (rows, len(ACTIVITY))
+    counts: Int64  # falls, minutes
+
+
+@kernel
+def _angle_deg(ax: float, ay: float, az: float, bx: float, by: float, bz: float) -> float:
+    """Angle between two vectors in degrees, 0 when one of them is null."""
+    norm = np.sqrt((ax * ax + ay * ay + az * az) * (bx * bx + by * by + bz * bz))
+    if not norm > _TINY:
+        return 0.0
+    return float(np.degrees(np.arccos(min(1.0, max(-1.0, (ax * bx + ay * by + az * bz) / norm)))))
+
+
+@kernel
+def judge(
+    ring: Float32, last: int, impact_g: float, impulse_gs: float, rotation_deg: float, limits: Limits
+) -> tuple[float, int, float, float, float, float]:
+    """Is the stillness that ends with bin `last` the end of a fall?
+
+    `ring` (RING, BIN_FIELDS) of one slot, `last` the index of the newest bin since the stream began. Returns strength
+    (>= 1: a fall; 0: no), bin index of the impact, peak g, impulse g·s, rotation degrees, scatter g.
+    """
+    nothing = (0.0, 0, 0.0, 0.0, 0.0, 0.0)
+    first = last - limits.still_bins + 1
+    seen, x, y, z, square = 0, 0.0, 0.0, 0.0, 0.0
+    for b in range(first, last + 1):
+        row = ring[b % RING]
+        if not np.isnan(row[_X]):
+            seen += 1
+            x += row[_X]
+            y += row[_Y]
+            z += row[_Z]
+            square += row[_SQUARE]
+    if seen < _VALID_SHARE * limits.still_bins:
+        return nothing
+    x, y, z, square = x / seen, y / seen, z / seen, square / seen
+    scatter = np.sqrt(max(0.0, square - (x * x + y * y + z * z)))
+    if scatter > limits.still_g_max:
+        return nothing
+
+    impact = -1
+    peak = impact_g
+    for b in range(max(_HISTORY_BINS, first - limits.settle_bins), first - _SETTLE_BINS_MIN + 1):
+        value = ring[b % RING, _PEAK]
+        if value >= peak:
+            peak = float(value)
+            impact = b
+    if impact < 0:
+        return nothing
+    for b in range(max(0, impact - _BINS_PER_S), impact):
+        if ring[b % RING, _PEAK] > peak:
+            return nothing
+
+    impulse = 0.0
+    for b in range(impact - _IMPACT_HALF_BINS, impact + _IMPACT_HALF_BINS + 1):
+        impulse += ring[b % RING, _EXCESS]
+    rhythm, beats = 0.0, 0
+    before, gx, gy, gz = 0, 0.0, 0.0, 0.0
+    for b in range(max(0, impact - _RHYTHM_BINS), impact - _BEFORE_NEAR_BINS):
+        row = ring[b % RING]
+        if not np.isnan(row[_X]):
+            rhythm += row[_EXCESS]
+            beats += 1
+            if b >= impact - _BEFORE_FAR_BINS:
+                before += 1
+                gx += row[_X]
+                gy += row[_Y]
+                gz += row[_Z]
+    if before < _BEFORE_BINS_MIN:
+        return nothing
+    rotation = _angle_deg(gx, gy, gz, x, y, z)
+    if rotation < limits.rotation_deg_min:
+        return nothing
+    usual = rhythm / beats * (2 * _IMPACT_HALF_BINS + 1)
+    if impulse < limits.contrast_ratio * usual:
+        abrupt = first - impact <= limits.abrupt_bins and scatter <= limits.still_g
+        if not (abrupt and rotation >= rotation_deg):
+            return nothing
+    strength = (impulse / impulse_gs) * (rotation / rotation_deg) * min(1.0, limits.still_g / max(scatter, _TINY))
+    return strength, impact, peak, impulse, rotation, scatter
+
+
+@kernel
+def _restart(state: FallState, slot: int, rate_hz: float) -> None:
+    """Forget the stream of `slot` but not its latch."""
+    state.rate_hz[slot] = rate_hz
+    state.phase[slot] = 0.0
+    state.bins[slot] = 0
+    state.since_impact[slot] = RING
+    state.sums[slot] = 0.0
+    state.ring[slot] = 0.0
+    state.minute[slot] = 0.0
+
+
+@kernel
+def _close_minute(state: FallState, slot: int, end_ns: int, found: Found) -> None:
+    """Write the minute of activity that ends at end_ns and begin the next one."""
+    m = state.minute[slot]
+    bins = m[_BINS]
+    if bins > 0:
+        row = found.counts[1]
+        x, y, z = m[_GX] / bins, m[_GY] / bins, m[_GZ] / bins
+        known = m[_LAST_X] != 0.0 or m[_LAST_Y] != 0.0 or m[_LAST_Z] != 0.0
+        found.minute_slot[row] = slot
+        found.minute_ns[row] = end_ns - MINUTE_BINS * round(BIN_S * NS_PER_S)
+        found.minute[row, 0] = m[_MOVE] / bins
+        found.minute[row, 1] = m[_STILL] / bins
+        found.minute[row, 2] = _angle_deg(m[_LAST_X], m[_LAST_Y], m[_LAST_Z], x, y, z) if known else np.nan
+        found.minute[row, 3] = m[_TOP]
+        found.minute[row, 4] = bins / MINUTE_BINS
+        found.counts[1] = row + 1
+        m[_LAST_X], m[_LAST_Y], m[_LAST_Z] = x, y, z
+    m[:_LAST_X] = 0.0
+
+
+@kernel
+def _close_bin(state: FallState, slot: int, end_ns: int, personal: Personal, limits: Limits, found: Found) -> None:
+    """Move the open bin into the ring and judge, if an impact is recent."""
+    sums = state.sums[slot]
+    last = state.bins[slot]
+    row = state.ring[slot, last % RING]
+    minute = state.minute[slot]
+    count = sums[_N]
+    state.since_impact[slot] = min(state.since_impact[slot] + 1, RING)
+    if count > 0:
+        for field in range(_PEAK):
+            row[field] = sums[field] / count
+        row[_PEAK] = sums[_PEAK]
+        row[_EXCESS] = sums[_EXCESS] / state.rate_hz[slot]
+        if row[_PEAK] >= personal.impact_g[slot]:
+            state.since_impact[slot] = 0
+        scatter = np.sqrt(max(0.0, row[_SQUARE] - (row[_X] * row[_X] + row[_Y] * row[_Y] + row[_Z] * row[_Z])))
+        minute[_MOVE] += scatter
+        minute[_STILL] += 1.0 if scatter < limits.still_g else 0.0
+        minute[_BINS] += 1
+        minute[_GX] += row[_X]
+        minute[_GY] += row[_Y]
+        minute[_GZ] += row[_Z]
+        minute[_TOP] = max(minute[_TOP], row[_PEAK])
+    else:
+        row[:] = 0.0
+        row[_X] = np.nan
+    sums[:] = 0.0
+    state.bins[slot] = last + 1
+    minute[_SEEN] += 1
+    if minute[_SEEN] >= MINUTE_BINS:
+        _close_minute(state, slot, end_ns, found)
+    recent = limits.settle_bins + limits.still_bins
+    if state.since_impact[slot] > recent or last + 1 < _HISTORY_BINS + limits.still_bins or end_ns < state.latched_until_ns[slot]:
+        return
+    strength, impact, peak, impulse, rotation, scatter_g = judge(
+        state.ring[slot], last, personal.impact_g[slot], personal.impulse_gs[slot], personal.rotation_deg[slot], limits
+    )
+    if strength < 1.0:
+        return
+    at = found.counts[0]
+    found.fall_slot[at] = slot
+    found.fall_ns[at, 0] = end_ns - (last + 1 - impact) * round(BIN_S * NS_PER_S)
+    found.fall_ns[at, 1] = end_ns
+    found.fall[at, 0] = strength
+    found.fall[at, 1] = peak
+    found.fall[at, 2] = impulse
+    found.fall[at, 3] = rotation
+    found.fall[at, 4] = scatter_g
+    found.counts[0] = at + 1
+    state.latched_until_ns[slot] = end_ns + limits.refractory_ns
+
+
+@kernel
+def run(
+    state: FallState,
+    slots: Int32,
+    t0_ns: Int64,
+    rate_hz: float,
+    samples: Samples,
+    gap_ns: Int64,
+    valid: Bool,
+    personal: Personal,
+    limits: Limits,
+    found: Found,
+) -> None:
+    """Take one frame: samples float32 (k, n, 3) in g; writes `found` and changes `state`, sample by sample."""
+    if rate_hz < RATE_HZ_MIN:
+        return
+    period_ns = NS_PER_S / rate_hz
+    step = 1.0 / (BIN_S * rate_hz)
+    for k in range(slots.shape[0]):
+        slot = slots[k]
+        missing = 0
+        if gap_ns[k] == GAP_RESTART or gap_ns[k] > limits.gap_ns_max or state.rate_hz[slot] != rate_hz:
+            _restart(state, slot, rate_hz)
+        elif gap_ns[k] > 0:
+            missing = round(gap_ns[k] / period_ns)
+        if gap_ns[k] == GAP_RESTART and t0_ns[k] < state.latched_until_ns[slot] - limits.refractory_ns:
+            state.latched_until_ns[slot] = 0
+        sums = state.sums[slot]
+        for i in range(-missing, samples.shape[1]):
+            if i >= 0 and valid[k]:
+                x, y, z = float(samples[k, i, 0]), float(samples[k, i, 1]), float(samples[k, i, 2])
+                square = x * x + y * y + z * z
+                if np.isfinite(square):
+                    size = np.sqrt(square)
+                    sums[_X] += x
+                    sums[_Y] += y
+                    sums[_Z] += z
+                    sums[_SQUARE] += square
+                    sums[_PEAK] = max(sums[_PEAK], size)
+                    sums[_EXCESS] += max(0.0, size - 1.0 - DEAD_BAND_G)
+                    sums[_N] += 1.0
+            phase = state.phase[slot] + step
+            if phase >= 1.0 - _TINY:
+                phase -= 1.0
+                _close_bin(state, slot, t0_ns[k] + np.int64(np.rint((i + 1) * period_ns)), personal, limits, found)
+            state.phase[slot] = phase
