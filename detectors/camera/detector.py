@@ -1,0 +1,49 @@
+"""A camera with its own analysis saw somebody fall."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+import numpy as np
+
+from detectors.camera.kernel import NEVER, CameraState, falls
+from detectors.camera.params import CameraParams
+from engine.detector import NOTHING, Detector, Spec, StepResult
+from engine.events import Detection, EventType, Priority
+from engine.frame import NS_PER_S, Frame
+
+FALL_EVENT: Final = EventType("camera.fall", Priority.HIGH, False, True, "A camera saw a person fall")
+
+
+class CameraDetector(Detector[CameraParams, CameraState]):
+    """Decides which reports of a camera's own fall analysis are an alarm; only staff end it.
+
+    Takes "camera_event" (k, n, 2): code (CAMERA_FALL, others are ignored) and confidence 0..1; no picture ever reaches
+    Vigil. Reports that follow each other within same_fall_s are one fall, so a person who stays on the floor raises one
+    alarm; a late report is its own fall when it is further from the last one than that. Chunks the camera flagged as
+    poor are not used. Latency: none beyond the camera's. Score: the camera's confidence.
+    """
+
+    spec: ClassVar[Spec] = Spec(
+        name="camera",
+        state_version=1,
+        kinds=("camera_event",),
+        events=(FALL_EVENT,),
+        latency_bound_s=0.0,
+        warmup_s=0.0,
+        references=("none: the analysis is the camera's",),
+    )
+    params_type: ClassVar[type[CameraParams]] = CameraParams
+
+    def initial_state(self, capacity: int) -> CameraState:
+        """No report yet."""
+        return CameraState(np.full(capacity, NEVER, np.int64))
+
+    def step(self, frame: Frame) -> StepResult:
+        """Take one frame of camera reports."""
+        same_fall_ns = int(self.params.same_fall_s * NS_PER_S)
+        found, confidence = falls(frame.slot, frame.t0_ns, frame.samples, frame.valid, self.state, self.params.confidence_min, same_fall_ns)
+        if not found.shape[0]:
+            return NOTHING
+        pairs = zip(found.tolist(), confidence.tolist(), strict=True)
+        return StepResult([Detection(slot, FALL_EVENT.code, t_ns, t_ns, score) for (slot, t_ns), score in pairs], [])

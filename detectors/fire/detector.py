@@ -1,0 +1,184 @@
+"""Fire, carbon monoxide and electrical fire in one room: a second pair of eyes beside the certified panel."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+import numpy as np
+
+from detectors.fire.kernel import (
+    CHANNELS,
+    COHB_START_PERCENT,
+    CONDITIONS,
+    DB_PER_OD,
+    NEVER,
+    ROOM_COLUMNS,
+    Columns,
+    FireState,
+    Found,
+    Limits,
+    electrical,
+    room_air,
+)
+from detectors.fire.params import FireParams
+from engine.detector import NOTHING, Detector, Spec, StepResult
+from engine.events import Detection, EventType, Phase, Priority
+from engine.frame import NS_PER_S, Float64, Frame, frame
+
+EVENTS: Final = (
+    EventType("fire.smoke", Priority.HIGH, True, True, "Smoke over the clean-air baseline"),
+    EventType("fire.heat", Priority.HIGH, True, True, "Temperature over the fixed limit (lower when it rises fast)"),
+    EventType("fire.rate_of_rise", Priority.HIGH, True, True, "Temperature rises like a fire, confirmed by heat, smoke or CO"),
+    EventType("fire.co", Priority.HIGH, True, True, "Carbon monoxide dose of a person in this room"),
+    EventType("fire.prewarning", Priority.MEDIUM, True, False, "On the way to a fire or CO alarm: look at the room"),
+    EventType("fire.residual_current", Priority.MEDIUM, True, False, "Residual current in the room's circuit"),
+    EventType("fire.cable_heat", Priority.MEDIUM, True, False, "A cable is hotter than its insulation bears"),
+)
+"""In the order of the kernel's C_ constants."""
+
+ROOM_VALUES: Final = ("smoke_db_per_m", "temperature_c", "rate_k_per_min", "co_ppm", "cohb_percent", "criteria")
+ELECTRICAL_VALUES: Final = ("residual_current_ma", "cable_temperature_c")
+FEATURE: Final = "feature.room"
+FEATURE_COLUMNS: Final = ("smoke_db_per_m", "co_ppm", "temperature_c", "humidity_percent", "temperature_rate_k_per_min", "cohb_percent")
+FEATURE_RATE_HZ: Final = 1 / 60
+HOLD_INTERVALS: Final = 2.5
+"""A sensor may lose one reading, with half an interval of jitter, without its run being broken."""
+
+
+class FireDetector(Detector[FireParams, FireState]):
+    """Decides whether a room burns, smoulders, fills with carbon monoxide, or has a fault in its wiring.
+
+    Takes "room_air" (k, n, 4): smoke optical density 1/m, CO ppm, temperature °C, humidity %; and "electrical"
+    (k, n, 2): residual current mA, cable temperature °C; 10 Hz to one reading in ten minutes, NaN = missing, any
+    channel may be missing for ever. Each criterion alone alarms; smoke together with heat or CO alarms at the lowest
+    smoke EN 54-7 allows. `values` of a detection hold the readings it was decided on and `criteria`, how many of smoke,
+    heat and CO agree (GB 50116 4.1.6 wants two before anything is switched).
+
+    Warm-up: 20 s for the smoke baseline; everything else decides from the third reading on. Worst-case latency is the
+    confirm time plus two readings, for CO the dose of UL 2034. Chunks flagged invalid by the device are not used.
+    Missing data never clears a condition. Emits "feature.room" once a minute of device time.
+
+    Sources: README.md beside this file names the clause behind every limit.
+    """
+
+    spec: ClassVar[Spec] = Spec(
+        name="fire",
+        state_version=1,
+        kinds=("room_air", "electrical"),
+        events=EVENTS,
+        latency_bound_s=60.0,
+        warmup_s=20.0,
+        references=(
+            "EN 54-5:2017 / GB 4716-2005, heat detectors, class A1",
+            "EN 54-7:2018 / GB 4715-2005, smoke detectors, 0.05 dB/m and slowly developing fires",
+            "UL 2034, CO alarms, carboxyhaemoglobin dose",
+            "Coburn, Forster, Kane. J Clin Invest 1965;44:1899",
+            "GB 50116-2013 4.1.6, 9.2.3; GB 14287, electrical fire monitoring",
+            "NIST TN 1455-1, Performance of home smoke alarms",
+        ),
+        overridable=(
+            "heat_static_c",
+            "rise_rate_k_per_min",
+            "smoke_alarm_db_per_m",
+            "cohb_alarm_percent",
+            "residual_current_ma",
+            "cable_c",
+        ),
+        features={FEATURE: FEATURE_COLUMNS},
+    )
+    params_type: ClassVar[type[FireParams]] = FireParams
+
+    def __init__(self, params: FireParams | None = None, capacity: int = 64) -> None:
+        super().__init__(params, capacity)
+        p = self.params
+        confirm_s = (
+            p.smoke_confirm_s,
+            p.heat_confirm_s,
+            p.rise_confirm_s,
+            p.co_confirm_s,
+            p.prewarning_confirm_s,
+            p.residual_confirm_s,
+            p.cable_confirm_s,
+        )
+        self._limits = Limits(
+            p.heat_fast_below_k,
+            p.heat_fast_rate_k_per_min,
+            p.rise_min_k,
+            p.rise_floor_below_k,
+            p.rise_corroborate_k,
+            p.smoke_corroborated_db_per_m / DB_PER_OD,
+            p.smoke_drift_share_per_h,
+            p.smoke_offset_share,
+            p.cohb_prewarning_percent,
+            p.co_floor_ppm,
+            p.co_corroborate_ppm,
+            int(p.clear_s * NS_PER_S),
+            tuple(int(s * NS_PER_S) for s in confirm_s),  # type: ignore[arg-type]
+        )
+
+    def initial_state(self, capacity: int) -> FireState:
+        """Nothing seen, nothing active, COHb of a non-smoker."""
+        never = np.full((capacity, CONDITIONS), NEVER, np.int64)
+        co = np.zeros((capacity, 3))
+        co[:, 2] = COHB_START_PERCENT
+        return FireState(
+            seen_ns=np.full((capacity, CHANNELS), NEVER, np.int64),
+            before=np.zeros((capacity, CHANNELS, 2)),
+            smoke=np.zeros((capacity, 2)),
+            smoke_start_ns=np.full(capacity, NEVER, np.int64),
+            co=co,
+            heat=np.zeros((capacity, 4)),
+            raised=np.zeros((capacity, 3), np.bool_),
+            active=np.zeros((capacity, CONDITIONS), np.bool_),
+            since_ns=never,
+            below_ns=never.copy(),
+            onset_ns=never.copy(),
+            minute=np.full(capacity, NEVER, np.int64),
+            sums=np.zeros((capacity, ROOM_COLUMNS)),
+            counts=np.zeros((capacity, ROOM_COLUMNS)),
+        )
+
+    def step(self, frame: Frame) -> StepResult:
+        """Take one frame of room_air or electrical."""
+        columns = self.columns
+        limits = Columns(
+            columns["heat_static_c"],
+            columns["rise_rate_k_per_min"],
+            columns["smoke_alarm_db_per_m"],
+            columns["cohb_alarm_percent"],
+            columns["residual_current_ma"],
+            columns["cable_c"],
+        )
+        period_ns = NS_PER_S / frame.rate_hz
+        hold_ns = int(max(self.params.hold_s * NS_PER_S, HOLD_INTERVALS * period_ns))
+        run, names = (room_air, ROOM_VALUES) if frame.kind == "room_air" else (electrical, ELECTRICAL_VALUES)
+        found = run(frame.slot, frame.t0_ns, period_ns, hold_ns, frame.samples, frame.gap_ns, frame.valid, self.state, self._limits, limits)
+        if not found.when.shape[0] and not found.minutes.shape[0]:
+            return NOTHING
+        return StepResult(_detections(found, names), _features(found))
+
+
+def _detections(found: Found, names: tuple[str, ...]) -> list[Detection]:
+    """The kernel's transitions in words; readings that were missing are left out."""
+    result = []
+    for (slot, condition, onset, onset_ns, decided_ns), row in zip(found.when.tolist(), found.values.tolist(), strict=True):
+        values = {name: value for name, value in zip(names, row, strict=False) if value == value}  # noqa: PLR0124 - NaN is missing
+        phase: Phase = "onset" if onset else "clear"
+        result.append(Detection(slot, EVENTS[condition].code, onset_ns, decided_ns, 1.0, phase, values))
+    return result
+
+
+def _features(found: Found) -> list[Frame]:
+    """Minute rows as frames; a slot that closed several minutes in one step gets one frame for each."""
+    slots = found.minutes[:, 0]
+    order = np.zeros(slots.shape[0], np.int64)
+    counts: dict[int, int] = {}
+    for row, slot in enumerate(slots.tolist()):
+        order[row] = counts.get(slot, 0)
+        counts[slot] = int(order[row]) + 1
+    frames = []
+    for nth in range(max(counts.values(), default=0)):
+        rows = order == nth
+        samples: Float64 = found.features[rows][:, None, :]
+        frames.append(frame(FEATURE, slots[rows], found.minutes[rows, 1], FEATURE_RATE_HZ, samples.astype(np.float32)))
+    return frames

@@ -1,0 +1,52 @@
+"""A call button is pressed."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+import numpy as np
+
+from detectors.sos.kernel import NEVER, SosState, presses
+from detectors.sos.params import SosParams
+from engine.detector import NOTHING, Detector, Spec, StepResult
+from engine.events import Detection, EventType, Priority
+from engine.frame import NS_PER_S, Frame
+
+PRESSED_EVENT: Final = EventType("sos.pressed", Priority.HIGH, False, True, "Somebody pressed a call button")
+
+
+class SosDetector(Detector[SosParams, SosState]):
+    """Decides whether a report of a button is a new call for help; the call is immediate and only staff end it.
+
+    Takes "button" (k, n, 1), pressed 0 or 1, of a resident's pendant or a room's pull cord. A press fires at once, however
+    old: a press that was stuck in a gateway is still somebody who called. Also one the device flagged as poor: a weak
+    battery does not make a call untrue. One call is: a bouncing contact, a button held or stuck (it keeps reporting 1), and
+    presses repeated within rearm_s. A new call is: a press after a release and rearm_s after the last call; for buttons
+    that report no release, or whose release was lost, a press after unreleased_s without a report.
+
+    Latency: none. Warm-up: none. Sources: README.md.
+    """
+
+    spec: ClassVar[Spec] = Spec(
+        name="sos",
+        state_version=1,
+        kinds=("button",),
+        events=(PRESSED_EVENT,),
+        latency_bound_s=0.0,
+        warmup_s=0.0,
+        references=("EN 50134-2, social alarm systems, trigger devices",),
+    )
+    params_type: ClassVar[type[SosParams]] = SosParams
+
+    def initial_state(self, capacity: int) -> SosState:
+        """Nobody called."""
+        never = np.full(capacity, NEVER, np.int64)
+        return SosState(call_ns=never, pressed_ns=never.copy(), released=np.zeros(capacity, np.bool_), late_ns=never.copy())
+
+    def step(self, frame: Frame) -> StepResult:
+        """Take one frame of button reports."""
+        rearm_ns, unreleased_ns = (int(s * NS_PER_S) for s in (self.params.rearm_s, self.params.unreleased_s))
+        found = presses(frame.slot, frame.t0_ns, frame.samples, self.state, rearm_ns, unreleased_ns)
+        if not found.shape[0]:
+            return NOTHING
+        return StepResult([Detection(slot, PRESSED_EVENT.code, t_ns, t_ns) for slot, t_ns in found.tolist()], [])
