@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from engine.block import NO_SEQ
 from engine.frame import Int64, UInt8
+from engine.kinds import KINDS
 from engine.outputs import Reason, Reject
 from schemas.check import Raw, good_device, label, shown
 from schemas.encode import encode_wire
@@ -50,6 +51,11 @@ class _LooseEnvelope(msgspec.Struct, forbid_unknown_fields=True):
 class _Version(msgspec.Struct):
     v: int
 
+
+_TYPES: Final = {name: np.dtype(f"<{name}") for name in ("f4", "i2", "u1", "u2")}
+_I8: Final = np.dtype("<i8")
+_U1: Final = np.dtype("u1")
+_GRIDS: Final = frozenset(name for name, kind in KINDS.items() if kind.dtype is np.uint16)
 
 _ENVELOPE: Final = msgspec.msgpack.Decoder(Envelope)
 _LOOSE: Final = msgspec.msgpack.Decoder(_LooseEnvelope)
@@ -180,14 +186,14 @@ def _read_block(wire: WireBlock, envelope: Envelope) -> Raw:
     k, n, c = len(devices), wire.n, wire.c
     if k > CHUNKS_MAX:
         raise Refused(Reason.TOO_LARGE, f"a block of {label(wire.kind)} holds more than {CHUNKS_MAX} chunks: send more, smaller blocks")
-    dtype = np.dtype(f"<{wire.dtype}")
+    dtype = _TYPES[wire.dtype]
     wanted = k * n * c * dtype.itemsize
     if n < 0 or c < 0 or wanted != wire.samples.nbytes:
         raise Refused(
             Reason.BAD_SHAPE,
             f"samples of {label(wire.kind)} have {wire.samples.nbytes} bytes, {k} devices x {n} samples x {c} channels of {wire.dtype} need {wanted}",
         )
-    grid = bool(wire.rows or wire.cols)
+    grid = bool(wire.rows or wire.cols) or wire.kind in _GRIDS
     return Raw(
         kind=wire.kind,
         unit=wire.unit,
@@ -209,7 +215,7 @@ def _int64(column: int | memoryview, k: int, name: str, reason: Reason) -> Int64
         if not _I8_MIN <= column <= _I8_MAX:
             raise Refused(reason, f"{name} is {column}: it must fit a signed 64-bit integer")
         return np.full(k, column, np.int64)
-    return _bytes(column, k, "<i8", name).astype(np.int64)
+    return _bytes(column, k, _I8, name).astype(np.int64)
 
 
 def _flags(column: int | memoryview, k: int) -> UInt8:
@@ -217,13 +223,12 @@ def _flags(column: int | memoryview, k: int) -> UInt8:
         if not 0 <= column <= _U1_MAX:
             raise Refused(Reason.WRONG_TYPE, f"quality is {column}: it must fit one byte")
         return np.full(k, column, np.uint8)
-    return _bytes(column, k, "u1", "quality").astype(np.uint8)
+    return _bytes(column, k, _U1, "quality").astype(np.uint8)
 
 
-def _bytes(column: memoryview, k: int, dtype: str, name: str) -> NDArray[Any]:
-    width = np.dtype(dtype).itemsize
-    if column.nbytes != k * width:
-        raise Refused(Reason.BAD_SHAPE, f"{name} has {column.nbytes} bytes, {k} devices need {k * width}")
+def _bytes(column: memoryview, k: int, dtype: np.dtype[Any], name: str) -> NDArray[Any]:
+    if column.nbytes != k * dtype.itemsize:
+        raise Refused(Reason.BAD_SHAPE, f"{name} has {column.nbytes} bytes, {k} devices need {k * dtype.itemsize}")
     return np.frombuffer(column, dtype)
 
 
