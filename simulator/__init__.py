@@ -1,0 +1,1 @@
+"""A simulated nursing home ward: plausible signals, scripted incidents with their truth, and a troubled network."""
