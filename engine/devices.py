@@ -12,8 +12,8 @@ from engine.clocks import ACCEPTED, NEVER_NS, Limits, Streams, initial_streams
 from engine.frame import NS_PER_S, Int64
 from engine.state import grown
 
-STREAMS_MAX: Final = 500_000
-"""Streams per engine; a device beyond it is refused like an unbound one, and counted."""
+UNBOUND_STREAMS_MAX: Final = 20_000
+"""Streams of unbound devices kept apart; the ones beyond it share the account of device "" (a flood of made-up names)."""
 UNBOUND_MAX: Final = 10_000
 """Unbound devices remembered to be offered for binding; the oldest gives way."""
 SILENT_AFTER_NS: Final = 120 * NS_PER_S
@@ -33,6 +33,7 @@ class Unbound(msgspec.Struct, array_like=True):
 
 class _Saved(msgspec.Struct, array_like=True):
     unbound: list[Unbound]
+    strangers: int
     silent_since_ns: bytes
 
 
@@ -48,14 +49,17 @@ class Devices:
         self.known: set[str] = set()
         self.unbound: dict[str, Unbound] = {}
         self._index: dict[tuple[str, str], int] = {}
+        self._strangers = 0
 
-    def index(self, device: str, kind: str) -> int:
-        """The row of a stream; a new one for a stream not met before."""
+    def index(self, device: str, kind: str, *, bound: bool) -> int:
+        """The row of a stream; a new one for a stream not met before. `bound`: the registry knows the device."""
         found = self._index.get((device, kind))
         if found is not None:
             return found
-        if len(self.names) >= STREAMS_MAX:
-            raise OverflowError(f"{STREAMS_MAX} streams are open in one engine; split the ward or remove dead devices from the registry")
+        if not bound:
+            if self._strangers >= UNBOUND_STREAMS_MAX and device:
+                return self.index("", kind, bound=False)
+            self._strangers += 1
         new = len(self.names)
         if new >= self.streams.slot.shape[0]:
             size = 2 * new
@@ -126,12 +130,13 @@ class Devices:
 
     def save(self) -> bytes:
         """What is not in the stream table."""
-        return msgspec.msgpack.encode(_Saved(list(self.unbound.values()), self.silent_since_ns.tobytes()))
+        return msgspec.msgpack.encode(_Saved(list(self.unbound.values()), self._strangers, self.silent_since_ns.tobytes()))
 
     def load(self, data: bytes, names: list[tuple[str, str]], subject: list[str | None], streams: Streams) -> None:
         """Inverse of `save`, with the rest of the snapshot."""
         saved = msgspec.msgpack.decode(data, type=_Saved)
         self.unbound = {entry.device: entry for entry in saved.unbound}
+        self._strangers = saved.strangers
         self.silent_since_ns = np.frombuffer(saved.silent_since_ns, np.int64).copy()
         self.names = [(device, kind) for device, kind in names]
         self.subject = subject

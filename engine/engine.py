@@ -22,8 +22,9 @@ from engine.events import Detection, Event, EventType, Priority, event_id
 from engine.frame import NS_PER_S, Frame, Int32, Int64
 from engine.held import Held
 from engine.kinds import KINDS
-from engine.outputs import Account, Late, Measurements, Outputs, Reason, Reject
+from engine.outputs import Account, Late, Outputs, Reason, Reject
 from engine.registry import FOREVER_NS, Registry, RegistryData
+from engine.rows import apart, measured
 from engine.slots import Slots, SlotsSaved
 from engine.state import pack, unpack
 
@@ -73,6 +74,7 @@ class EngineSaved(msgspec.Struct, array_like=True):
     last_tick_ns: int
     hour_ns: int
     refused: list[tuple[str, str, int]]
+    past: list[int]
     detectors: dict[str, bytes]
 
 
@@ -110,6 +112,7 @@ class Engine:
         self._last_tick_ns = NEVER_NS
         self._hour_ns = NEVER_NS
         self._refused: dict[tuple[str, str], int] = {}
+        self._past = [0, 0, 0, 0]
 
     # -- input ------------------------------------------------------------------------------------------------------
 
@@ -225,7 +228,7 @@ class Engine:
         if route is not None and int(block.t0_ns.max()) < route.until_ns:
             return route
         streams = self.devices
-        index = np.array([streams.index(device, block.kind) for device in block.devices], np.int64)
+        index = np.array([streams.index(device, block.kind, bound=self.registry.knows(device)) for device in block.devices], np.int64)
         until = FOREVER_NS
         for i, s in enumerate(index):
             t_ns = int(block.t0_ns[i])
@@ -323,14 +326,14 @@ class Engine:
     def _feed(self, frame: Frame, subjects: tuple[str, ...], arrival_ns: int, out: Outputs) -> None:
         self._stamp += 1
         if clocks.repeated(frame.slot, self._mark, self._stamp):
-            for part, names in _apart(frame, subjects):
+            for part, names in apart(frame, subjects):
                 self._dispatch(part, names, arrival_ns, out)
         else:
             self._dispatch(frame, subjects, arrival_ns, out)
 
     def _dispatch(self, frame: Frame, subjects: tuple[str, ...], arrival_ns: int, out: Outputs) -> None:
         if frame.kind in self._columns:
-            out.measurements.append(_measured(frame, subjects, self._columns[frame.kind]))
+            out.measurements.append(measured(frame, subjects, self._columns[frame.kind]))
         for detector in self._by_kind.get(frame.kind, ()):
             try:
                 result = detector.step(frame)
@@ -380,6 +383,7 @@ class Engine:
                 self._bind(int(s), device, kind, now_ns)
             self._silence(int(s), now_ns, "onset", out)
         if _hour(now_ns) > self._hour_ns:
+            self._past = list(self.totals())
             out.accounts.extend(self.accounts())
             self.devices.streams.counts[:] = 0
             self._refused.clear()
@@ -416,6 +420,13 @@ class Engine:
             rows.setdefault(key, [0, 0, 0, 0])[3] += readings
         return [Account(device, kind, self._hour_ns, sum(row), *row) for (device, kind), row in rows.items()]
 
+    def totals(self) -> tuple[int, int, int, int]:
+        """Readings since the beginning: processed, duplicate, late, quarantined."""
+        now = self.devices.streams.counts.sum(axis=0)
+        refused = sum(self._refused.values())
+        past = self._past
+        return past[0] + int(now[0]), past[1] + int(now[1]), past[2] + int(now[2]), past[3] + int(now[3]) + refused
+
     def exposure_s(self) -> dict[str, float]:
         """Seconds of data processed per subject (the longest of its streams)."""
         covered: dict[str, float] = {}
@@ -443,6 +454,7 @@ class Engine:
             self._last_tick_ns,
             self._hour_ns,
             [(device, kind, count) for (device, kind), count in self._refused.items()],
+            self._past,
             {d.spec.name: d.snapshot() for d in self.detectors},
         )
         return msgspec.msgpack.encode((saved, self.devices.save()))
@@ -465,6 +477,7 @@ class Engine:
             self._held.setdefault(s, []).append(held)
         self._last_tick_ns, self._hour_ns = saved.last_tick_ns, saved.hour_ns
         self._refused = {(device, kind): count for device, kind, count in saved.refused}
+        self._past = saved.past
         for detector in self.detectors:
             detector.restore(saved.detectors[detector.spec.name])
         self._routes.clear()
@@ -474,29 +487,3 @@ class Engine:
 
 def _hour(t_ns: int) -> int:
     return t_ns // (3600 * NS_PER_S) * (3600 * NS_PER_S)
-
-
-def _apart(frame: Frame, subjects: tuple[str, ...]) -> Iterable[tuple[Frame, tuple[str, ...]]]:
-    """Split a frame in which a slot occurs more than once into frames in which none does, keeping the order."""
-    seen: dict[int, int] = {}
-    turn = np.array([_count(seen, int(slot)) for slot in frame.slot])
-    for number in range(int(turn.max()) + 1):
-        rows = np.flatnonzero(turn == number)
-        part = frame._replace(
-            slot=frame.slot[rows], t0_ns=frame.t0_ns[rows], samples=frame.samples[rows], gap_ns=frame.gap_ns[rows], valid=frame.valid[rows]
-        )
-        yield part, tuple(subjects[i] for i in rows)
-
-
-def _count(seen: dict[int, int], slot: int) -> int:
-    seen[slot] = seen.get(slot, -1) + 1
-    return seen[slot]
-
-
-def _measured(frame: Frame, subjects: tuple[str, ...], columns: tuple[str, ...]) -> Measurements:
-    size, n, c = frame.samples.shape
-    if n == 1:
-        return Measurements(frame.kind, subjects, frame.t0_ns, columns, frame.samples.reshape(size, c))
-    steps = (np.arange(n) * (NS_PER_S / frame.rate_hz if frame.rate_hz else 0.0)).astype(np.int64)
-    times = (frame.t0_ns[:, None] + steps[None, :]).reshape(-1)
-    return Measurements(frame.kind, tuple(s for s in subjects for _ in range(n)), times, columns, frame.samples.reshape(size * n, c))

@@ -106,6 +106,10 @@ class Registry:
                     f"resident {resident} lies in two beds at one time: end the old assignment (to_ns) before the new one starts"
                 )
 
+    def knows(self, device: str) -> bool:
+        """Whether `device` is, was or will be bound."""
+        return device in self._bindings
+
     def binding(self, device: str, t_ns: int) -> Binding | None:
         """The binding of `device` at `t_ns`, or None."""
         entries = self._bindings.get(device)

@@ -11,12 +11,13 @@ import os
 import struct
 import threading
 import zlib
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from enum import IntEnum
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple, Self
 
 _HEAD: Final = struct.Struct("<IIqB")
 _AFTER_CRC: Final = struct.Struct("<qB")
@@ -157,25 +158,18 @@ class Journal:
                 and self.synced > offset
             )
 
+    def reader(self, offset: int) -> Reader:
+        """A reader that starts at `offset`; JournalError when that record is gone."""
+        if offset < self.first_offset or offset > self.synced:
+            raise JournalError(
+                f"the journal holds {self.first_offset} to {self.synced - 1}, {offset} is not there: restore the snapshot that belongs to it or start cold"
+            )
+        return Reader(self, offset)
+
     def read(self, offset: int) -> Iterator[Entry]:
         """Records from `offset` up to what is synced now."""
-        if offset < self.first_offset:
-            raise JournalError(
-                f"the journal starts at {self.first_offset}, {offset} is gone: restore the snapshot that belongs to it or start cold"
-            )
-        starts = self._starts()
-        for start, following in zip(starts, [*starts[1:], 2**63], strict=True):
-            if following <= offset:
-                continue
-            number = start
-            with self._path(start).open("rb") as file:
-                while number < self.synced:
-                    entry = _read_one(file, number)
-                    if entry is None:
-                        break
-                    number += 1
-                    if entry.offset >= offset:
-                        yield entry
+        with self.reader(offset) as reader:
+            yield from reader.take()
 
     def drop_before(self, offset: int) -> int:
         """Delete whole segments below `offset`; returns how many."""
@@ -187,6 +181,12 @@ class Journal:
                 self.first_offset = following
                 gone += 1
         return gone
+
+    def segment_of(self, offset: int) -> tuple[int, Path]:
+        """First offset and path of the segment that holds, or will hold, record `offset`."""
+        starts = self._starts()
+        start = starts[bisect_right(starts, offset) - 1]
+        return start, self._path(start)
 
     # -- files ------------------------------------------------------------------------------------------------------
 
@@ -222,6 +222,53 @@ class Journal:
             for entry in _entries(self._path(starts[-2]), starts[-2]):
                 self._last_ns = entry.arrival_ns
         self._next = self.synced = number
+
+
+class Reader:
+    """Reads a journal forward, keeping its place. For one thread."""
+
+    def __init__(self, journal: Journal, offset: int) -> None:
+        self._journal = journal
+        self.offset = offset
+        self._file: BinaryIO | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the file go."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def take(self) -> Iterator[Entry]:
+        """Records from here up to what is synced when asked; the place moves with each."""
+        while self.offset < self._journal.synced:
+            file = self._file if self._file is not None else self._open()
+            entry = _read_one(file, self.offset)
+            if entry is None:  # the segment is finished; the next one starts at this very record
+                self.close()
+                start, _ = self._journal.segment_of(self.offset)
+                if start != self.offset:
+                    raise JournalError(
+                        f"record {self.offset} of the journal is damaged: restore from a backup, or move the journal away and start cold"
+                    )
+                continue
+            self.offset += 1
+            yield entry
+
+    def _open(self) -> BinaryIO:
+        start, path = self._journal.segment_of(self.offset)
+        file = self._file = path.open("rb")
+        for number in range(start, self.offset):
+            if _read_one(file, number) is None:
+                raise JournalError(
+                    f"record {number} of the journal is damaged: restore from a backup, or move the journal away and start cold"
+                )
+        return file
 
 
 def _read_one(file: BinaryIO, number: int) -> Entry | None:

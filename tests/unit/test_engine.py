@@ -285,3 +285,13 @@ def test_hold_can_be_switched_off() -> None:
     engine = Engine([Level()], home(), limits=Limits(hold_ns=0))
     engine.step(block("w1", 0, seq=0), at(1))
     assert len(engine.step(block("w1", 5, 9.0, seq=5), at(6)).events) == 1
+
+
+def test_made_up_device_names_cannot_fill_the_memory(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.devices.UNBOUND_STREAMS_MAX", 50)
+    for i in range(200):
+        engine.step(block(f"ghost{i}", 0), at(1))
+    assert len(engine.devices.names) <= 52
+    assert sum(a.quarantined for a in engine.accounts()) == 2000
+    assert len(engine.step(block("w1", 0, 9.0), at(1)).events) == 1
+    assert engine.totals() == (10, 0, 0, 2000)
