@@ -9,21 +9,35 @@ A recording is a folder `<name>.vigil/`:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self, TypeVar
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
+from pyarrow import parquet
 
 from engine.block import Block
 from engine.frame import NS_PER_S
 from engine.kinds import KINDS, MISSING_MAP
 from engine.registry import Binding, RegistryData
 from schemas.encode import batches, encode_wire
+from schemas.grouping import grouped
 
 START_NS: Final = 1_767_571_200 * NS_PER_S
 """2026-01-05T00:00:00Z, a Monday: where a recording without a date of its own begins."""
+FORMAT_VERSION: Final = 1
+"""`Meta.version` of the folders this module writes and reads."""
+
+_SCHEMA: Final = pa.schema([("arrival_ns", pa.int64()), ("payload", pa.binary())])
+_GROUP_BYTES: Final = 16 * 1024 * 1024
+_GROUP_ROWS: Final = 4096
+"""A row group ends at either: what a reader or a live writer holds in memory."""
+
+T = TypeVar("T")
 
 
 class Record(NamedTuple):
@@ -60,6 +74,128 @@ class Recording(NamedTuple):
     registry: RegistryData
     truth: tuple[Truth, ...]
     records: Iterator[Record]
+
+
+class RecordingError(ValueError):
+    """A recording that cannot be read or written: one sentence on what is wrong with it."""
+
+
+class Writer:
+    """Writes a recording record by record, in order of arrival: `with Writer(path, meta, registry) as writer: writer.append(record)`.
+
+    The folder is made, or taken when it is empty. `frames.parquet` gets its name when the writer closes without an error; until
+    then the data is in `frames.parquet.part`.
+    """
+
+    def __init__(self, path: Path, meta: Meta, registry: RegistryData | None = None, truth: Iterable[Truth] = ()) -> None:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise RecordingError(f"{path} exists already: choose another name, or remove it first")
+        path.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._rows: list[Record] = []
+        self._bytes = 0
+        self._last_ns = 0
+        self.records = 0
+        (path / "meta.json").write_bytes(msgspec.json.format(msgspec.json.encode(meta)) + b"\n")
+        (path / "registry.json").write_bytes(msgspec.json.format(msgspec.json.encode(registry or RegistryData())) + b"\n")
+        (path / "truth.jsonl").write_bytes(b"".join(msgspec.json.encode(entry) + b"\n" for entry in truth))
+        self._file = parquet.ParquetWriter(path / "frames.parquet.part", _SCHEMA, compression="zstd", use_dictionary=False)
+
+    def append(self, record: Record) -> None:
+        """Add one record; RecordingError when it arrived before the one before it."""
+        if record.arrival_ns < self._last_ns:
+            raise RecordingError(f"record {self.records} arrived at {record.arrival_ns}, before its predecessor at {self._last_ns}")
+        self._last_ns = record.arrival_ns
+        self._rows.append(record)
+        self._bytes += len(record.payload)
+        self.records += 1
+        if self._bytes >= _GROUP_BYTES or len(self._rows) >= _GROUP_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._rows:
+            arrival_ns, payload = zip(*self._rows, strict=True)
+            self._file.write_table(pa.table([pa.array(arrival_ns, pa.int64()), pa.array(payload)], schema=_SCHEMA))
+        self._rows = []
+        self._bytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._flush()
+        self._file.close()
+        if kind is None:
+            (self.path / "frames.parquet.part").rename(self.path / "frames.parquet")
+
+
+def write(path: Path, recording: Recording) -> None:
+    """Write `recording` as folder `path`; RecordingError when something is there already."""
+    with Writer(path, recording.meta, recording.registry, recording.truth) as writer:
+        for record in recording.records:
+            writer.append(record)
+
+
+def read(path: Path) -> Recording:
+    """The recording in folder `path`; its records are read as they are asked for, one row group in memory at a time.
+
+    RecordingError (also from the iterator) when a part is missing or is not what it should be.
+    """
+    if not path.is_dir():
+        raise RecordingError(
+            f"{path} is no recording: a recording is a folder with meta.json, registry.json, frames.parquet and truth.jsonl"
+        )
+    meta = _load(path / "meta.json", Meta)
+    if meta.version != FORMAT_VERSION:
+        raise RecordingError(f"{path} has format version {meta.version}, this Vigil reads version {FORMAT_VERSION}")
+    registry = _load(path / "registry.json", RegistryData)
+    truth = []
+    for number, line in enumerate(_bytes(path / "truth.jsonl").splitlines(), 1):
+        try:
+            truth.append(msgspec.json.decode(line, type=Truth))
+        except msgspec.DecodeError as error:
+            raise RecordingError(f"{path / 'truth.jsonl'} line {number} is not a truth: {error}") from error
+    return Recording(meta, registry, tuple(truth), _records(_opened(path / "frames.parquet")))
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RecordingError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _load(path: Path, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(_bytes(path), type=kind)
+    except msgspec.DecodeError as error:
+        raise RecordingError(f"{path} is not what a recording needs there: {error}") from error
+
+
+def _opened(path: Path) -> Any:
+    try:
+        file = parquet.ParquetFile(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise RecordingError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from error
+    if not file.schema_arrow.equals(_SCHEMA):
+        raise RecordingError(
+            f"{path} must have the columns arrival_ns int64 and payload binary, it has {', '.join(map(str, file.schema_arrow))}"
+        )
+    return file
+
+
+def _records(file: Any) -> Iterator[Record]:
+    last_ns = 0
+    for group in range(file.num_row_groups):
+        try:
+            table = file.read_row_group(group)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise RecordingError(f"row group {group} of the recording is damaged: {str(error).splitlines()[0]}") from error
+        for arrival_ns, payload in zip(table[0].to_pylist(), table[1].to_pylist(), strict=True):
+            if arrival_ns is None or payload is None or arrival_ns < last_ns:
+                raise RecordingError(f"a record of row group {group} has no payload, or arrived before its predecessor")
+            last_ns = arrival_ns
+            yield Record(arrival_ns, payload)
 
 
 class _Form(NamedTuple):
@@ -188,10 +324,10 @@ class Builder:
                 number += 1
 
     def _blocks(self, part: NDArray[Any], row: NDArray[Any]) -> Iterator[tuple[Block, str]]:
-        groups: dict[_Form, list[tuple[_Part, int]]] = {}
-        for i, j in zip(part.tolist(), row.tolist(), strict=True):
-            groups.setdefault(self._parts[i].form, []).append((self._parts[i], j))
-        for form, members in groups.items():
+        chunks = [(self._parts[i], j) for i, j in zip(part.tolist(), row.tolist(), strict=True)]
+        for group in grouped((p.form, (p.device, p.form.kind)) for p, _ in chunks):
+            members = [chunks[i] for i in group]
+            form = members[0][0].form
             yield (
                 Block(
                     kind=form.kind,
