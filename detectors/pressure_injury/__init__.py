@@ -1,0 +1,1 @@
+"""Pressure injury: how long has this resident been lying on the same tissue?"""

@@ -1,0 +1,162 @@
+"""How long a resident has been lying on the same side, and whether a turn is overdue."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+import numpy as np
+
+from detectors.pressure_injury import kernel
+from detectors.pressure_injury.kernel import FEATURE_COLUMNS, FINDINGS_PER_SAMPLE, State, Workspace
+from detectors.pressure_injury.params import PressureInjuryParams
+from engine.detector import NOTHING, Detector, Spec, StepResult
+from engine.events import Detection, EventType, Priority
+from engine.frame import NS_PER_S, Frame
+from engine.frame import frame as make_frame
+
+TURN_OVERDUE: Final = "pressure_injury.turn_overdue"
+MOISTURE: Final = "pressure_injury.moisture"
+FEATURE: Final = "feature.pressure"
+
+_CODES: Final = {kernel.OVERDUE: TURN_OVERDUE, kernel.WET: MOISTURE}
+SHAPES_MAX: Final = 16
+"""Work spaces kept; a home has one or two kinds of mattress."""
+_FEATURE_RATE_HZ: Final = NS_PER_S / kernel.FEATURE_PERIOD_NS
+
+
+class PressureInjuryDetector(Detector[PressureInjuryParams, State]):
+    """Reports a turn that is overdue, and bedding that stays wet.
+
+    Inputs: `pressure_map` uint16 (k, n, rows * columns), any gain and offset, 65535 = missing cell, row 0 at the head and
+    column 0 at the right hand of a supine person, 1/600 to 10 Hz; `bed` float32 (k, n, 3) in_bed, movement, moisture. A slot
+    with fresh maps ignores the bed sensor's presence; a slot with a bed sensor alone is judged by time in bed
+    (`unseen_interval_s`), because without a map a turn cannot be told from restlessness: movement never stops that clock.
+
+    Events: turn_overdue at the moment the interval runs out, cleared by an effective turn (another side for
+    `decompression_s`) or by leaving the bed for `exit_confirm_s`; moisture after `moisture_confirm_s`.
+
+    Warm-up: three observations, at least about a minute. Latency: a turn that falls due is said with the first sample
+    after it, unless another posture was being tried: then when it is given up, at most decompression_s plus the vote's
+    minute or two later; in silence, silence_grace_s after the last sample.
+
+    Missing data (whole frames, poor quality, too many missing cells, stuck maps) leaves everything as it is. Up to
+    `gap_bridge_s` it counts as time on the same side; after more, the clock starts anew, but an overdue turn stays open
+    until a turn or a bed exit is seen.
+
+    References: TEAM-UP (Yap et al. 2022) for intervals and the 15 minutes, NPIAP/EPUAP/PPPIA guideline 2019 (repositioning),
+    Reswick & Rogers 1976 (tolerance falls with time). Posture: see posture.py and README.md.
+    """
+
+    spec: ClassVar[Spec] = Spec(
+        name="pressure_injury",
+        state_version=1,
+        kinds=("pressure_map", "bed"),
+        events=(
+            EventType(
+                TURN_OVERDUE,
+                Priority.MEDIUM,
+                clears=True,
+                life_safety=False,
+                description="on the same side longer than the care plan allows",
+            ),
+            EventType(MOISTURE, Priority.LOW, clears=True, life_safety=False, description="bedding has been wet for minutes"),
+        ),
+        latency_bound_s=1200.0,
+        warmup_s=180.0,
+        references=(
+            "Yap et al., TEAM-UP, Adv Skin Wound Care 2022;35:315",
+            "NPIAP/EPUAP/PPPIA Clinical Practice Guideline 2019, repositioning and early mobilization",
+            "Reswick & Rogers, Bedsore Biomechanics 1976:301",
+        ),
+        overridable=("turn_interval_s",),
+        features={FEATURE: FEATURE_COLUMNS},
+    )
+    params_type: ClassVar[type[PressureInjuryParams]] = PressureInjuryParams
+
+    def __init__(self, params: PressureInjuryParams | None = None, capacity: int = 64) -> None:
+        super().__init__(params, capacity)
+        self._limits = self.params.limits()
+        self._work: dict[tuple[int, int], Workspace] = {}
+        self._room(capacity)
+
+    def initial_state(self, capacity: int) -> State:
+        """Nothing known about anybody."""
+        return kernel.initial(capacity)
+
+    def _room(self, samples: int) -> None:
+        """Output buffers for that many samples (reused; nothing in them outlives a call)."""
+        self._findings = np.zeros((samples * FINDINGS_PER_SAMPLE, kernel.FINDING), np.int64)
+        self._features = np.zeros((samples, len(FEATURE_COLUMNS)), np.float32)
+        self._feature_slots = np.zeros((samples, 2), np.int64)
+
+    def step(self, frame: Frame) -> StepResult:
+        """Take pressure maps or bed readings."""
+        k, n = frame.samples.shape[:2]
+        if k * n > len(self._features):
+            self._room(k * n)
+        period_ns = NS_PER_S / frame.rate_hz if frame.rate_hz > 0 else 0.0
+        outputs = (self._findings, self._features, self._feature_slots)
+        interval_s = self.columns["turn_interval_s"]
+        if frame.kind == "pressure_map":
+            if frame.shape not in self._work:
+                if len(self._work) >= SHAPES_MAX:
+                    self._work.clear()
+                self._work[frame.shape] = kernel.workspace(*frame.shape)
+            counts = kernel.step_maps(
+                self.state,
+                frame.slot,
+                frame.t0_ns,
+                period_ns,
+                frame.samples,
+                frame.valid,
+                frame.shape,
+                interval_s,
+                self._limits,
+                self._work[frame.shape],
+                *outputs,
+            )
+        else:
+            counts = kernel.step_beds(
+                self.state, frame.slot, frame.t0_ns, period_ns, frame.samples, frame.valid, interval_s, self._limits, *outputs
+            )
+        if counts == (0, 0):
+            return NOTHING
+        return StepResult(self._detections(counts[0]), self._feature_frames(counts[1]))
+
+    def tick(self, now_ns: int) -> StepResult:
+        """Turns that fall due while the sensor is silent."""
+        if self.capacity > len(self._findings):
+            self._room(self.capacity)
+        count = kernel.due_in_silence(self.state, now_ns, self.columns["turn_interval_s"], self._limits, self._findings)
+        return StepResult(self._detections(count), []) if count else NOTHING
+
+    def _detections(self, count: int) -> list[Detection]:
+        found = []
+        for slot, code, onset_ns, decided_ns, clear, held in self._findings[:count].tolist():
+            values = {"posture_code": float(held), "same_side_s": self._interval_s(slot, held)} if code == kernel.OVERDUE else {}
+            if clear and code == kernel.OVERDUE:
+                values = {"posture_code": float(held), "overdue_s": (decided_ns - onset_ns) / NS_PER_S}
+            found.append(Detection(slot, _CODES[code], onset_ns, decided_ns, phase="clear" if clear else "onset", values=values))
+        return found
+
+    def _interval_s(self, slot: int, held: int) -> float:
+        interval_ns = int(self.columns["turn_interval_s"][slot] * NS_PER_S)
+        return float(kernel.interval_of(held, interval_ns, self._limits)) / NS_PER_S
+
+    def _feature_frames(self, count: int) -> list[Frame]:
+        """Rows of one slot go into successive frames: a slot occurs once in a frame."""
+        frames = []
+        left = list(range(count))
+        slots = self._feature_slots[:count, 0].tolist()
+        while left:
+            first: dict[int, int] = {}
+            for row in left:
+                first.setdefault(slots[row], row)
+            rows = list(first.values())
+            left = [row for row in left if first[slots[row]] != row]
+            frames.append(
+                make_frame(
+                    FEATURE, self._feature_slots[rows, 0], self._feature_slots[rows, 1], _FEATURE_RATE_HZ, self._features[rows][:, None, :]
+                )
+            )
+        return frames

@@ -1,0 +1,422 @@
+"""The turn clock: who lies how since when, over all slots. Times are device nanoseconds.
+
+Observations (EMPTY, SUPINE, RIGHT, LEFT, UNSEEN) feed a vote with a memory of about a minute; the vote's winner is the
+*settled* posture. The clock counts the time on the *held* side, the tissue under load. Another settled side starts the
+relief; when it has lasted decompression_s, it is an effective turn and becomes the held side.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.pressure_injury.posture import (
+    COHERENCE,
+    COLUMNS_MIN,
+    CONTACT,
+    COVER_MAX,
+    EMPTY,
+    FEATURES,
+    MEAN,
+    MISSING,
+    NO_DATA,
+    PEAK,
+    ROWS_MIN,
+    SUMMARY,
+    UNSEEN,
+    Scratch,
+    classify,
+    describe,
+    scratch,
+)
+from engine.frame import NS_PER_S, Bool, Float32, Float64, Int32, Int64, UInt8
+from engine.jit import kernel
+from engine.kinds import channel
+
+NOBODY: Final = -1
+"""`held` and `settled` before anything is known."""
+POSTURES: Final = 5
+STEP_SHARE_MAX: Final = 0.35
+"""No single observation may outvote the others: it takes three to change a settled posture at any frame rate."""
+FEATURE_PERIOD_NS: Final = 60 * NS_PER_S
+
+IN_BED: Final = channel("bed", "in_bed")
+MOISTURE: Final = channel("bed", "moisture")
+
+# columns of a finding
+F_SLOT: Final = 0
+F_CODE: Final = 1
+F_ONSET: Final = 2
+F_DECIDED: Final = 3
+F_CLEAR: Final = 4
+F_POSTURE: Final = 5
+FINDING: Final = 6
+OVERDUE: Final = 0
+WET: Final = 1
+
+FEATURE_COLUMNS: Final = ("posture_code", "confidence_fraction", "contact_fraction", "peak_ratio", "turn_clock_s")
+FINDINGS_PER_SAMPLE: Final = 2
+"""At most one of the clock and one of moisture."""
+
+
+class Limits(NamedTuple):
+    """PressureInjuryParams in nanoseconds and fractions (see there)."""
+
+    unseen_ns: int
+    decompression_ns: int
+    exit_ns: int
+    bridge_ns: int
+    grace_ns: int
+    period_ns: int
+    memory_ns: int
+    stuck_ns: int
+    moist_ns: int
+    vote_min: float
+    confidence_min: float
+    contact_min: float
+    load_min: float
+    coherence_min: float
+    missing_max: float
+    in_bed_min: float
+    wet_min: float
+    dry_max: float
+
+
+class State(NamedTuple):
+    """Per slot; times 0 = never, postures NOBODY = not known."""
+
+    seen_ns: Int64  # last observation
+    map_ns: Int64  # last map that told something
+    map_epoch: Int64
+    bed_epoch: Int64
+    checksum: Int64
+    same_ns: Int64  # since when the checksum has not changed
+    load: Float64  # the slot's usual mean load
+    vote: Float64  # (slots, POSTURES)
+    settled: NDArray[np.int8]
+    settled_ns: Int64
+    change_ns: Int64  # last time the settled posture was observed
+    held: NDArray[np.int8]
+    clock_ns: Int64  # since when the held side is under load
+    relief_ns: Int64  # since when it is not
+    overdue: UInt8
+    overdue_ns: Int64
+    minute: Int64
+    contact: Float64
+    peak: Float64
+    wet: UInt8
+    wet_ns: Int64  # onset of the wet spell that was said
+    soak_ns: Int64  # since when the sensor says the opposite of what was said
+
+
+class Workspace(NamedTuple):
+    """Scratch arrays for maps of one shape: for `describe`, its summary, its features. Nothing in it outlives a call."""
+
+    scratch: Scratch
+    summary: Float64
+    features: Float64
+
+
+def initial(capacity: int) -> State:
+    """State of `capacity` slots about which nothing is known."""
+
+    def times() -> Int64:
+        return np.zeros(capacity, np.int64)
+
+    return State(
+        seen_ns=times(),
+        map_ns=times(),
+        map_epoch=np.full(capacity, -1, np.int64),
+        bed_epoch=np.full(capacity, -1, np.int64),
+        checksum=np.full(capacity, -1, np.int64),
+        same_ns=times(),
+        load=np.zeros(capacity),
+        vote=np.zeros((capacity, POSTURES)),
+        settled=np.full(capacity, NOBODY, np.int8),
+        settled_ns=times(),
+        change_ns=times(),
+        held=np.full(capacity, NOBODY, np.int8),
+        clock_ns=times(),
+        relief_ns=times(),
+        overdue=np.zeros(capacity, np.uint8),
+        overdue_ns=times(),
+        minute=np.full(capacity, -1, np.int64),
+        contact=np.full(capacity, np.nan),
+        peak=np.full(capacity, np.nan),
+        wet=np.zeros(capacity, np.uint8),
+        wet_ns=times(),
+        soak_ns=times(),
+    )
+
+
+@kernel
+def _say(out: Int64, count: int, slot: int, code: int, onset_ns: int, decided_ns: int, clear: int, held: int) -> int:
+    out[count, F_SLOT] = slot
+    out[count, F_CODE] = code
+    out[count, F_ONSET] = onset_ns
+    out[count, F_DECIDED] = decided_ns
+    out[count, F_CLEAR] = clear
+    out[count, F_POSTURE] = held
+    return count + 1
+
+
+@kernel
+def interval_of(held: int, interval_ns: int, limits: Limits) -> int:
+    """How long this held posture may last."""
+    return max(interval_ns, limits.unseen_ns) if held == UNSEEN else interval_ns
+
+
+@kernel
+def _settle(state: State, s: int, t_ns: int, seen: int, limits: Limits) -> None:
+    """Put one observation to the vote."""
+    elapsed = t_ns - state.seen_ns[s] if state.seen_ns[s] else limits.period_ns
+    share = min(elapsed / limits.memory_ns, STEP_SHARE_MAX)
+    for p in range(POSTURES):
+        state.vote[s, p] -= share * state.vote[s, p]
+    state.vote[s, seen] += share
+    if state.settled[s] == seen or (state.settled[s] == NOBODY and state.change_ns[s] == 0):
+        state.change_ns[s] = t_ns
+    best = int(np.argmax(state.vote[s]))
+    if best != state.settled[s] and state.vote[s, best] >= limits.vote_min:
+        state.settled[s] = best
+        state.settled_ns[s] = state.change_ns[s]
+        state.change_ns[s] = t_ns
+
+
+@kernel
+def observe(state: State, s: int, t_ns: int, seen: int, interval_ns: int, limits: Limits, out: Int64, count: int) -> int:
+    """One observation of slot `s` at `t_ns`; returns the new count of findings in `out`."""
+    last = state.seen_ns[s]
+    if last and (t_ns < last or t_ns - last > limits.bridge_ns):
+        # Nobody knows what happened meanwhile: the clock starts anew, but an overdue turn stays overdue.
+        state.vote[s] = 0.0
+        state.settled[s] = NOBODY
+        state.change_ns[s] = 0
+        state.held[s] = NOBODY
+        state.relief_ns[s] = 0
+        state.seen_ns[s] = 0
+    _settle(state, s, t_ns, seen, limits)
+    state.seen_ns[s] = t_ns
+    settled = state.settled[s]
+    held = state.held[s]
+    if settled == NOBODY:
+        return count
+    if settled == EMPTY:
+        if seen == EMPTY and t_ns - state.settled_ns[s] >= limits.exit_ns:
+            if state.overdue[s]:
+                count = _say(out, count, s, OVERDUE, state.overdue_ns[s], t_ns, 1, held)
+            state.overdue[s] = 0
+            state.held[s] = NOBODY
+            state.relief_ns[s] = 0
+        return count
+    if held == NOBODY:
+        state.held[s] = settled
+        state.clock_ns[s] = state.settled_ns[s]
+    elif held == UNSEEN:
+        state.held[s] = settled  # the posture became visible; the time in bed goes on
+    elif settled == held:
+        state.relief_ns[s] = 0
+    elif settled != UNSEEN:
+        if state.relief_ns[s] == 0:
+            state.relief_ns[s] = state.settled_ns[s]
+        if t_ns - state.relief_ns[s] >= limits.decompression_ns:
+            if state.overdue[s]:
+                count = _say(out, count, s, OVERDUE, state.overdue_ns[s], t_ns, 1, held)
+            state.overdue[s] = 0
+            state.held[s] = settled
+            state.clock_ns[s] = state.settled_ns[s]
+            state.relief_ns[s] = 0
+    held = state.held[s]
+    loaded = seen == UNSEEN or seen == held  # noqa: PLR1714 - numba wants one type in a tuple
+    due_ns = state.clock_ns[s] + interval_of(held, interval_ns, limits)
+    relieved = state.relief_ns[s] != 0 and settled != UNSEEN
+    if not state.overdue[s] and not relieved and t_ns >= due_ns and loaded:
+        state.overdue[s] = 1
+        state.overdue_ns[s] = due_ns
+        count = _say(out, count, s, OVERDUE, due_ns, t_ns, 0, held)
+    return count
+
+
+@kernel
+def _report(state: State, s: int, t_ns: int, features: Float32, feature_slots: Int64, feature_count: int) -> int:
+    """Once a minute: the feature row of slot `s`."""
+    minute = t_ns // FEATURE_PERIOD_NS
+    if minute == state.minute[s]:
+        return feature_count
+    state.minute[s] = minute
+    settled = state.settled[s]
+    row = features[feature_count]
+    row[:] = np.nan
+    if settled != NOBODY:
+        row[0] = settled
+        row[1] = state.vote[s, settled]
+    row[2] = state.contact[s]
+    row[3] = state.peak[s]
+    if state.held[s] != NOBODY:
+        row[4] = (t_ns - state.clock_ns[s]) / NS_PER_S
+    feature_slots[feature_count, 0] = s
+    feature_slots[feature_count, 1] = t_ns
+    return feature_count + 1
+
+
+@kernel
+def _look(state: State, s: int, t_ns: int, shape: tuple[int, int], work: Workspace, checksum: int, limits: Limits) -> int:
+    """What one described map shows: a posture, EMPTY, UNSEEN or NO_DATA."""
+    summary = work.summary
+    if checksum != state.checksum[s] or t_ns < state.same_ns[s]:
+        state.checksum[s] = checksum
+        state.same_ns[s] = t_ns
+    if summary[MISSING] > limits.missing_max or t_ns - state.same_ns[s] > limits.stuck_ns:
+        return NO_DATA
+    if checksum == 0:
+        return EMPTY
+    if summary[MEAN] <= 0.0 or summary[CONTACT] > COVER_MAX:
+        return NO_DATA  # every cell alike (saturated, or a dead sheet with an offset): no body does that
+    if (
+        summary[CONTACT] < limits.contact_min
+        or summary[COHERENCE] < limits.coherence_min
+        or summary[MEAN] < limits.load_min * state.load[s]
+    ):
+        return EMPTY
+    share = min(limits.period_ns / limits.memory_ns, STEP_SHARE_MAX)
+    state.load[s] += share * (summary[MEAN] - state.load[s]) if state.load[s] > 0.0 else summary[MEAN]
+    state.contact[s] = summary[CONTACT]
+    state.peak[s] = summary[PEAK]
+    if shape[0] < ROWS_MIN or shape[1] < COLUMNS_MIN:
+        return UNSEEN
+    posture, confidence = classify(work.features)
+    return posture if confidence >= limits.confidence_min else UNSEEN
+
+
+@kernel
+def step_maps(
+    state: State,
+    slots: Int32,
+    t0_ns: Int64,
+    period_ns: float,
+    samples: NDArray[np.uint16],
+    valid: Bool,
+    shape: tuple[int, int],
+    interval_s: Float64,
+    limits: Limits,
+    work: Workspace,
+    out: Int64,
+    features: Float32,
+    feature_slots: Int64,
+) -> tuple[int, int]:
+    """Pressure maps (k, n, rows * columns) through the clock; returns the counts of findings and of feature rows."""
+    count = 0
+    feature_count = 0
+    for j in range(slots.shape[0]):
+        if not valid[j]:
+            continue
+        s = slots[j]
+        interval_ns = int(interval_s[s] * NS_PER_S)
+        for i in range(samples.shape[1]):
+            t_ns = t0_ns[j] + int(i * period_ns)
+            epoch = t_ns // limits.period_ns
+            if epoch == state.map_epoch[s]:
+                continue
+            checksum = describe(samples[j, i], shape[0], shape[1], work.scratch, work.summary, work.features)
+            seen = _look(state, s, t_ns, shape, work, checksum, limits)
+            if seen == NO_DATA:
+                continue
+            state.map_epoch[s] = epoch
+            state.map_ns[s] = t_ns
+            if seen == EMPTY:
+                state.contact[s] = 0.0
+                state.peak[s] = np.nan
+            count = observe(state, s, t_ns, seen, interval_ns, limits, out, count)
+            feature_count = _report(state, s, t_ns, features, feature_slots, feature_count)
+    return count, feature_count
+
+
+@kernel
+def _moisture(state: State, s: int, t_ns: int, moisture: float, limits: Limits, out: Int64, count: int) -> int:
+    """Wet for long enough, or dry again for long enough. NaN: nothing known, nothing changes."""
+    contrary = moisture >= limits.wet_min if not state.wet[s] else moisture <= limits.dry_max
+    if np.isnan(moisture):
+        return count
+    if not contrary:
+        state.soak_ns[s] = 0
+        return count
+    if state.soak_ns[s] == 0 or t_ns < state.soak_ns[s]:
+        state.soak_ns[s] = t_ns
+    if t_ns - state.soak_ns[s] >= limits.moist_ns:
+        if state.wet[s]:
+            count = _say(out, count, s, WET, state.wet_ns[s], t_ns, 1, NOBODY)
+        else:
+            state.wet_ns[s] = state.soak_ns[s]
+            count = _say(out, count, s, WET, state.wet_ns[s], t_ns, 0, NOBODY)
+        state.wet[s] = 1 - state.wet[s]
+        state.soak_ns[s] = 0
+    return count
+
+
+@kernel
+def step_beds(
+    state: State,
+    slots: Int32,
+    t0_ns: Int64,
+    period_ns: float,
+    samples: Float32,
+    valid: Bool,
+    interval_s: Float64,
+    limits: Limits,
+    out: Int64,
+    features: Float32,
+    feature_slots: Int64,
+) -> tuple[int, int]:
+    """Bed frames (k, n, 3): moisture always, presence while no map tells more; returns the counts as `step_maps`."""
+    count = 0
+    feature_count = 0
+    for j in range(slots.shape[0]):
+        if not valid[j]:
+            continue
+        s = slots[j]
+        interval_ns = int(interval_s[s] * NS_PER_S)
+        for i in range(samples.shape[1]):
+            t_ns = t0_ns[j] + int(i * period_ns)
+            if samples.shape[2] > MOISTURE:
+                count = _moisture(state, s, t_ns, samples[j, i, MOISTURE], limits, out, count)
+            in_bed = samples[j, i, IN_BED]
+            mapped = state.map_ns[s] != 0 and 0 <= t_ns - state.map_ns[s] <= limits.bridge_ns
+            epoch = t_ns // limits.period_ns
+            if np.isnan(in_bed) or mapped or epoch == state.bed_epoch[s]:
+                continue
+            state.bed_epoch[s] = epoch
+            seen = UNSEEN if in_bed >= limits.in_bed_min else EMPTY
+            count = observe(state, s, t_ns, seen, interval_ns, limits, out, count)
+            state.contact[s] = np.nan
+            state.peak[s] = np.nan
+            feature_count = _report(state, s, t_ns, features, feature_slots, feature_count)
+    return count, feature_count
+
+
+@kernel
+def due_in_silence(state: State, now_ns: int, interval_s: Float64, limits: Limits, out: Int64) -> int:
+    """Turns that fell due while a slot was silent; returns the count of findings.
+
+    When and what is said depends on the last sample alone, not on the moment of the tick.
+    """
+    count = 0
+    for s in range(state.held.shape[0]):
+        if state.held[s] == NOBODY or state.overdue[s] or state.settled[s] == EMPTY or state.relief_ns[s]:
+            continue
+        silent_ns = state.seen_ns[s] + limits.grace_ns
+        if now_ns < silent_ns:
+            continue
+        due_ns = state.clock_ns[s] + interval_of(state.held[s], int(interval_s[s] * NS_PER_S), limits)
+        decided_ns = max(due_ns, silent_ns)
+        if now_ns >= decided_ns and due_ns <= state.seen_ns[s] + limits.bridge_ns:
+            state.overdue[s] = 1
+            state.overdue_ns[s] = due_ns
+            count = _say(out, count, s, OVERDUE, due_ns, decided_ns, 0, state.held[s])
+    return count
+
+
+def workspace(rows: int, columns: int) -> Workspace:
+    """Workspace for maps of this shape."""
+    return Workspace(scratch(rows, columns), np.zeros(SUMMARY), np.zeros(FEATURES))
