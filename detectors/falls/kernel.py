@@ -17,10 +17,12 @@ BIN_FIELDS: Final = 6
 """Ring columns: mean x, y, z (g; x NaN = nothing measured), mean |a|^2 (g^2), peak |a| (g), impulse above 1 g (g·s)."""
 _N: Final = 6
 SUM_FIELDS: Final = 7
-"""Running sums of the open bin: the ring columns and the count of samples."""
+"""Running sums of the open bin: the ring columns (the peak squared) and the count of samples."""
 
 DEAD_BAND_G: Final = 0.1
 """Excess below this is not impulse: the offset of an uncalibrated MEMS sensor and its tilt error (data sheets: 40-80 mg)."""
+_DEAD: Final = 1.0 + DEAD_BAND_G
+_DEAD_SQUARE: Final = _DEAD * _DEAD
 _BINS_PER_S: Final = round(1 / BIN_S)
 _IMPACT_HALF_BINS: Final = _BINS_PER_S // 2
 _BEFORE_FAR_BINS: Final = 25
@@ -203,41 +205,10 @@ def _close_minute(state: FallState, slot: int, end_ns: int, found: Found) -> Non
 
 
 @kernel
-def _close_bin(state: FallState, slot: int, end_ns: int, personal: Personal, limits: Limits, found: Found) -> None:
-    """Move the open bin into the ring and judge, if an impact is recent."""
-    sums = state.sums[slot]
-    last = state.bins[slot]
-    row = state.ring[slot, last % RING]
-    minute = state.minute[slot]
-    count = sums[_N]
-    state.since_impact[slot] = min(state.since_impact[slot] + 1, RING)
-    if count > 0:
-        for field in range(_PEAK):
-            row[field] = sums[field] / count
-        row[_PEAK] = sums[_PEAK]
-        row[_EXCESS] = sums[_EXCESS] / state.rate_hz[slot]
-        if row[_PEAK] >= personal.impact_g[slot]:
-            state.since_impact[slot] = 0
-        scatter = np.sqrt(max(0.0, row[_SQUARE] - (row[_X] * row[_X] + row[_Y] * row[_Y] + row[_Z] * row[_Z])))
-        minute[_MOVE] += scatter
-        minute[_STILL] += 1.0 if scatter < limits.still_g else 0.0
-        minute[_BINS] += 1
-        minute[_GX] += row[_X]
-        minute[_GY] += row[_Y]
-        minute[_GZ] += row[_Z]
-        minute[_TOP] = max(minute[_TOP], row[_PEAK])
-    else:
-        row[:] = 0.0
-        row[_X] = np.nan
-    sums[:] = 0.0
-    state.bins[slot] = last + 1
-    minute[_SEEN] += 1
-    if minute[_SEEN] >= MINUTE_BINS:
-        _close_minute(state, slot, end_ns, found)
-    recent = limits.settle_bins + limits.still_bins
-    if state.since_impact[slot] > recent or last + 1 < _HISTORY_BINS + limits.still_bins or end_ns < state.latched_until_ns[slot]:
-        return
-    strength, impact, peak, impulse, rotation, scatter_g = judge(
+def _weigh(state: FallState, slot: int, end_ns: int, personal: Personal, limits: Limits, found: Found) -> None:
+    """Judge the stillness that may end with the newest bin, and write a fall down."""
+    last = state.bins[slot] - 1
+    strength, impact, peak, impulse, rotation, scatter = judge(
         state.ring[slot], last, personal.impact_g[slot], personal.impulse_gs[slot], personal.rotation_deg[slot], limits
     )
     if strength < 1.0:
@@ -250,7 +221,7 @@ def _close_bin(state: FallState, slot: int, end_ns: int, personal: Personal, lim
     found.fall[at, 1] = peak
     found.fall[at, 2] = impulse
     found.fall[at, 3] = rotation
-    found.fall[at, 4] = scatter_g
+    found.fall[at, 4] = scatter
     found.counts[0] = at + 1
     state.latched_until_ns[slot] = end_ns + limits.refractory_ns
 
@@ -268,36 +239,89 @@ def run(
     limits: Limits,
     found: Found,
 ) -> None:
-    """Take one frame: samples float32 (k, n, 3) in g; writes `found` and changes `state`, sample by sample."""
+    """Take one frame: samples float32 (k, n, 3) in g; writes `found` and changes `state`, sample by sample.
+
+    Closing a bin is written out here: a call with these arrays costs more (reference counts) than the bin's arithmetic.
+    """
     if rate_hz < RATE_HZ_MIN:
         return
+    rates, phases, bins, recent = state.rate_hz, state.phase, state.bins, state.since_impact
+    latched, sums, ring, minute = state.latched_until_ns, state.sums, state.ring, state.minute
     period_ns = NS_PER_S / rate_hz
     step = 1.0 / (BIN_S * rate_hz)
+    judged_bins = limits.settle_bins + limits.still_bins
+    known_bins = _HISTORY_BINS + limits.still_bins
     for k in range(slots.shape[0]):
         slot = slots[k]
+        gap = gap_ns[k]
         missing = 0
-        if gap_ns[k] == GAP_RESTART or gap_ns[k] > limits.gap_ns_max or state.rate_hz[slot] != rate_hz:
+        if gap == GAP_RESTART and t0_ns[k] < latched[slot] - limits.refractory_ns:
+            latched[slot] = 0
+        if gap == GAP_RESTART or gap > limits.gap_ns_max or rates[slot] != rate_hz:
             _restart(state, slot, rate_hz)
-        elif gap_ns[k] > 0:
-            missing = round(gap_ns[k] / period_ns)
-        if gap_ns[k] == GAP_RESTART and t0_ns[k] < state.latched_until_ns[slot] - limits.refractory_ns:
-            state.latched_until_ns[slot] = 0
-        sums = state.sums[slot]
+        elif gap > 0:
+            missing = round(gap / period_ns)
+        impact_g = personal.impact_g[slot]
+        good = valid[k]
+        phase = phases[slot]
+        # the open bin lives in registers; array elements would be stored and reloaded at every sample
+        sx, sy, sz = sums[slot, _X], sums[slot, _Y], sums[slot, _Z]
+        squares, top, excess, count = sums[slot, _SQUARE], sums[slot, _PEAK], sums[slot, _EXCESS], sums[slot, _N]
         for i in range(-missing, samples.shape[1]):
-            if i >= 0 and valid[k]:
+            if good and i >= 0:
                 x, y, z = float(samples[k, i, 0]), float(samples[k, i, 1]), float(samples[k, i, 2])
                 square = x * x + y * y + z * z
                 if np.isfinite(square):
-                    size = np.sqrt(square)
-                    sums[_X] += x
-                    sums[_Y] += y
-                    sums[_Z] += z
-                    sums[_SQUARE] += square
-                    sums[_PEAK] = max(sums[_PEAK], size)
-                    sums[_EXCESS] += max(0.0, size - 1.0 - DEAD_BAND_G)
-                    sums[_N] += 1.0
-            phase = state.phase[slot] + step
-            if phase >= 1.0 - _TINY:
-                phase -= 1.0
-                _close_bin(state, slot, t0_ns[k] + np.int64(np.rint((i + 1) * period_ns)), personal, limits, found)
-            state.phase[slot] = phase
+                    sx += x
+                    sy += y
+                    sz += z
+                    squares += square
+                    count += 1.0
+                    top = max(top, square)
+                    if square > _DEAD_SQUARE:
+                        excess += np.sqrt(square) - _DEAD
+            phase += step
+            if phase < 1.0 - _TINY:
+                continue
+            phase -= 1.0
+            end_ns = t0_ns[k] + np.int64(np.rint((i + 1) * period_ns))
+            b = bins[slot] % RING
+            recent[slot] = min(recent[slot] + 1, RING)
+            minute[slot, _SEEN] += 1.0
+            if count > 0.0:
+                sx, sy, sz, squares = sx / count, sy / count, sz / count, squares / count
+                peak = np.sqrt(top)
+                scatter = np.sqrt(max(0.0, squares - (sx * sx + sy * sy + sz * sz)))
+                ring[slot, b, _X] = sx
+                ring[slot, b, _Y] = sy
+                ring[slot, b, _Z] = sz
+                ring[slot, b, _SQUARE] = squares
+                ring[slot, b, _PEAK] = peak
+                ring[slot, b, _EXCESS] = excess / rate_hz
+                if peak >= impact_g:
+                    recent[slot] = 0
+                minute[slot, _MOVE] += scatter
+                minute[slot, _STILL] += 1.0 if scatter < limits.still_g else 0.0
+                minute[slot, _BINS] += 1.0
+                minute[slot, _GX] += sx
+                minute[slot, _GY] += sy
+                minute[slot, _GZ] += sz
+                minute[slot, _TOP] = max(minute[slot, _TOP], peak)
+            else:
+                ring[slot, b, _X] = np.nan
+                ring[slot, b, _PEAK] = 0.0
+                ring[slot, b, _EXCESS] = 0.0
+            sx, sy, sz, squares, top, excess, count = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+            bins[slot] += 1
+            if minute[slot, _SEEN] >= MINUTE_BINS:
+                _close_minute(state, slot, end_ns, found)
+            if recent[slot] <= judged_bins and bins[slot] >= known_bins and end_ns >= latched[slot]:
+                _weigh(state, slot, end_ns, personal, limits, found)
+        phases[slot] = phase
+        sums[slot, _X] = sx
+        sums[slot, _Y] = sy
+        sums[slot, _Z] = sz
+        sums[slot, _SQUARE] = squares
+        sums[slot, _PEAK] = top
+        sums[slot, _EXCESS] = excess
+        sums[slot, _N] = count

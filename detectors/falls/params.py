@@ -30,15 +30,15 @@ class FallParams(Params):
         60.0, ge=20.0, le=150.0, description="Turn of the sensor against gravity in a typical fall: an upright trunk turned this far lies."
     )
     rotation_deg_min: float = Field(25.0, ge=0.0, le=90.0, description="Below this turn nothing is called a fall, however hard the impact.")
-    still_g: float = Field(0.1, ge=0.02, le=0.5, description="Acceleration scatter of a person who lies still and breathes.")
-    still_g_max: float = Field(0.2, ge=0.02, le=1.0, description="Above this scatter the person is up and moving.")
+    still_g: float = Field(0.08, ge=0.02, le=0.5, description="Acceleration scatter of a person who lies still and breathes.")
+    still_g_max: float = Field(0.25, ge=0.02, le=1.0, description="Above this scatter the person is up and moving.")
     settle_s: float = Field(1.5, ge=0.3, le=2.0, description="Longest time from the impact to the beginning of stillness.")
     still_s: float = Field(1.0, ge=0.5, le=3.0, description="How long the stillness must last before a fall is called.")
     contrast_ratio: float = Field(
         1.5, ge=1.0, le=5.0, description="How much harder than the 4 s before it an impact must be, else it is one of many steps or claps."
     )
     abrupt_s: float = Field(
-        1.0,
+        0.7,
         ge=0.3,
         le=1.5,
         description="A hard rhythm (running) that ends lying and still within this time is a fall without the contrast.",
