@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from detectors.camera.detector import CameraDetector
+from detectors.falls.detector import FallDetector
+from detectors.fire.detector import FireDetector
+from detectors.sos.detector import SosDetector
 from engine.detector import Detector
 
-DETECTORS: Final[tuple[type[Detector[Any, Any]], ...]] = ()
+DETECTORS: Final[tuple[type[Detector[Any, Any]], ...]] = (FallDetector, FireDetector, SosDetector, CameraDetector)
