@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from string import Template
 from typing import Any, Final
+from uuid import uuid4
 
 import msgspec
 from starlette.applications import Starlette
@@ -17,9 +18,11 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from alerts.model import Action, Command, Outcome
+from alerts.texts import LANGUAGES
 from console import texts
 from console.access import COOKIE, SESSION_S, Access, Gate
-from console.backend import AlertCommand, BindCommand, ConsoleBackend, Outcome
+from console.backend import BindCommand, ConsoleBackend, alert_view, history
 from console.live import TooManyBrowsers
 
 HERE: Final = Path(__file__).parent
@@ -35,9 +38,10 @@ THEME_COOKIE: Final = "vigil_theme"
 
 
 class _Answer(msgspec.Struct, forbid_unknown_fields=True):
-    """Body of POST /api/alerts/{id}/…"""
+    """Body of POST /api/alerts/{id}/<action>. `id` makes a repeated request harmless; without it one is drawn."""
 
     by: str
+    id: str = ""
     outcome: Outcome | None = None
     note: str = ""
 
@@ -103,10 +107,10 @@ class _Console:
 
     async def locale(self, request: Request) -> Response:
         """The texts of one language."""
-        try:
-            return Response(texts.raw(request.path_params["language"]), media_type="application/json")
-        except KeyError:
-            return refused("unknown_language", 404)
+        for language in LANGUAGES:
+            if request.path_params["language"] == language:
+                return Response(texts.encoded(language), media_type="application/json")
+        return refused("unknown_language", 404)
 
     # -- reading --------------------------------------------------------------------------------------------------
 
@@ -123,7 +127,7 @@ class _Console:
         alert = self._backend.alert(request.path_params["alert_id"])
         if alert is None:
             return refused("unknown_alert", 404)
-        return encoded({"alert": alert, "history": self._backend.history(alert.id)})
+        return encoded({"alert": alert_view(alert), "history": history(alert)})
 
     async def system(self, _: Request) -> Response:
         """Accounts, quarantine, devices, sinks."""
@@ -160,32 +164,31 @@ class _Console:
 
     # -- commands -------------------------------------------------------------------------------------------------
 
-    async def acknowledge(self, request: Request) -> Response:
-        """Somebody is on their way."""
-        return await self._answer(request, "acknowledge")
-
-    async def resolve(self, request: Request) -> Response:
-        """Somebody has been there and says what it was."""
-        return await self._answer(request, "resolve")
-
-    async def _answer(self, request: Request, action: str) -> Response:
+    async def answer(self, request: Request) -> Response:
+        """Staff answer an alert: I am going, I am there, it was this."""
         try:
+            action = Action(request.path_params["action"])
             body = msgspec.json.decode(await request.body(), type=_Answer)
-        except msgspec.DecodeError:
+        except ValueError:  # msgspec.DecodeError is one
             return refused("malformed", 400)
         by = _tidy(body.by, NAME_CHARS_MAX)
         if not by:
-            return refused("name_missing", 422)
-        if (action == "resolve") != (body.outcome is not None):
-            return refused("outcome_missing" if action == "resolve" else "malformed", 422)
+            return refused("no_author", 422)
+        if action is Action.RESOLVE and body.outcome is None:
+            return refused("no_outcome", 422)
         alert_id = request.path_params["alert_id"]
         if self._backend.alert(alert_id) is None:
             return refused("unknown_alert", 404)
-        result = await self._backend.command(
-            AlertCommand(
-                "resolve" if action == "resolve" else "acknowledge", alert_id, by, now_ms(), body.outcome, _tidy(body.note, NOTE_CHARS_MAX)
-            )
+        command = Command(
+            id=_tidy(body.id, NAME_CHARS_MAX) or uuid4().hex,
+            action=action,
+            alert_id=alert_id,
+            by=by,
+            at_ns=time.time_ns(),
+            outcome=body.outcome if action is Action.RESOLVE else None,
+            note=_tidy(body.note, NOTE_CHARS_MAX),
         )
+        result = await self._backend.command(command)
         return encoded(result, 200 if result.ok else 409)
 
     async def bind(self, request: Request) -> Response:
@@ -196,10 +199,10 @@ class _Console:
             return refused("malformed", 400)
         by = _tidy(body.by, NAME_CHARS_MAX)
         if not by:
-            return refused("name_missing", 422)
+            return refused("no_author", 422)
         subject = _tidy(body.subject, NAME_CHARS_MAX)
         result = await self._backend.bind(
-            BindCommand(request.path_params["device"], subject, by, now_ms(), _tidy(body.site, NAME_CHARS_MAX))
+            BindCommand(request.path_params["device"], subject, by, time.time_ns(), _tidy(body.site, NAME_CHARS_MAX))
         )
         return encoded(result, 200 if result.ok else 409)
 
@@ -231,8 +234,7 @@ def create_app(backend: ConsoleBackend, access: Access | None = None) -> Starlet
         Route("/api/board", console.board),
         Route("/api/alerts", console.alerts),
         Route("/api/alerts/{alert_id}", console.alert),
-        Route("/api/alerts/{alert_id}/acknowledge", console.acknowledge, methods=["POST"]),
-        Route("/api/alerts/{alert_id}/resolve", console.resolve, methods=["POST"]),
+        Route("/api/alerts/{alert_id}/{action:str}", console.answer, methods=["POST"]),
         Route("/api/devices/{device:path}/bind", console.bind, methods=["POST"]),
         Route("/api/system", console.system),
         Route("/api/login", console.login, methods=["POST"]),

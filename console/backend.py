@@ -9,55 +9,85 @@ from typing import Final, Literal, Protocol
 
 import msgspec
 
+from alerts.model import Alert, Command, Outcome, Reason, State
 from console.live import Broadcaster
 
 NS_PER_MS: Final = 1_000_000
 
-AlertState = Literal["pending", "firing", "acknowledged", "stale", "resolved"]
-Outcome = Literal["real", "false_alarm", "test"]
-Action = Literal["acknowledge", "resolve"]
 Space = Literal["resident", "bed", "room"]
 Health = Literal["ok", "waiting", "down"]
 
-OPEN_STATES: Final[frozenset[AlertState]] = frozenset({"firing", "acknowledged", "stale"})
+OPEN_STATES: Final = frozenset({State.FIRING, State.ACKNOWLEDGED, State.STALE})
 """States in which an alert is on the board. A pending alert is not yet anybody's business."""
-
-
-class AlertView(msgspec.Struct, frozen=True):
-    """One alert as staff see it.
-
-    `onset_ms` is device time, `fired_ms` when Vigil decided. `repeats` counts further events folded into this alert.
-    `over` says that the condition has ended by itself while the alert still wants somebody's answer.
-    """
-
-    id: str
-    code: str
-    subject: str
-    priority: int
-    state: AlertState
-    onset_ms: int
-    fired_ms: int
-    changed_ms: int
-    repeats: int = 0
-    values: dict[str, float] = {}
-    life_safety: bool = False
-    test: bool = False
-    over: bool = False
-    acknowledged_by: str = ""
-    acknowledged_ms: int | None = None
-    resolved_by: str = ""
-    resolved_ms: int | None = None
-    outcome: str = ""
+TAKEN: Final = frozenset({Reason.ACKNOWLEDGED_BY_STAFF, Reason.ATTENDED_BY_STAFF})
+"""Reasons that say a person took the alert on."""
 
 
 class HistoryEntry(msgspec.Struct, frozen=True):
     """One step in an alert's life: into which state, when, why, by whom ("" = Vigil itself)."""
 
     at_ms: int
-    state: str
-    reason: str
-    by: str = ""
-    note: str = ""
+    state: State
+    reason: Reason
+    by: str
+    outcome: Outcome | None
+    note: str
+
+
+class AlertView(msgspec.Struct, frozen=True):
+    """One alert as staff see it (`alerts.model.Alert`, without its bookkeeping).
+
+    `onset_ms` is device time, `raised_ms` the moment from which it called somebody. `present` is False when the condition
+    has ended by itself while the alert still waits for an answer or its hold time.
+    """
+
+    id: str
+    code: str
+    subject: str
+    priority: int
+    life_safety: bool
+    state: State
+    acknowledged: bool
+    present: bool
+    onset_ms: int
+    raised_ms: int
+    changed_ms: int
+    repeats: int
+    values: dict[str, float]
+    acknowledged_by: str
+    acknowledged_ms: int | None
+    attended_by: str
+    outcome: Outcome | None
+
+
+def alert_view(alert: Alert) -> AlertView:
+    """`alert` as the pages show it."""
+    raised = next((t.at_ns for t in alert.history if t.to_state is not State.PENDING), alert.arrival_ns)
+    taken = next((t.at_ns for t in alert.history if t.reason in TAKEN), None)
+    return AlertView(
+        id=alert.id,
+        code=alert.code,
+        subject=alert.subject,
+        priority=alert.priority,
+        life_safety=alert.life_safety,
+        state=alert.state,
+        acknowledged=alert.acknowledged,
+        present=alert.present,
+        onset_ms=alert.onset_ns // NS_PER_MS,
+        raised_ms=raised // NS_PER_MS,
+        changed_ms=alert.last_at_ns // NS_PER_MS,
+        repeats=alert.repeats,
+        values=alert.values,
+        acknowledged_by=alert.acknowledged_by,
+        acknowledged_ms=None if taken is None else taken // NS_PER_MS,
+        attended_by=alert.attended_by,
+        outcome=alert.outcome,
+    )
+
+
+def history(alert: Alert) -> list[HistoryEntry]:
+    """The steps of `alert`, oldest first."""
+    return [HistoryEntry(t.at_ns // NS_PER_MS, t.to_state, t.reason, t.by, t.outcome, t.note) for t in alert.history]
 
 
 class Person(msgspec.Struct, frozen=True):
@@ -103,7 +133,7 @@ class Patch(msgspec.Struct, frozen=True):
 
 
 class CommandResult(msgspec.Struct, frozen=True):
-    """`reason` (a key in the locale files, "command.<reason>") says why not; `alert` is the alert afterwards."""
+    """`reason` says why not: alerts.model.RefusalReason, or a sentence; `alert` is the alert afterwards."""
 
     ok: bool
     reason: str = ""
@@ -181,24 +211,13 @@ class SystemView(msgspec.Struct, frozen=True):
     deliveries: list[Delivery]
 
 
-class AlertCommand(msgspec.Struct, frozen=True):
-    """Somebody answers an alert. `by` is what they typed as their name; `outcome` is given with "resolve" only."""
-
-    action: Action
-    alert_id: str
-    by: str
-    at_ms: int
-    outcome: Outcome | None = None
-    note: str = ""
-
-
 class BindCommand(msgspec.Struct, frozen=True):
     """Somebody says whom a device watches: `subject` is "resident/<id>", "bed/<id>" or "room/<id>"."""
 
     device: str
     subject: str
     by: str
-    at_ms: int
+    at_ns: int
     site: str = ""
 
 
@@ -216,16 +235,13 @@ class ConsoleBackend(Protocol):
     def board(self) -> Board:
         """The board now, with the people's names where there is an identity file."""
 
-    def alert(self, alert_id: str) -> AlertView | None:
-        """An alert in any state, open or past."""
-
-    def history(self, alert_id: str) -> list[HistoryEntry]:
-        """All its steps, oldest first; empty when unknown."""
+    def alert(self, alert_id: str) -> Alert | None:
+        """An alert in any state, open or recently resolved."""
 
     def system(self) -> SystemView:
         """Accounts, quarantine, unbound devices, sinks."""
 
-    async def command(self, command: AlertCommand) -> CommandResult:
+    async def command(self, command: Command) -> CommandResult:
         """Carry out an answer to an alert."""
 
     async def bind(self, command: BindCommand) -> CommandResult:

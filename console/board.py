@@ -10,7 +10,8 @@ from typing import Final, NamedTuple
 import msgspec
 import numpy as np
 
-from console.backend import NS_PER_MS, OPEN_STATES, AlertView, Board, Patch, Person, Space, Tile
+from alerts.model import Alert
+from console.backend import NS_PER_MS, OPEN_STATES, AlertView, Board, Patch, Person, Space, Tile, alert_view
 from console.live import Broadcaster
 from engine.outputs import Measurements
 from engine.registry import RegistryData
@@ -159,22 +160,19 @@ class BoardModel:
             self._ranks[subject, source.quantity] = source.rank
         self._changed_tiles.add(subject)
 
-    def put_alert(self, alert: AlertView) -> None:
-        """Take an alert's new state; closed ones leave the board."""
-        known = alert.id in self._alerts
+    def put_alert(self, alert: Alert) -> None:
+        """Take an alert's new state; resolved ones leave the board."""
         if alert.state in OPEN_STATES:
-            self._alerts[alert.id] = alert
+            self._alerts[alert.id] = alert_view(alert)
             self._tile(alert.subject)
-        elif known:
-            del self._alerts[alert.id]
-        else:
+        elif self._alerts.pop(alert.id, None) is None:
             return
-        self._changed_alerts[alert.id] = alert
+        self._changed_alerts[alert.id] = alert_view(alert)
 
     def board(self, now_ms: int) -> Board:
         """Everything, for a browser that has just come."""
         tiles = [msgspec.structs.replace(t, readings=dict(t.readings)) for t in self._tiles.values()]
-        alerts = sorted(self._alerts.values(), key=lambda a: (a.state == "acknowledged", -a.priority, -a.fired_ms))
+        alerts = sorted(self._alerts.values(), key=lambda a: (a.acknowledged, -a.priority, -a.raised_ms))
         return Board(self._seq, now_ms, self._engine_ms, self.home, tiles, alerts, self._people)
 
     def patch(self, now_ms: int) -> Patch:
@@ -210,7 +208,7 @@ class LiveBoard:
         self._lock = threading.Lock()
         self._published_ms = 0
 
-    def feed(self, measurements: Iterable[Measurements], alerts: Iterable[AlertView], now_ns: int) -> None:
+    def feed(self, measurements: Iterable[Measurements], alerts: Iterable[Alert], now_ns: int) -> None:
         """Take the results of one step, `now_ns` being the wall clock."""
         now_ms = now_ns // NS_PER_MS
         with self._lock:

@@ -9,27 +9,32 @@ from typing import Final
 
 import msgspec
 
+from alerts.texts import LANGUAGES, TEXTS, Language, text
+
 FOLDER: Final = Path(__file__).parent / "locale"
-LANGUAGES: Final = ("zh-CN", "en")
-FALLBACK: Final = "en"
+FALLBACK: Final[Language] = "en"
 COOKIE: Final = "vigil_lang"
 
 
 @cache
-def raw(language: str) -> bytes:
-    """The texts of a language as JSON bytes; KeyError when we do not speak it."""
-    if language not in LANGUAGES:
-        raise KeyError(f"language {language!r} is not one of {LANGUAGES}")
-    return (FOLDER / f"{language}.json").read_bytes()
+def texts(language: Language) -> Mapping[str, str]:
+    """Key -> text: the console's own, and what `alerts.texts` says for each event code ("code.…" title, "do.…" first step)."""
+    words = msgspec.json.decode((FOLDER / f"{language}.json").read_bytes(), type=dict[str, str])
+    general = text("{code}", language)
+    words |= {"code.unknown": general.title, "do.unknown": general.what_to_do}
+    for code in TEXTS:
+        title, what_to_do = text(code, language)
+        words |= {f"code.{code}": title, f"do.{code}": what_to_do}
+    return words
 
 
 @cache
-def texts(language: str) -> Mapping[str, str]:
-    """Key -> text."""
-    return msgspec.json.decode(raw(language), type=dict[str, str])
+def encoded(language: Language) -> bytes:
+    """`texts` as JSON."""
+    return msgspec.json.encode(texts(language))
 
 
-def accepted(header: str) -> str:
+def accepted(header: str) -> Language:
     """The best of our languages for an Accept-Language header (RFC 9110, 12.5.4)."""
     wishes: list[tuple[float, int, str]] = []
     for position, part in enumerate(header.split(",")):
@@ -50,9 +55,10 @@ def accepted(header: str) -> str:
     return FALLBACK
 
 
-def choose(cookies: Mapping[str, str], query: Mapping[str, str], header: str) -> str:
+def choose(cookies: Mapping[str, str], query: Mapping[str, str], header: str) -> Language:
     """The language for a request: asked for in the address, chosen before, else what the browser prefers."""
     for wish in (query.get("lang", ""), cookies.get(COOKIE, "")):
-        if wish in LANGUAGES:
-            return wish
+        for language in LANGUAGES:
+            if wish == language:
+                return language
     return accepted(header)

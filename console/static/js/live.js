@@ -1,0 +1,128 @@
+// The ward as the server last told it, and whether that is still true.
+
+const SILENCE_MS = 5000; // the server speaks at least every 2 s
+const REOPEN_MS = 10000; // a line that is silent this long is dead, whatever the browser thinks
+const ENGINE_STALL_MS = 10000; // the engine ticks once a second
+const RETRY_MS = 2000;
+
+export class Live {
+  constructor() {
+    this.tiles = new Map();
+    this.alerts = new Map();
+    this.people = {};
+    this.home = "";
+    this.seq = -1;
+    this.ready = false;
+    this._engineMs = 0;
+    this._offsetMs = Date.now() - performance.now();
+    this._heard = performance.now();
+    this._listeners = [];
+    this._open();
+    setInterval(() => this._watch(), 1000);
+  }
+
+  // Called with {kind: "snapshot" | "patch" | "tick", tiles, alerts}.
+  subscribe(listener) {
+    this._listeners.push(listener);
+  }
+
+  // The server's clock. A browser's own may be hours off, and may be set while the page is open.
+  now() {
+    return performance.now() + this._offsetMs;
+  }
+
+  get status() {
+    if (performance.now() - this._heard > SILENCE_MS) return "lost";
+    if (!this.ready) return "connecting";
+    return this.engineAgeMs > ENGINE_STALL_MS ? "engine" : "live";
+  }
+
+  get silenceMs() {
+    return performance.now() - this._heard;
+  }
+
+  get engineAgeMs() {
+    return this.now() - this._engineMs;
+  }
+
+  _open() {
+    this._source?.close();
+    this._opened = performance.now();
+    const source = new EventSource("/events");
+    this._source = source;
+    source.addEventListener("snapshot", (event) => this._snapshot(JSON.parse(event.data)));
+    source.addEventListener("patch", (event) => this._patch(JSON.parse(event.data)));
+    source.addEventListener("ping", (event) => this._hear(JSON.parse(event.data).now_ms));
+    source.addEventListener("error", () => {
+      if (source.readyState !== EventSource.CLOSED || source !== this._source) return;
+      fetch("/api/alerts").then((response) => response.status === 401 && location.replace("/login"), () => null);
+      setTimeout(() => source === this._source && this._open(), RETRY_MS);
+    });
+  }
+
+  _hear(nowMs) {
+    this._heard = performance.now();
+    this._offsetMs = nowMs - this._heard;
+  }
+
+  _snapshot(board) {
+    this._hear(board.now_ms);
+    this.seq = board.seq;
+    this._engineMs = board.engine_ms;
+    this.home = board.home;
+    this.people = board.people;
+    this.tiles = new Map(board.tiles.map((tile) => [tile.subject, tile]));
+    this.alerts = new Map(board.alerts.map((alert) => [alert.id, alert]));
+    this.ready = true;
+    this._tell("snapshot", board.tiles, board.alerts);
+  }
+
+  _patch(patch) {
+    this._hear(patch.now_ms);
+    if (patch.seq <= this.seq) return; // the snapshot was newer
+    this.seq = patch.seq;
+    this._engineMs = patch.engine_ms;
+    for (const tile of patch.tiles) this.tiles.set(tile.subject, tile);
+    for (const alert of patch.alerts) {
+      if (alert.state === "resolved") this.alerts.delete(alert.id);
+      else this.alerts.set(alert.id, alert);
+    }
+    this._tell("patch", patch.tiles, patch.alerts);
+  }
+
+  _watch() {
+    if (this.silenceMs > REOPEN_MS && performance.now() - this._opened > REOPEN_MS) this._open();
+    this._tell("tick", [], []);
+  }
+
+  _tell(kind, tiles, alerts) {
+    for (const listener of this._listeners) listener({ kind, tiles, alerts });
+  }
+
+  place(subject) {
+    const tile = this.tiles.get(subject);
+    const person = this.people[subject] ?? {};
+    const id = subject.slice(subject.indexOf("/") + 1);
+    const isRoom = subject.startsWith("room/");
+    return {
+      subject,
+      isRoom,
+      name: person.name || (isRoom ? "" : id),
+      named: Boolean(person.name),
+      room: person.room || tile?.room || (isRoom ? id : ""),
+      bed: person.bed || tile?.bed || "",
+      ward: tile?.ward ?? "",
+    };
+  }
+
+  // Unanswered first, then by priority, then the newest.
+  sortedAlerts(ward = "") {
+    return [...this.alerts.values()]
+      .filter((alert) => !ward || !this.place(alert.subject).ward || this.place(alert.subject).ward === ward)
+      .sort((a, b) => a.acknowledged - b.acknowledged || b.priority - a.priority || b.raised_ms - a.raised_ms);
+  }
+
+  worst(subject) {
+    return this.sortedAlerts().find((alert) => alert.subject === subject);
+  }
+}
