@@ -57,6 +57,11 @@ _I8: Final = np.dtype("<i8")
 _U1: Final = np.dtype("u1")
 _GRIDS: Final = frozenset(name for name, kind in KINDS.items() if kind.dtype is np.uint16)
 
+_MISFIT: Final = (msgspec.ValidationError, UnicodeDecodeError)
+"""MessagePack, but not the contract (msgspec tells of text that is not UTF-8 by the latter)."""
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""Anything msgspec may answer to bytes."""
+
 _ENVELOPE: Final = msgspec.msgpack.Decoder(Envelope)
 _LOOSE: Final = msgspec.msgpack.Decoder(_LooseEnvelope)
 _BLOCK: Final = msgspec.msgpack.Decoder(WireBlock)
@@ -137,17 +142,17 @@ def _read_envelope(payload: bytes | memoryview) -> tuple[Envelope, list[Reject]]
         raise Refused(Reason.MALFORMED, "the message is neither JSON nor a MessagePack ward batch: it starts like neither")
     try:
         return _ENVELOPE.decode(payload), []
-    except msgspec.ValidationError as error:
+    except _MISFIT as error:
         _refuse_version(payload)
         return _read_loosely(payload, str(error))
-    except msgspec.DecodeError as error:
+    except _UNREADABLE as error:
         raise Refused(*_unreadable(payload, str(error))) from error
 
 
 def _refuse_version(payload: bytes | memoryview) -> None:
     try:
         v = _VERSION.decode(payload).v
-    except msgspec.DecodeError:
+    except _UNREADABLE:
         return
     if v != VERSION:
         raise Refused(Reason.UNKNOWN_VERSION, f"v is {v}, this Vigil reads v {VERSION}")
@@ -157,9 +162,9 @@ def _read_loosely(payload: bytes | memoryview, why: str) -> tuple[Envelope, list
     """Block by block, after the batch as a whole did not fit the contract."""
     try:
         loose = _LOOSE.decode(payload)
-    except msgspec.ValidationError as error:
+    except _MISFIT as error:
         raise Refused(Reason.WRONG_TYPE, f"the ward batch does not fit the contract: {error}") from error
-    except msgspec.DecodeError as error:
+    except _UNREADABLE as error:
         raise Refused(*_unreadable(payload, str(error))) from error
     blocks: list[WireBlock] = []
     rejects: list[Reject] = []
@@ -168,7 +173,7 @@ def _read_loosely(payload: bytes | memoryview, why: str) -> tuple[Envelope, list
     for index, raw in enumerate(loose.blocks):
         try:
             blocks.append(_BLOCK.decode(raw))
-        except msgspec.DecodeError as error:
+        except _UNREADABLE as error:
             rejects.append(Reject(Reason.WRONG_TYPE, f"block {index} does not fit the contract: {error}", "", "", 0, bytes(raw)))
     if not rejects:
         raise Refused(Reason.WRONG_TYPE, f"the ward batch does not fit the contract: {why}")
@@ -205,7 +210,7 @@ def _read_block(wire: WireBlock, envelope: Envelope) -> Raw:
         seq=_int64(wire.seq, k, "seq", Reason.WRONG_TYPE),
         quality=_flags(wire.quality, k),
         samples=np.frombuffer(wire.samples, dtype).reshape(k, n, c),
-        payload=lambda row: _alone(_cut_out(wire, k, row), envelope),
+        payload=_Kept(wire, envelope, k),
         unreadable=bad,
     )
 
@@ -237,17 +242,27 @@ def _alone(wire: WireBlock, envelope: Envelope) -> bytes:
     return encode_wire(envelope.ward, [wire], gateway=envelope.gateway, seq=envelope.seq, sent_ns=envelope.sent_ns)
 
 
-def _cut_out(wire: WireBlock, k: int, row: int) -> WireBlock:
-    """The block with chunk `row` only, its bytes as they came."""
+class _Kept:
+    """The bytes of one chunk of a block, as a batch of its own."""
 
-    def own(column: int | memoryview) -> int | memoryview:
-        return column if isinstance(column, int) else _slice(column)
+    def __init__(self, wire: WireBlock, envelope: Envelope, k: int) -> None:
+        self._wire = wire
+        self._envelope = envelope
+        self._k = k
+        self._ids: list[bytes] = []
 
-    def _slice(column: memoryview) -> memoryview:
-        width = column.nbytes // k
+    def __call__(self, row: int) -> bytes:
+        wire = self._wire
+        if not self._ids:
+            self._ids = bytes(wire.devices).split(DEVICE_SEPARATOR)
+        t0_ns, seq, quality = (self._own(column, row) for column in (wire.t0_ns, wire.seq, wire.quality))
+        width = wire.samples.nbytes // self._k
+        samples = wire.samples[row * width : (row + 1) * width]
+        alone = msgspec.structs.replace(wire, devices=memoryview(self._ids[row]), t0_ns=t0_ns, seq=seq, quality=quality, samples=samples)
+        return _alone(alone, self._envelope)
+
+    def _own(self, column: int | memoryview, row: int) -> int | memoryview:
+        if isinstance(column, int):
+            return column
+        width = column.nbytes // self._k
         return column[row * width : (row + 1) * width]
-
-    device = bytes(wire.devices).split(DEVICE_SEPARATOR, row + 1)[row]
-    return msgspec.structs.replace(
-        wire, devices=memoryview(device), t0_ns=own(wire.t0_ns), seq=own(wire.seq), quality=own(wire.quality), samples=_slice(wire.samples)
-    )
