@@ -1,0 +1,160 @@
+"""What the console asks of the embedded Vigil."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from alerts.model import Alert, Command, Refusal
+from console.backend import (
+    NS_PER_MS,
+    BindCommand,
+    Board,
+    CommandResult,
+    DeviceAccount,
+    Health,
+    Person,
+    QuarantineCount,
+    SystemView,
+    Totals,
+    UnboundDevice,
+    alert_view,
+)
+from console.backend import Delivery as DeliveryView
+from console.live import Broadcaster
+from engine.clocks import NEVER_NS
+from engine.registry import Binding
+from streams.embedded.journal import JournalError
+from streams.embedded.registry_change import RegistryChange
+from streams.embedded.vigil import ANSWER_S, Vigil
+
+SYSTEM_EVERY_S: Final = 1.0
+"""The system page is at most this old; it is put together once for all who look."""
+DEVICES_SHOWN_MAX: Final = 2_000
+
+
+def read_people(path: Path) -> dict[str, Person]:
+    """The identity file: {"resident/r-017": {"name": ..., "room": ..., "bed": ...}}; empty when there is none. ValueError when it is damaged."""
+    if not path.exists():
+        return {}
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Person])
+    except msgspec.DecodeError as error:
+        raise ValueError(f"{path.name} is no identity file ({error}): map each subject to name, room and bed") from error
+
+
+class Backend:
+    """Implements console.backend.ConsoleBackend."""
+
+    def __init__(self, vigil: Vigil) -> None:
+        self._vigil = vigil
+        self._version = importlib.metadata.version("vigil-care")
+        self._system: tuple[float, SystemView] | None = None
+        self.sources: list[DeliveryView] = []
+
+    @property
+    def live(self) -> Broadcaster:
+        """See ConsoleBackend."""
+        return self._vigil.board.live
+
+    def board(self) -> Board:
+        """See ConsoleBackend."""
+        return self._vigil.board.board(self._vigil.clock() // NS_PER_MS)
+
+    def alert(self, alert_id: str) -> Alert | None:
+        """See ConsoleBackend."""
+        return self._vigil.core.book.alert(alert_id)
+
+    async def command(self, command: Command) -> CommandResult:
+        """See ConsoleBackend."""
+        result = await _answered(self._vigil.command(command))
+        alert = self.alert(command.alert_id)
+        return msgspec.structs.replace(result, alert=alert_view(alert) if alert is not None else None)
+
+    async def bind(self, command: BindCommand) -> CommandResult:
+        """See ConsoleBackend."""
+        change = RegistryChange(
+            id=f"bind-{command.device}-{command.at_ns}",
+            action="bind",
+            by=command.by,
+            binding=Binding(command.device, command.subject, "", command.site),
+        )
+        return await _answered(self._vigil.change_registry(change))
+
+    def system(self) -> SystemView:
+        """See ConsoleBackend."""
+        now_s = asyncio.get_running_loop().time()
+        if self._system is None or now_s - self._system[0] > SYSTEM_EVERY_S:
+            self._system = (now_s, self._view())
+        return self._system[1]
+
+    def _view(self) -> SystemView:
+        vigil = self._vigil
+        engine, now_ms = vigil.core.engine, vigil.clock() // NS_PER_MS
+        processed, duplicate, late, quarantined = engine.totals()
+        totals = Totals(processed + duplicate + late + quarantined, processed, duplicate, late, quarantined)
+        seen = {name: s for s, name in enumerate(list(engine.devices.names))}
+        arrival = engine.devices.streams.arrival_ns
+        devices = []
+        for account in engine.accounts()[:DEVICES_SHOWN_MAX]:
+            s = seen.get((account.device, account.kind))
+            heard = None if s is None or arrival[s] == NEVER_NS else int(arrival[s]) // NS_PER_MS
+            subject = "" if s is None else engine.devices.subject[s] or ""
+            counts = Totals(account.received, account.processed, account.duplicate, account.late, account.quarantined)
+            devices.append(DeviceAccount(account.device, account.kind, subject, counts, heard))
+        quarantine = [
+            QuarantineCount(reason, int(entry[0]), int(entry[1]) // NS_PER_MS, str(entry[2]), str(entry[3]))
+            for reason, entry in list(vigil.rejected.items())
+        ]
+        unbound = [
+            UnboundDevice(u.device, list(u.kinds), u.readings, u.first_ns // NS_PER_MS, u.last_ns // NS_PER_MS)
+            for u in list(engine.devices.unbound.values())
+            if not engine.registry.knows(u.device)
+        ]
+        return SystemView(
+            now_ms=now_ms,
+            started_ms=vigil.started_ns // NS_PER_MS,
+            engine_ms=vigil.board.board(now_ms).engine_ms,
+            version=self._version,
+            totals=totals,
+            devices=devices,
+            quarantine=quarantine,
+            unbound=unbound,
+            deliveries=self._deliveries() + self.sources,
+        )
+
+    def _deliveries(self) -> list[DeliveryView]:
+        views = []
+        journal = self._vigil.journal
+        lag = self._vigil.lag
+        state: Health = "down" if journal.error is not None or not self._vigil.running else "waiting" if lag > 1_000 else "ok"
+        views.append(DeliveryView("journal", "source", state, waiting=lag, detail=str(journal.error or self._vigil.error or "")))
+        for delivery in self._vigil.deliveries:
+            figures = delivery.figures()
+            health: Health = "down" if figures.failures > 2 else "waiting" if figures.failures else "ok"
+            views.append(
+                DeliveryView(
+                    delivery.sink.name,
+                    "sink",
+                    health,
+                    waiting=figures.queued,
+                    given_up=figures.dead,
+                    detail=figures.last_error if figures.failures else "",
+                )
+            )
+        return views
+
+
+async def _answered(future: Future[Refusal | None]) -> CommandResult:
+    try:
+        refusal = await asyncio.wait_for(asyncio.wrap_future(future), ANSWER_S)
+    except TimeoutError:
+        return CommandResult(False, "Vigil is busy catching up; the command is stored and will be carried out")
+    except (ValueError, JournalError) as error:
+        return CommandResult(False, str(error))
+    return CommandResult(True) if refusal is None else CommandResult(False, refusal.reason)

@@ -1,0 +1,142 @@
+"""The device door of the embedded Vigil over HTTP: chunks, ward batches, registry."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import uuid
+from typing import Final
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp
+
+from engine.outputs import Reject
+from engine.registry import Binding, RegistryData
+from schemas.codec import decode
+from schemas.wire import MESSAGE_BYTES_MAX
+from streams.embedded.journal import JournalError
+from streams.embedded.registry_change import RegistryChange
+from streams.embedded.vigil import Vigil
+
+REFUSALS_SHOWN_MAX: Final = 20
+RETRY_AFTER_S: Final = 5
+TOKEN_BYTES_MIN: Final = 16
+
+
+class _Bind(msgspec.Struct, forbid_unknown_fields=True):
+    device: str
+    subject: str
+    ward: str = ""
+    site: str = ""
+    by: str = "api"
+
+
+def _json(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(body), status, headers, "application/json")
+
+
+def _shown(reject: Reject) -> dict[str, object]:
+    return {"reason": reject.reason, "device": reject.device, "kind": reject.kind, "detail": reject.detail}
+
+
+class Intake:
+    """POST /v1/chunks (JSON or binary ward batch), GET/PUT /v1/registry, POST /v1/bindings, GET /v1/unbound.
+
+    With a token every request must carry `Authorization: Bearer <token>`. `stream_time`: records are stamped with the
+    batch's own sent_ns (recordings, accelerated simulation) instead of the wall clock.
+    """
+
+    def __init__(self, vigil: Vigil, *, token: str | None = None, stream_time: bool = False) -> None:
+        if token is not None and len(token) < TOKEN_BYTES_MIN:
+            raise ValueError(f"the device token must have at least {TOKEN_BYTES_MIN} characters, got {len(token)}: choose a longer one")
+        self._vigil = vigil
+        self._token = token
+        self._stream_time = stream_time
+
+    def routes(self) -> list[Route]:
+        """For the ASGI app."""
+        return [
+            Route("/v1/chunks", self.chunks, methods=["POST"]),
+            Route("/v1/registry", self.registry, methods=["GET", "PUT"]),
+            Route("/v1/bindings", self.bind, methods=["POST"]),
+            Route("/v1/unbound", self.unbound, methods=["GET"]),
+        ]
+
+    def _refused(self, request: Request) -> Response | None:
+        if self._token is None:
+            return None
+        given = request.headers.get("authorization", "")
+        if hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
+            return None
+        return _json({"error": "send Authorization: Bearer <device token>"}, 401, {"WWW-Authenticate": "Bearer"})
+
+    async def chunks(self, request: Request) -> Response:
+        """Take a message. 202 when it is on disk (with what was refused of it and why), 422 when nothing in it was usable
+        (it is kept in quarantine all the same), 413 too large, 503 the disk does not take it: send again."""
+        if (no := self._refused(request)) is not None:
+            return no
+        body = bytearray()
+        async for part in request.stream():
+            body += part
+            if len(body) > MESSAGE_BYTES_MAX:
+                return _json({"error": f"a message has at most {MESSAGE_BYTES_MAX} bytes: send smaller batches"}, 413)
+        payload = bytes(body)
+        decoded = decode(payload)
+        try:
+            offset = await asyncio.wrap_future(self._vigil.telemetry(payload, (decoded.sent_ns or None) if self._stream_time else None))
+        except JournalError as error:
+            return _json({"error": str(error)}, 503, {"Retry-After": str(RETRY_AFTER_S)})
+        taken = sum(len(block.devices) for block in decoded.blocks)
+        refused = [_shown(reject) for reject in decoded.rejects[:REFUSALS_SHOWN_MAX]]
+        status = 202 if taken or not decoded.rejects else 422
+        return _json({"offset": offset, "chunks": taken, "refused": len(decoded.rejects), "why": refused}, status)
+
+    async def registry(self, request: Request) -> Response:
+        """GET the registry in force; PUT a new one (422 with the reason when it contradicts itself)."""
+        if (no := self._refused(request)) is not None:
+            return no
+        if request.method == "GET":
+            return _json(self._vigil.core.engine.registry.data)
+        try:
+            data = msgspec.json.decode(await request.body(), type=RegistryData, strict=True)
+        except msgspec.DecodeError as error:
+            return _json({"error": f"this is no registry: {error}"}, 422)
+        return await self._change(RegistryChange(id=uuid.uuid4().hex, action="replace", by="api", registry=data))
+
+    async def bind(self, request: Request) -> Response:
+        """Bind one device from now on."""
+        if (no := self._refused(request)) is not None:
+            return no
+        try:
+            wish = msgspec.json.decode(await request.body(), type=_Bind, strict=True)
+        except msgspec.DecodeError as error:
+            return _json({"error": f"send device and subject: {error}"}, 422)
+        binding = Binding(wish.device, wish.subject, wish.ward, wish.site)
+        return await self._change(RegistryChange(id=uuid.uuid4().hex, action="bind", by=wish.by, binding=binding))
+
+    async def unbound(self, request: Request) -> Response:
+        """Devices that send and are bound to nobody."""
+        if (no := self._refused(request)) is not None:
+            return no
+        devices = self._vigil.core.engine.devices
+        return _json(
+            [msgspec.structs.asdict(u) for u in list(devices.unbound.values()) if not self._vigil.core.engine.registry.knows(u.device)]
+        )
+
+    async def _change(self, change: RegistryChange) -> Response:
+        try:
+            await asyncio.wrap_future(self._vigil.change_registry(change))
+        except ValueError as error:
+            return _json({"error": str(error)}, 422)
+        except JournalError as error:
+            return _json({"error": str(error)}, 503, {"Retry-After": str(RETRY_AFTER_S)})
+        return _json({"ok": True})
+
+
+def with_console(intake: Intake, console: ASGIApp) -> Starlette:
+    """Device door and console on one port; each guards itself."""
+    return Starlette(routes=[*intake.routes(), Mount("/", console)])

@@ -1,0 +1,305 @@
+"""The embedded Vigil: one process, one folder, no broker and no database server.
+
+Inputs go to the journal and count as taken once they are on disk. One thread feeds the core from the journal in order;
+what it says goes to the sinks' spools and to the board. Every few seconds: spools synced, then a snapshot of the core with
+the journal offset it covers. After a crash the newest snapshot is restored and the rest of the journal read again; the
+same inputs give the same ids, so nothing is lost and nothing is said twice.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import structlog
+from pydantic import BaseModel
+
+from alerts.model import Alert, Command, Refusal
+from alerts.policy import Policy
+from console.board import LiveBoard
+from engine.outputs import Outputs, Reason, Reject
+from sinks.base import AuditEntry, Item, account_item, alert_item, audit_item, event_item, measurements_item, quarantine_item
+from sinks.delivery import Delivery
+from streams.core import Core, Said
+from streams.embedded.journal import Entry, Journal, JournalError, Topic
+from streams.embedded.registry_change import RegistryChange, changed
+from streams.embedded.snapshots import Snapshot, SnapshotFolder
+
+log = structlog.get_logger("vigil")
+
+SNAPSHOT_EVERY_S: Final = 10.0
+TICK_EVERY_S: Final = 0.2
+"""How often the loop looks whether a second is over when no input comes."""
+ANSWER_S: Final = 10.0
+"""How long a command may wait for the core before its sender is told to look again."""
+CRASHES_MAX: Final = 2
+"""A record on which the process died this often is quarantined unread: one poison record must not stop the ward."""
+
+Listener = Callable[[Said], None]
+
+
+class _Poison(msgspec.Struct):
+    offset: int
+    crashes: int
+
+
+class Vigil:
+    """Runs a core over a data folder. `parameters` as in streams.assembly, `clock` gives UTC ns (injected for tests).
+
+    `live` False: time is what the records say (recordings, accelerated simulation); nothing ticks between them.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        parameters: BaseModel | None = None,
+        policy: Policy | None = None,
+        deliveries: Sequence[Delivery] = (),
+        board: LiveBoard | None = None,
+        clock: Callable[[], int] = time.time_ns,
+        live: bool = True,
+        snapshot_every_s: float = SNAPSHOT_EVERY_S,
+        listeners: Sequence[Listener] = (),
+    ) -> None:
+        self.folder = folder
+        self.journal = Journal(folder / "journal", clock)
+        self.snapshots = SnapshotFolder(folder / "snapshots")
+        self.deliveries = list(deliveries)
+        self.board = board if board is not None else LiveBoard()
+        self.clock = clock
+        self.started_ns = clock()
+        self.rejected: dict[Reason, list[int | str]] = {}
+        self.error: BaseException | None = None
+        self._parameters, self._policy = parameters, policy
+        self._live = live
+        self._snapshot_every_s = snapshot_every_s
+        self._listeners = list(listeners)
+        self._stopping = threading.Event()
+        self._answers: dict[str, Future[Refusal | None]] = {}
+        self._lock = threading.Lock()
+        self._poison_path = folder / "poison.json"
+        self.core, self.next_offset = self._restored()
+        self._caught_up = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    # -- life -------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Deliver what waits, show what is known, go on from where the journal stands."""
+        for delivery in self.deliveries:
+            delivery.start()
+        self.board.set_registry(self.core.engine.registry.data, self.clock())
+        self.board.feed([], self.core.book.open(), self.clock())
+        self._thread.start()
+
+    def stop(self, deadline_s: float = 5.0) -> None:
+        """Finish the record at hand, take a snapshot, stop the sinks."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self.journal.close()
+        for delivery in self.deliveries:
+            delivery.close(deadline_s)
+
+    @property
+    def running(self) -> bool:
+        """False once the engine thread has ended, by `stop` or by an error (see `error`)."""
+        return self._thread.is_alive()
+
+    @property
+    def lag(self) -> int:
+        """Records on disk that the core has not seen yet."""
+        return self.journal.synced - self.next_offset
+
+    def drain(self, timeout_s: float) -> bool:
+        """Wait until every record now in the journal has been processed."""
+        target = self.journal.synced
+        with self._caught_up:
+            return self._caught_up.wait_for(lambda: self.next_offset >= target or not self._thread.is_alive(), timeout_s)
+
+    # -- input ------------------------------------------------------------------------------------------------------
+
+    def telemetry(self, payload: bytes, arrival_ns: int | None = None) -> Future[int]:
+        """Take a wire message; the future resolves when it is on disk."""
+        return self.journal.append(Topic.TELEMETRY, payload, arrival_ns)
+
+    def command(self, command: Command) -> Future[Refusal | None]:
+        """Take what staff said; resolves when it is on disk and carried out (None) or refused."""
+        return self._ask(Topic.COMMAND, command.id, msgspec.json.encode(command), command.at_ns)
+
+    def change_registry(self, change: RegistryChange) -> Future[Refusal | None]:
+        """Take a change of the registry; resolves when it is on disk and in force, or with why it cannot be (ValueError)."""
+        return self._ask(Topic.REGISTRY, change.id, msgspec.json.encode(change), None)
+
+    def _ask(self, topic: Topic, key: str, payload: bytes, at_ns: int | None) -> Future[Refusal | None]:
+        answer: Future[Refusal | None] = Future()
+        with self._lock:
+            self._answers[key] = answer
+
+        def stored(written: Future[int]) -> None:
+            error = written.exception()
+            if error is not None:
+                self._answer(key, error=error)
+
+        self.journal.append(topic, payload, at_ns if not self._live else None).add_done_callback(stored)
+        return answer
+
+    def _answer(self, key: str, refusal: Refusal | None = None, error: BaseException | None = None) -> None:
+        with self._lock:
+            answer = self._answers.pop(key, None)
+        if answer is None:
+            return  # asked before a crash; whoever asked has gone
+        if error is not None:
+            answer.set_exception(error)
+        else:
+            answer.set_result(refusal)
+
+    # -- the engine thread --------------------------------------------------------------------------------------------
+
+    def _restored(self) -> tuple[Core, int]:
+        for snapshot in self.snapshots.newest_first():
+            core = Core(self._parameters, policy=self._policy)
+            try:
+                core.restore(snapshot.state)
+            except ValueError as error:
+                log.warning("snapshot passed over", offset=snapshot.next_offset, why=str(error))
+                continue
+            if self.journal.first_offset <= snapshot.next_offset <= self.journal.synced:
+                return core, snapshot.next_offset
+            log.warning(
+                "snapshot does not belong to this journal",
+                offset=snapshot.next_offset,
+                first=self.journal.first_offset,
+                end=self.journal.synced,
+            )
+        if self.journal.first_offset > 0:
+            log.warning("cold start: detectors warm up again, from the oldest record that is left", offset=self.journal.first_offset)
+        return Core(self._parameters, policy=self._policy), self.journal.first_offset
+
+    def _run(self) -> None:
+        try:
+            self._loop()
+        except BaseException as error:  # recorded, then the process ends loudly: see `running` and `error`
+            self.error = error
+            self._mark_poison()
+            log.exception("the engine stopped", offset=self.next_offset)
+        finally:
+            with self._caught_up:
+                self._caught_up.notify_all()
+
+    def _loop(self) -> None:
+        saved_s = time.monotonic()
+        poison = self._poisoned()
+        with self.journal.reader(self.next_offset) as reader:
+            while not self._stopping.is_set():
+                if self.journal.wait(self.next_offset, TICK_EVERY_S):
+                    for entry in reader.take():
+                        if poison is not None and entry.offset == poison.offset and poison.crashes >= CRASHES_MAX:
+                            said = self._quarantined(entry, f"the engine died {poison.crashes} times on this record; it was passed over")
+                        else:
+                            said = self._apply(entry)
+                        self._say(said, entry.arrival_ns, entry.offset)
+                        self.next_offset = entry.offset + 1
+                        if self._stopping.is_set() or time.monotonic() - saved_s >= self._snapshot_every_s:
+                            break
+                    with self._caught_up:
+                        self._caught_up.notify_all()
+                elif self.journal.error is not None:
+                    raise self.journal.error
+                elif self._live and (now_ns := self.journal.quiet_ns()) is not None:
+                    self._say(self.core.advance(now_ns), now_ns, self.next_offset)
+                if time.monotonic() - saved_s >= self._snapshot_every_s:
+                    self.checkpoint()
+                    saved_s = time.monotonic()
+        self.checkpoint()
+
+    def _apply(self, entry: Entry) -> Said:
+        if entry.topic is Topic.TELEMETRY:
+            return self.core.telemetry(entry.payload, entry.arrival_ns)
+        if entry.topic is Topic.COMMAND:
+            command = msgspec.structs.replace(msgspec.json.decode(entry.payload, type=Command), at_ns=entry.arrival_ns)
+            said = self.core.command(command)
+            refusal = said.refusals[0] if said.refusals else None
+            self._put([audit_item(_audit(command, refusal))])
+            self._answer(command.id, refusal)
+            return said
+        change = msgspec.json.decode(entry.payload, type=RegistryChange)
+        try:
+            said = self.core.set_registry(changed(self.core.engine.registry.data, change, entry.arrival_ns), entry.arrival_ns)
+        except ValueError as error:
+            self._answer(change.id, error=error)
+            return self.core.advance(entry.arrival_ns)
+        self._put([audit_item(AuditEntry(change.id, entry.arrival_ns, change.by, "registry", change.summary()))])
+        self.board.set_registry(self.core.engine.registry.data, entry.arrival_ns)
+        self._answer(change.id)
+        return said
+
+    def _quarantined(self, entry: Entry, why: str) -> Said:
+        said = self.core.advance(entry.arrival_ns)
+        said.outputs.rejects.append(Reject(Reason.INTERNAL, why, "", entry.topic.name.lower(), 0, entry.payload))
+        return said
+
+    def _say(self, said: Said, at_ns: int, offset: int) -> None:
+        outputs = said.outputs
+        items = [alert_item(transition, alert) for transition, alert in said.transitions]
+        items += _items(outputs, at_ns, offset)
+        for reject in outputs.rejects:
+            seen = self.rejected.setdefault(reject.reason, [0, 0, "", ""])
+            self.rejected[reject.reason] = [int(seen[0]) + 1, at_ns, reject.device, reject.detail]
+        if items:
+            self._put(items)
+        self.board.feed(outputs.measurements, _latest(said), self.clock() if self._live else at_ns)
+        for listener in self._listeners:
+            listener(said)
+
+    def _put(self, items: Sequence[Item]) -> None:
+        for delivery in self.deliveries:
+            delivery.put(items)
+
+    def checkpoint(self) -> None:
+        """Outputs durable, then the snapshot, then the journal may be cut. Called by the engine thread."""
+        self._put([account_item(account) for account in self.core.engine.accounts()])
+        for delivery in self.deliveries:
+            delivery.sync()
+        try:
+            self.snapshots.save(Snapshot(self.next_offset, self.core.snapshot()))
+        except OSError as error:  # detection goes on; the journal is kept until a snapshot succeeds
+            log.exception("snapshot not written: free disk space", why=error.strerror)
+            return
+        self.journal.drop_before(self.snapshots.oldest_offset())
+
+    # -- a record that kills ------------------------------------------------------------------------------------------
+
+    def _poisoned(self) -> _Poison | None:
+        if not self._poison_path.exists():
+            return None
+        return msgspec.json.decode(self._poison_path.read_bytes(), type=_Poison)
+
+    def _mark_poison(self) -> None:
+        if isinstance(self.error, (JournalError, OSError)):
+            return  # the machine's fault, not the record's
+        before = self._poisoned()
+        crashes = before.crashes + 1 if before is not None and before.offset == self.next_offset else 1
+        self._poison_path.write_bytes(msgspec.json.encode(_Poison(self.next_offset, crashes)))
+
+
+def _items(outputs: Outputs, at_ns: int, offset: int) -> Iterable[Item]:
+    yield from (event_item(event) for event in outputs.events)
+    yield from (measurements_item(rows) for rows in outputs.measurements)
+    yield from (quarantine_item(reject, at_ns, offset, index) for index, reject in enumerate(outputs.rejects))
+    yield from (account_item(account) for account in outputs.accounts)
+
+
+def _latest(said: Said) -> list[Alert]:
+    return list({alert.id: alert for _, alert in said.transitions}.values())
+
+
+def _audit(command: Command, refusal: Refusal | None) -> AuditEntry:
+    detail = f"refused: {refusal.reason}" if refusal is not None else " ".join(filter(None, [command.outcome or "", command.note]))
+    return AuditEntry(command.id, command.at_ns, command.by, command.action, command.alert_id, detail)
