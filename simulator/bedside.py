@@ -21,6 +21,8 @@ LOAD_COUNTS: Final = (60_000.0, 90_000.0)
 """Sum over the map of light to heavy adults (58,000-105,000 in PmatData)."""
 BREATH_SHARE: Final = 0.03
 CELL_NOISE: Final = 0.05
+CELL_SPREAD: Final = 0.25
+"""Cells of one mattress differ this much in sensitivity, and clothing folds add to it (relative, log-normal)."""
 EMPTY_COUNTS: Final = 2.0
 CELL_COUNTS_MAX: Final = 4095
 """A 12-bit converter reads the cells."""
@@ -58,7 +60,7 @@ _RAISED: Final = (
     Part(3, 16, 3, 16, 1.6, 0.02),
     Part(11, 12, 12, 20, 2.4, 0.09, breathes=True),
     Part(16, 16, 26, 16, 3.6, 0.13, breathes=True),
-    Part(33, 12.5, 36, 19.5, 3.0, 0.52),
+    Part(34, 12.5, 34, 19.5, 3.0, 0.52),
     Part(40, 12, 47, 12, 1.6, 0.075),
     Part(40, 20, 47, 20, 1.6, 0.075),
     Part(52, 12, 60, 12, 1.2, 0.045),
@@ -134,7 +136,8 @@ class Beds:
             shift = float(np.clip(self._rng.normal(0, 1.5), -3, 3))
             scale = float(self._scale[i] * self._rng.uniform(0.98, 1.02))
             load, breath = body_map(Posture(int(poses.posture[i])), scale, shift)
-            self._body[i] = load * self._load[i]
+            load *= np.exp(CELL_SPREAD * self._rng.standard_normal(CELLS))
+            self._body[i] = load * (self._load[i] / load.sum())
             self._breath[i] = breath * (BREATH_SHARE * self._load[i])
             self._posture[i] = poses.posture[i]
             self._turned_s[i] = second

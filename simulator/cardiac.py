@@ -98,6 +98,7 @@ class Hearts:
         self._gain = rng.uniform(0.8, 1.6, n)
         self._noise_mv = rng.uniform(0.008, 0.02, n)
         self._phase = rng.uniform(0, 2 * np.pi, (n, 4))
+        self._rhythm = np.zeros(n, np.int8)
         self._at = np.full((n, BEATS), FAR_PAST_S)
         self._at[:, -1] = -rng.random(n)
         self._shape: NDArray[np.int64] = np.zeros((n, BEATS), np.int64)
@@ -132,7 +133,8 @@ class Hearts:
         """Add beats until one second beyond this one is covered; a changed rhythm takes back what had been planned."""
         rng = self._rng
         silent = (rhythm == Rhythm.ASYSTOLE) | (rhythm == Rhythm.VENTRICULAR_FIBRILLATION)
-        planned = (self._at >= second) & silent[:, None]
+        planned = (self._at >= second) & (rhythm != self._rhythm)[:, None]
+        self._rhythm = rhythm.copy()
         self._at[planned] = FAR_PAST_S
         self._sort(planned.any(axis=1))
         while True:

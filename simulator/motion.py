@@ -26,7 +26,7 @@ SINES: Final = 4
 # By Activity: BED, SITTING, STANDING, WALKING, FLOOR, RISING, TOILET.
 P_BUSY_START: Final = np.array([0.002, 0.06, 0.10, 0.10, 0.004, 1.0, 0.10])
 P_BUSY_STOP: Final = np.array([0.30, 0.15, 0.15, 0.20, 0.60, 0.0, 0.15])
-HAND_G: Final = np.array([0.05, 0.10, 0.12, 0.06, 0.015, 0.25, 0.08])
+HAND_G: Final = np.array([0.06, 0.18, 0.20, 0.08, 0.015, 0.30, 0.15])
 SWAY_RAD: Final = np.array([0.05, 0.35, 0.45, 0.20, 0.02, 0.50, 0.35])
 P_KNOCK_BUSY: Final = 1 / 900
 KNOCK_G: Final = (1.0, 3.5)
@@ -35,6 +35,7 @@ TREMOR_SHARE: Final = 0.10
 TREMOR_HZ: Final = (4.0, 6.0)  # Parkinsonian rest tremor
 TREMOR_G: Final = (0.03, 0.10)
 CADENCE_HZ: Final = (1.3, 1.8)  # steps/s of frail to fit older adults
+GAIT_G: Final = (0.15, 0.40)
 SWING_DPS: Final = 70.0
 TURN_G: Final = 0.18
 
@@ -77,6 +78,10 @@ def _smooth(x: Float64) -> Float64:
     return np.asarray(x * x * (3.0 - 2.0 * x))
 
 
+def _bump(t: Float64, at: float, width: float) -> Float64:
+    return np.asarray(np.exp(-((t - at) ** 2) / (2 * width * width)))
+
+
 def make_fall(who: int, at_s: float, variant: str, rng: np.random.Generator) -> Fall:
     """Draw one fall of a variant ("forward", "backward", "slump")."""
     descent, dip, peak, direction = FALLS[variant]
@@ -88,8 +93,8 @@ def make_fall(who: int, at_s: float, variant: str, rng: np.random.Generator) -> 
 def fall_accel(fall: Fall, t_s: Float64, before: Float64) -> tuple[Float64, Float64]:
     """The fall's acceleration (n, 3) in g at ward times t_s, and its weight (n,) against what the arm did otherwise.
 
-    `before` (3,) is the direction of gravity until then. Weightlessness while going down, then an impact that rings
-    out in 0.1 s, a bounce, and the arm settling; at the impact |a| reaches peak_g.
+    `before` (3,) is the direction of gravity until then. Weightlessness while going down, then an impact of about
+    50 ms with its rebound, a bounce 0.3 s later, and the arm settling; at the impact |a| reaches peak_g.
     """
     t = t_s - fall.at_s
     weight = _smooth((t + 0.3) / 0.3) * (1.0 - _smooth((t - 3.0) / 1.0))
@@ -97,12 +102,10 @@ def fall_accel(fall: Fall, t_s: Float64, before: Float64) -> tuple[Float64, Floa
     gravity = _unit((1 - turned) * before + turned * np.array(fall.direction) + 1e-9)
     lightness = np.where(t < fall.descent_s, 1.0 - (1.0 - fall.dip_g) * _smooth(1.4 * t / fall.descent_s), 1.0)
     after = t - fall.descent_s
-    hit = np.where(after >= 0, np.cos(2 * np.pi * 9.0 * after) * np.exp(-after / 0.045), 0.0)
-    bounce_t = after - 0.28
-    bounce = np.where(bounce_t >= 0, np.cos(2 * np.pi * 7.0 * bounce_t) * np.exp(-bounce_t / 0.06), 0.0)
+    hit = _bump(after, 0.03, 0.018) - 0.35 * _bump(after, 0.08, 0.025) + 0.3 * _bump(after, 0.31, 0.03)
     shake = np.where(after >= 0, np.exp(-after / 0.5), 0.0) * np.sin(2 * np.pi * 3.1 * after) * 0.25
     impact = np.array(fall.impact)
-    extra = (fall.peak_g - 1.0) * (hit + 0.3 * bounce) + shake
+    extra = (fall.peak_g - 1.0) * hit + shake
     return gravity * lightness[:, None] + extra[:, None] * impact, weight
 
 
@@ -115,10 +118,11 @@ class Motion:
         self._n = n
         self._gravity: Float64 = np.tile(np.array(LAP), (n, 1))
         self._floor: Float64 = np.tile(np.array(LAP), (n, 1))
-        self._busy = np.zeros(n, np.bool_)
+        self.busy: Bool = np.zeros(n, np.bool_)
+        """Whose hands move in the present second."""
         self._level = np.zeros(n)
         self._cadence = rng.uniform(*CADENCE_HZ, n)
-        self._gait_g = rng.uniform(0.10, 0.28, n)
+        self._gait_g = rng.uniform(*GAIT_G, n)
         self._gait_level = np.zeros(n)
         self._tremor_g = np.where(rng.random(n) < TREMOR_SHARE, rng.uniform(*TREMOR_G, n), 0.0)
         self._tremor_hz = rng.uniform(*TREMOR_HZ, n)
@@ -137,16 +141,16 @@ class Motion:
         target = self._targets(poses)
         start, stop = P_BUSY_START[activity], P_BUSY_STOP[activity]
         draw = rng.random(n)
-        self._busy = np.where(self._busy, draw >= stop, draw < start)
+        self.busy = np.where(self.busy, draw >= stop, draw < start)
         turning = poses.changed & poses.in_bed
-        wanted = np.where(self._busy, HAND_G[activity] * rng.uniform(0.5, 1.5, n), 0.0)
+        wanted = np.where(self.busy, HAND_G[activity] * rng.uniform(0.5, 1.5, n), 0.0)
         wanted = np.where(turning, TURN_G, np.where(off_body, 0.0, wanted))
         level = self._level[:, None] + (wanted - self._level)[:, None] * u
         self._level = wanted
 
         sines = np.sin(2 * np.pi * self._hz[:, None] * t[:, None, None] + self._phase[:, None])
         hands = sines.mean(axis=3) * (2.0 * level[:, :, None])
-        sway = np.where(self._busy & ~off_body, SWAY_RAD[activity], 0.0)
+        sway = np.where(self.busy & ~off_body, SWAY_RAD[activity], 0.0)
         tilt = np.sin(2 * np.pi * 0.23 * self._hz[:, None, :, 0] * t[:, None] + self._phase[:, None, :, 1])
         blend = _smooth(u / BLEND_S)[None, :, None]
         gravity = _unit((1 - blend) * self._gravity[:, None] + blend * target[:, None] + (sway * self._ramp(second))[:, None, None] * tilt)
@@ -157,7 +161,7 @@ class Motion:
         self._gait_level = walking
         step = 2 * np.pi * self._cadence[:, None] * t
         swing = np.stack([np.sin(step) + 0.5 * np.sin(2 * step), 0.8 * np.sin(step / 2), 0.5 * np.sin(step + 0.9)], axis=2)
-        resting = ((activity == Activity.SITTING) & ~self._busy & ~off_body) * self._tremor_g
+        resting = ((activity == Activity.SITTING) & ~self.busy & ~off_body) * self._tremor_g
         tremor = resting[:, None] * np.sin(2 * np.pi * self._tremor_hz[:, None] * t)
         breath = np.where(off_body, 0.0, BREATH_G)[:, None] * np.sin(2 * np.pi * self._breath_hz[:, None] * t)
 
@@ -165,7 +169,7 @@ class Motion:
         accel[:, :, 1] += tremor + breath
         accel[:, :, 2] += 0.6 * tremor + breath
         accel += NOISE_G * rng.standard_normal(accel.shape)
-        for i in np.flatnonzero((rng.random(n) < P_KNOCK_BUSY) & self._busy & ~off_body):
+        for i in np.flatnonzero((rng.random(n) < P_KNOCK_BUSY) & self.busy & ~off_body):
             at, size = rng.uniform(0.1, 0.8), rng.uniform(*KNOCK_G)
             ring = np.where(u >= at, np.exp(-(u - at) / KNOCK_S), 0.0)
             accel[i] += size * ring[:, None] * _unit(rng.normal(size=3))

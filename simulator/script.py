@@ -131,7 +131,7 @@ class Script:
                     forced[incident.who] = Activity.RISING, Posture.SUPINE
             elif incident.kind in {"no_turn", "moisture"} and 0 <= t < incident.duration_s:
                 forced[incident.who] = Activity.BED, Posture[(incident.variant or "supine").upper()]
-            elif incident.kind in RHYTHMS and 0 <= t < incident.duration_s:
+            elif incident.kind in RHYTHMS and t < incident.duration_s:
                 forced.setdefault(incident.who, (Activity.BED, Posture.SUPINE))
         return forced
 

@@ -20,6 +20,8 @@ from simulator.script import CAMERA_DELAY_S, CAMERA_EVERY, EFFORT_BPM, Script
 STORED_CHUNK_S: Final = 30
 POSITION_EVERY_S: Final = 5
 BP_EVERY_S: Final = 1800
+WALKING_MOVEMENT: Final = 0.6
+HANDS_MOVEMENT: Final = 0.3
 MOVEMENT_HIDES_PULSE: Final = 0.3
 """Above this movement a mattress cannot tell the heart beat."""
 ROOM_PITCH_M: Final = 4.0
@@ -76,7 +78,9 @@ class World:
         told = self.script.hearts(second, active)
         effort = self._hearts.rest_bpm + EFFORT_BPM[poses.activity]
         bpm = np.where(np.isnan(told.bpm), effort, told.bpm)
-        busy = np.where(poses.in_bed, movement, np.where(poses.activity == Activity.WALKING, 0.6, 0.2))
+        busy = np.where(
+            poses.in_bed, movement, np.where(poses.activity == Activity.WALKING, WALKING_MOVEMENT, HANDS_MOVEMENT * self._motion.busy)
+        )
         pulse = self._hearts.second(second, told.rhythm, bpm, told.abrupt, busy, lead_off)
         blocks += self._heart_blocks(second, kinds, pulse, off_body, lead_off)
         if "vitals" in kinds:
@@ -133,8 +137,6 @@ class World:
         return Block(kind, names, t0, np.full(k, second, np.int64), rate_hz, values, quality, shape or (1, values.shape[2]))
 
     def _motion_blocks(self, second: int, kinds: set[str], poses: Poses, active: list[Incident], off_body: Bool) -> list[Block]:
-        if not kinds & {"accel", "gyro"}:
-            return []
         accel, gyro = self._motion.second(second, poses, self.script.falls(active), off_body)
         rate = float(self.scenario.accel_rate_hz)
         pairs = (("accel", accel), ("gyro", gyro))
