@@ -1,0 +1,167 @@
+"""Alerts by HTTP POST to on-call staff systems: signed, idempotent, in both languages.
+
+Every request carries `Idempotency-Key` (the transition's id: the same fact always has the same key), `Vigil-Timestamp` (Unix seconds)
+and `Vigil-Signature`: `v1=` and the hex HMAC-SHA256 (RFC 2104) of `<timestamp>.<body>` under the shared secret. `verify` is the
+receiver's half.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import Any, Final, Literal
+
+import httpx
+import msgspec
+from pydantic import Field, SecretStr, field_validator
+
+from alerts.texts import LANGUAGES, STATE_NAMES, text
+from sinks.base import ACCEPTED, UNTRIED, AlertChange, Item, ItemKind, Outcome, Rejected, Retry, SinkConfig, redacted, refusal
+
+_BUSY: Final = frozenset({408, 425, 429})
+"""Statuses of the 4xx range that mean later, not never: request timeout, too early, too many requests (RFC 9110, 8470, 6585)."""
+
+Identity = Callable[[str], Mapping[str, str]]
+"""From a subject's pseudonym to what staff may read about it (name, room, bed). The only way a name gets into a message."""
+
+
+class WebhookConfig(SinkConfig):
+    """One receiver."""
+
+    type: Literal["webhook"] = "webhook"
+    name: str = Field(default="webhook", pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$", description="name for folders, metrics and logs")
+    url: SecretStr = Field(description="where to POST; secret, because such addresses often carry a token")
+    secret: SecretStr = Field(description="shared secret of the signature, at least 16 characters")
+    timeout_s: float = Field(default=5.0, gt=0.0, le=60.0, description="seconds for connecting, sending, and the answer, each")
+    ca_file: str | None = Field(default=None, description="certificate authority of a private receiver; verification is always on")
+    every_step: bool = Field(default=False, description="also send steps that notify nobody (for a system that mirrors the alert log)")
+
+    @field_validator("url")
+    @classmethod
+    def _is_http(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().startswith(("https://", "http://")):
+            raise ValueError("url must start with https:// (or http:// inside the home's own network)")
+        return value
+
+    @field_validator("secret")
+    @classmethod
+    def _is_long(cls, value: SecretStr) -> SecretStr:
+        if len(value.get_secret_value()) < 16:
+            raise ValueError("secret must have at least 16 characters")
+        return value
+
+
+class WebhookSink:
+    """Posts one request a transition. 2xx is accepted; 408, 425, 429, 5xx and no answer are tried again; anything else is rejected."""
+
+    takes = frozenset({ItemKind.ALERT})
+
+    def __init__(self, config: WebhookConfig, identity: Identity | None = None, clock: Callable[[], float] = time.time) -> None:
+        self.name = config.name
+        self._config, self._identity, self._clock = config, identity, clock
+        # httpx logs every address in full at INFO; this one is a secret.
+        logging.getLogger("httpx").setLevel(logging.WARNING)
+        verify: Any = httpx.create_ssl_context(verify=config.ca_file) if config.ca_file else True
+        self._client = httpx.Client(timeout=config.timeout_s, verify=verify, follow_redirects=False, trust_env=False)
+
+    def __repr__(self) -> str:
+        return f"WebhookSink({self.name!r}, {redacted(self._config.url.get_secret_value())!r})"
+
+    def deliver(self, items: Sequence[Item]) -> list[Outcome]:
+        """Post in order; once the receiver fails as a whole the rest is not tried."""
+        outcomes: list[Outcome] = []
+        for item in items:
+            if outcomes and isinstance(outcomes[-1], Retry) and outcomes[-1].scope != "item":
+                outcomes.append(UNTRIED)
+            else:
+                outcomes.append(self._post(item))
+        return outcomes
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _post(self, item: Item) -> Outcome:
+        refused = refusal(item, self.takes)
+        if refused is not None:
+            return refused
+        change = item.body
+        if not isinstance(change, AlertChange) or not (change.transition.notify or self._config.every_step):
+            return ACCEPTED  # nobody is to be told
+        now_s = self._clock()
+        try:
+            content = msgspec.json.encode(body(change, self._identity))
+        except (TypeError, ValueError) as error:
+            return Rejected(f"the alert cannot be written as JSON: {error}")
+        stamp = str(int(now_s))
+        headers = {
+            "Content-Type": "application/json",
+            "Idempotency-Key": item.id,
+            "Vigil-Timestamp": stamp,
+            "Vigil-Signature": signature(self._config.secret.get_secret_value(), stamp, content),
+        }
+        try:
+            # The answer's body is of no interest, and a receiver that drips it must not hold the next alert up: status only.
+            with self._client.stream("POST", self._config.url.get_secret_value(), content=content, headers=headers) as answer:
+                return _judge(answer.status_code, answer.headers.get("Retry-After"), now_s)
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            return Retry(f"{type(error).__name__} at {redacted(self._config.url.get_secret_value())}")
+
+
+def _judge(status: int, retry_after: str | None, now_s: float) -> Outcome:
+    if 200 <= status < 300:
+        return ACCEPTED
+    if status in _BUSY or status >= 500:
+        # 500 may be this one message; overload, gateway errors and a stated wait are the receiver's as a whole.
+        own = status == 500 and retry_after is None
+        return Retry(f"receiver answered {status}", retry_after_s(retry_after, now_s), "item" if own else "target")
+    return Rejected(f"receiver answered {status}: it will not take this message")
+
+
+def retry_after_s(value: str | None, now_s: float) -> float | None:
+    """Seconds to wait by a Retry-After header (RFC 9110, 10.2.3: seconds or a date); None when absent or unreadable."""
+    if value is None:
+        return None
+    if value.strip().isdecimal():
+        return float(value)
+    try:
+        date = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now_s)
+
+
+def body(change: AlertChange, identity: Identity | None) -> dict[str, Any]:
+    """The message: the transition, the alert (its history left out), words in both languages, and who it is where a resolver says so."""
+    alert, step = change.alert, change.transition
+    states = dict(zip(LANGUAGES, STATE_NAMES[step.to_state.value], strict=True))
+    words = {}
+    for language in LANGUAGES:
+        written = text(alert.code, language)
+        words[language] = {"title": written.title, "what_to_do": written.what_to_do, "state": states[language]}
+    fields: dict[str, Any] = msgspec.to_builtins(alert)
+    del fields["history"]
+    message: dict[str, Any] = {"version": 1, "id": step.id, "transition": msgspec.to_builtins(step), "alert": fields, "text": words}
+    if identity is not None:
+        try:
+            message["identity"] = dict(identity(alert.subject))
+        except Exception as error:  # noqa: BLE001 - an alert without a name is better than none; the message says what is missing
+            message["identity_missing"] = type(error).__name__
+    return message
+
+
+def signature(secret: str, timestamp: str, content: bytes) -> str:
+    """The value of `Vigil-Signature`."""
+    return "v1=" + hmac.new(secret.encode(), timestamp.encode() + b"." + content, hashlib.sha256).hexdigest()
+
+
+def verify(secret: str, timestamp: str, content: bytes, given: str, now_s: float, tolerance_s: float = 300.0) -> bool:
+    """Whether a received message is genuine and not older (or newer) than `tolerance_s`; compares in constant time."""
+    if not timestamp.isdecimal() or abs(now_s - int(timestamp)) > tolerance_s:
+        return False
+    return hmac.compare_digest(signature(secret, timestamp, content).encode(), given.encode())
