@@ -1,0 +1,1 @@
+"""Heart: dangerous rates and rhythms from ECG, RR intervals and vital signs."""

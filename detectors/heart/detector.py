@@ -1,0 +1,160 @@
+"""The heart detector: ECG, RR intervals and vital signs of one resident, one opinion."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+import numpy as np
+
+from detectors.heart import kernel
+from detectors.heart.params import HeartParams
+from detectors.heart.qrs import Grid, grid
+from detectors.heart.state import BEAT_COUNT, BEATS_KEPT, CODES, FEATURES, MINUTE_NS, VALUES, Found, HeartState, Limits, buffers, initial
+from engine.detector import NOTHING, Detector, Spec, StepResult
+from engine.events import Detection, EventType, Priority
+from engine.frame import NS_PER_S, Float64, Frame, Int64, frame
+
+FEATURE: Final = "feature.heart"
+_FEATURE_RATE_HZ: Final = 1 / 60
+
+_EVENTS: Final = (
+    EventType("heart.bradycardia", Priority.HIGH, True, True, "heart rate below the resident's lower limit"),
+    EventType("heart.tachycardia", Priority.MEDIUM, True, True, "heart rate above the resident's upper limit"),
+    EventType("heart.asystole", Priority.HIGH, True, True, "no heartbeat on a good ECG"),
+    EventType("heart.ventricular_tachycardia", Priority.HIGH, True, True, "run of fast ventricular beats"),
+    EventType("heart.ventricular_fibrillation", Priority.HIGH, True, True, "fibrillation or flutter wave instead of heartbeats"),
+    EventType("heart.atrial_fibrillation", Priority.LOW, True, False, "irregular RR intervals of atrial fibrillation"),
+    EventType("heart.spo2_low", Priority.MEDIUM, True, True, "oxygen saturation below the resident's limit"),
+    EventType("heart.respiration_low", Priority.HIGH, True, True, "too few breaths a minute"),
+    EventType("heart.respiration_high", Priority.MEDIUM, True, True, "too many breaths a minute"),
+)
+
+
+class HeartDetector(Detector[HeartParams, HeartState]):
+    """Decides whether a resident's heart rate, rhythm, oxygen or breathing is dangerous.
+
+    In: `ecg` (k, n, 1..12) mV at 100-1000 Hz, of which the first two leads are used; `rr_interval` (k, n, 1) ms;
+    `vitals` (k, n, 6). Out: the nine `heart.*` conditions, each raised once until it clears, and `feature.heart` once a
+    minute. All sources of one slot share the latches: the first to confirm a condition raises it, and only that one
+    can clear it. Missing, constant and flagged data interrupt what is building up and never clear anything.
+
+    Warm-up: 2 s for beats, 8 beats for rates and asystole, 128 beats for atrial fibrillation. Latency after onset:
+    asystole, ventricular tachycardia and fibrillation within 6 s; rates 30 s (parameter) plus 8 beats.
+    Methods and papers: `qrs`, `rhythm`, `ventricles` and the README. Raises nothing on valid frames.
+    """
+
+    spec: ClassVar[Spec] = Spec(
+        name="heart",
+        state_version=1,
+        kinds=("ecg", "rr_interval", "vitals"),
+        events=_EVENTS,
+        latency_bound_s=60,
+        warmup_s=10,
+        references=(
+            "Pan & Tompkins, IEEE Trans Biomed Eng 1985;32:230",
+            "Hamilton, Computers in Cardiology 2002;29:101",
+            "Clifford et al., Physiol Meas 2016;37:E5 (CinC Challenge 2015)",
+            "Zhou et al., PLoS ONE 2015;10(9):e0136544",
+            "Kuo & Dillman, Computers in Cardiology 1978:347",
+            "Royal College of Physicians, National Early Warning Score 2, 2017",
+        ),
+        overridable=("rate_bpm_min", "rate_bpm_max", "spo2_percent_min", "respiration_per_min_low", "respiration_per_min_high"),
+        features={FEATURE: FEATURES},
+    )
+    params_type: ClassVar[type[HeartParams]] = HeartParams
+
+    def __init__(self, params: HeartParams | None = None, capacity: int = 64) -> None:
+        super().__init__(params, capacity)
+        self._grids: dict[float, Grid] = {}  # a cache: a grid depends on the rate alone
+
+    def initial_state(self, capacity: int) -> HeartState:
+        """State of slots that have seen nothing."""
+        return initial(capacity)
+
+    def step(self, frame: Frame) -> StepResult:
+        """Take one frame of ECG, RR intervals or vital signs."""
+        state, limits = self.state, self._limits()
+        k, n = frame.samples.shape[:2]
+        seconds = n / frame.rate_hz if frame.rate_hz > 0 else float(n * kernel.RR_MS_MAX / 1000)
+        # a hole of any length sums up at most the two open minutes
+        found = buffers(k, seconds)
+        rows = (frame.slot, frame.t0_ns, frame.gap_ns, frame.valid)
+        if frame.kind == "ecg":
+            g = self._grids.get(frame.rate_hz)
+            if g is None:
+                g = self._grids[frame.rate_hz] = grid(frame.rate_hz)
+            kernel.ecg_frame(state, limits, g, found, *rows, frame.samples)
+        elif frame.kind == "rr_interval":
+            kernel.rr_frame(state, limits, found, *rows, frame.samples)
+        else:
+            kernel.vitals_frame(state, limits, found, *rows, frame.rate_hz, frame.samples)
+        if not found.used.any():
+            return NOTHING
+        return StepResult(_detections(found), _features(found))
+
+    def _limits(self) -> Limits:
+        p, c = self.params, self.columns
+        return Limits(
+            rate_bpm_min=c["rate_bpm_min"],
+            rate_bpm_max=c["rate_bpm_max"],
+            spo2_percent_min=c["spo2_percent_min"],
+            respiration_per_min_low=c["respiration_per_min_low"],
+            respiration_per_min_high=c["respiration_per_min_high"],
+            rate_hysteresis_bpm=p.rate_hysteresis_bpm,
+            rate_confirm_ns=int(p.rate_confirm_s * NS_PER_S),
+            clear_ns=int(p.rate_clear_s * NS_PER_S),
+            rate_window_beats=p.rate_window_beats,
+            asystole_s=p.asystole_s,
+            ventricular_rr_ms_max=60_000 / p.ventricular_rate_bpm_min,
+            ventricular_beats_min=p.ventricular_beats_min,
+            fibrillation_s=int(p.fibrillation_s),
+            atrial_entropy_min=p.atrial_entropy_min,
+            atrial_confirm_ns=int(p.atrial_confirm_s * NS_PER_S),
+            spo2_confirm_ns=int(p.spo2_confirm_s * NS_PER_S),
+            respiration_confirm_ns=int(p.respiration_confirm_s * NS_PER_S),
+        )
+
+
+def _detections(found: Found) -> list[Detection]:
+    result = []
+    for row in range(int(found.used[0])):
+        slot, code, onset, onset_ns, decided_ns = (int(v) for v in found.event[row])
+        value = float(found.value[row])
+        values = {VALUES[code]: value} if np.isfinite(value) else {}
+        result.append(Detection(slot, CODES[code], onset_ns, decided_ns, 1.0, "onset" if onset else "clear", values))
+    return result
+
+
+def _features(found: Found) -> list[Frame]:
+    """Minutes as frames: one frame per minute and slot at most, in time order per slot."""
+    rows = found.feature[: int(found.used[1])]
+    frames: list[Frame] = []
+    for minute in np.unique(rows[:, 1]):
+        part = rows[rows[:, 1] == minute]
+        samples = part[:, None, 2:].astype(np.float32)
+        t0_ns = np.full(len(part), int(minute) * MINUTE_NS, np.int64)
+        frames.append(frame(FEATURE, part[:, 0].astype(np.int32), t0_ns, _FEATURE_RATE_HZ, samples))
+    return frames
+
+
+def detect_beats(signal: Float64, rate_hz: float) -> tuple[Int64, np.ndarray]:
+    """Beat times (ns from the first sample) of a whole ECG, shape (n,) or (n, leads) mV, by the detector itself.
+
+    Returns (times (b,), ventricular (b,) 0 or 1). It is fed in seconds; NaN is missing.
+    """
+    samples = np.asarray(signal, np.float32).reshape(len(signal), -1)
+    detector = HeartDetector(capacity=1)
+    times: list[int] = []
+    wide: list[int] = []
+    seen = 0
+    size = int(rate_hz)
+    for start in range(0, len(samples), size):
+        part = np.ascontiguousarray(samples[None, start : start + size])
+        t0_ns = int(start * NS_PER_S / rate_hz + 0.5)
+        detector.step(frame("ecg", [0], [t0_ns], rate_hz, part, gap_ns=[-1 if start == 0 else 0]))
+        total = int(detector.state.count[0, BEAT_COUNT])
+        for index in range(seen, total):
+            times.append(int(detector.state.beat_ns[0, index % BEATS_KEPT]))
+            wide.append(int(detector.state.beat_wide[0, index % BEATS_KEPT]))
+        seen = total
+    return np.array(times, np.int64), np.array(wide, np.uint8)

@@ -1,0 +1,470 @@
+"""Entry points of the heart detector: one frame of ECG, RR intervals or vital signs, all its slots."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+
+from detectors.heart.qrs import Candidate, Grid, accept, consider, learn, measure, overdue, recalled, restart
+from detectors.heart.rhythm import (
+    EPISODE_END_BEATS,
+    RR_MS_MAX,
+    STALE_WORDS_NS,
+    emit_minute,
+    forget_pattern,
+    interrupt,
+    judge_condition,
+    judge_rate,
+    minute_of,
+    on_interval,
+    pass_time,
+)
+from detectors.heart.state import (
+    ANCHOR_NS,
+    ANCHOR_RAW,
+    AREA_0,
+    AREA_1,
+    ASYSTOLE,
+    BASE_0,
+    BASE_1,
+    BEAT_COUNT,
+    BEATS_KEPT,
+    BREATH_SUM,
+    BREATHS,
+    CARRY,
+    CHAIN,
+    COVERED_RR_S,
+    COVERED_S,
+    COVERED_VITALS_S,
+    DOWN,
+    ECG,
+    GOOD_0,
+    GOOD_1,
+    HEART_SUM,
+    HEARTS,
+    HELD_0,
+    HELD_1,
+    LAST_BAD,
+    LAST_BEAT,
+    LAST_S,
+    LEADS,
+    LEARN,
+    LEARN_MAX,
+    LEARN_PEAKS,
+    LEARN_SUM,
+    MINUTE_NS,
+    MISSING_0,
+    MISSING_1,
+    NEVER,
+    NOISE_RATIO,
+    PEAK,
+    PEAK_N,
+    RATE_MHZ,
+    RAW,
+    RESPIRATION_HIGH,
+    RESPIRATION_LOW,
+    RING,
+    RR,
+    SAME,
+    SEARCH_DUE,
+    SECOND_DUE,
+    SLOPE_0,
+    SLOPE_1,
+    SPO2_LOW,
+    SPO2_SUM,
+    SPO2S,
+    SUM_0,
+    SUM_1,
+    VITALS,
+    Found,
+    HeartState,
+    Limits,
+    N,
+)
+from detectors.heart.ventricles import on_shape, on_wave_second
+from engine.frame import GAP_RESTART, NS_PER_S, Bool, Float32, Int32, Int64
+from engine.jit import kernel
+from engine.kinds import channel
+
+MASK: Final = RING - 1
+NOISY: Final = 0.5
+"""Noise peaks at half the height of QRS peaks: beats are counted, but a rate built on them raises nothing."""
+KNOWN_BEATS: Final = 8
+"""Asystole means that beats stopped: so many must have been seen on this contact with the skin."""
+VITALS_HOLD_NS: Final = 10 * NS_PER_S
+VITALS_HOLD_PERIODS: Final = 3
+"""A vital sign that is missing for longer than both is interrupted."""
+RESPIRATION_HYSTERESIS: Final = 2.0
+SPO2_HYSTERESIS: Final = 2.0
+"""In breaths a minute and percent: the accuracy of the sensors (ISO 80601-2-61 allows 4 % A_rms)."""
+RR_CLOCK_NS: Final = NS_PER_S
+"""An RR device that is contiguous may still round its chunk times this much."""
+HEART_RATE: Final = channel("vitals", "heart_rate_bpm")
+RESPIRATION: Final = channel("vitals", "respiration_per_min")
+SPO2: Final = channel("vitals", "spo2_percent")
+
+
+@kernel
+def sample_ns(state: HeartState, g: Grid, slot: int, n: float) -> int:
+    """Device time of internal sample `n` (the middle of the device samples it is the mean of)."""
+    count = state.count[slot]
+    raw = n * g.decimation + 0.5 * (g.decimation - 1) - count[ANCHOR_RAW]
+    return count[ANCHOR_NS] + int(math.floor(raw * (1e9 / g.rate_hz) + 0.5))
+
+
+@kernel
+def on_beat(state: HeartState, limits: Limits, g: Grid, found: Found, slot: int, beat: Candidate, now_n: int) -> None:
+    """A QRS complex: the rhythm, the run of ventricular beats, the end of an asystole."""
+    count = state.count[slot]
+    interval_ms = accept(state, g, slot, beat, now_n) * 1000.0 / g.rate_internal_hz
+    t_ns = sample_ns(state, g, slot, beat.at)
+    now_ns = sample_ns(state, g, slot, now_n)
+    wide = on_shape(state, limits, g, found, slot, beat, interval_ms, t_ns, now_n, now_ns)
+    index = count[BEAT_COUNT] % BEATS_KEPT
+    state.beat_ns[slot, index] = t_ns
+    state.beat_wide[slot, index] = 1 if wide else 0
+    count[BEAT_COUNT] += 1
+    if state.last_ns[slot, ECG] != NEVER and t_ns - state.last_ns[slot, ECG] > STALE_WORDS_NS:
+        forget_pattern(state, slot, ECG)
+    state.last_ns[slot, ECG] = t_ns
+    if interval_ms > 0.0:
+        parity = minute_of(state, found, slot, t_ns)
+        on_interval(state, limits, found, slot, ECG, now_ns, interval_ms, parity, state.level[slot, NOISE_RATIO] <= NOISY)
+    if state.active[slot, ASYSTOLE] != 0 and state.rr_count[slot, ECG] >= EPISODE_END_BEATS - 1:
+        judge_condition(state, found, slot, ECG, ASYSTOLE, 0, now_ns, now_ns, 0, 0, 0.0)
+
+
+@kernel
+def on_second(state: HeartState, limits: Limits, g: Grid, found: Found, slot: int, n: int) -> None:
+    """Once a second of signal time: coverage, asystole, fibrillation, finished minutes."""
+    count = state.count[slot]
+    now_ns = sample_ns(state, g, slot, n)
+    good = count[DOWN] == 0 and count[LEARN] == 0 and count[LAST_BAD] <= n - g.second
+    parity = minute_of(state, found, slot, now_ns - NS_PER_S // 2)
+    if good and parity >= 0:
+        state.sums[slot, parity, COVERED_S] += 1.0
+    if good:
+        silent_s = (n - max(state.level[slot, LAST_BEAT], float(count[LAST_BAD]))) / g.rate_internal_hz
+        if silent_s >= limits.asystole_s and count[CHAIN] >= KNOWN_BEATS:
+            start_ns = now_ns - int(silent_s * NS_PER_S)
+            judge_condition(state, found, slot, ECG, ASYSTOLE, 1, start_ns, now_ns, 0, 0, silent_s)
+        on_wave_second(state, limits, g, found, slot, n, now_ns)
+    pass_time(state, found, slot, now_ns)
+
+
+@kernel
+def on_peak(
+    state: HeartState, limits: Limits, g: Grid, found: Found, slot: int, leads: int, peak_n: int, height: float, now_n: int
+) -> None:
+    """A local maximum of the feature stood for the refractory time: judge it."""
+    candidate = measure(state, g, slot, leads, peak_n, height)
+    if consider(state, g, slot, candidate):
+        on_beat(state, limits, g, found, slot, candidate, now_n)
+
+
+@kernel
+def on_learning(state: HeartState, g: Grid, slot: int, n: int, peak: float) -> None:
+    """A local maximum while levels are being learned; the last one ends the learning."""
+    level = state.level[slot]
+    level[LEARN_MAX] = max(level[LEARN_MAX], peak)
+    level[LEARN_SUM] += peak
+    state.count[slot, LEARN_PEAKS] += 1
+    if n >= state.count[slot, LEARN]:
+        learn(state, g, slot, n)
+
+
+@kernel
+def at_most(confirm_ns: int, period_ns: float) -> int:
+    """The confirmation time, or none where one reading already stands for longer."""
+    return confirm_ns if period_ns < confirm_ns else 0
+
+
+@kernel
+def on_timer(state: HeartState, limits: Limits, g: Grid, found: Found, slot: int, n: int) -> None:
+    """A due time came: search-back, or the turn of a second of signal time."""
+    count = state.count[slot]
+    if n >= count[SECOND_DUE]:
+        count[SECOND_DUE] = n + g.second
+        on_second(state, limits, g, found, slot, n)
+    if n >= count[SEARCH_DUE]:
+        if count[DOWN] != 0 or count[LEARN] != 0:
+            count[SEARCH_DUE] = n + g.second
+        elif overdue(state, g, slot, n):
+            on_beat(state, limits, g, found, slot, recalled(state, slot), n)
+
+
+@kernel
+def open_stream(state: HeartState, g: Grid, found: Found, slot: int, t0_ns: int, gap_ns: int) -> None:
+    """Place a chunk in time; restart the front end where its stream starts, changes rate or has a hole."""
+    count = state.count[slot]
+    rate_mhz = int(g.rate_hz * 1000.0 + 0.5)
+    fresh = gap_ns == GAP_RESTART or count[RATE_MHZ] != rate_mhz
+    expected = count[ANCHOR_NS] + int(math.floor((count[RAW] - count[ANCHOR_RAW]) * (1e9 / g.rate_hz) + 0.5))
+    if not fresh and gap_ns == 0 and abs(t0_ns - expected) <= 0.5e9 / g.rate_hz:
+        return  # contiguous: keep the anchor, so that times do not depend on how the stream was cut
+    if fresh or gap_ns > 0:
+        count[CARRY] = 0
+        count[GOOD_0] = 0
+        count[GOOD_1] = 0
+        state.level[slot, SUM_0] = 0.0
+        state.level[slot, SUM_1] = 0.0
+        skipped = int(gap_ns * 1e-9 * g.rate_internal_hz + 0.5) if gap_ns > 0 else 0
+        count[N] += skipped
+        count[RAW] = count[N] * g.decimation
+        if fresh or skipped > g.bridge:
+            interrupt(state, slot, ECG)
+            restart(state, g, slot, count[N], fresh)
+            count[SECOND_DUE] = count[N] + g.second
+            if t0_ns < state.emit_ns[slot, 1] - MINUTE_NS:  # the device's clock was set back: minutes start anew
+                emit_minute(state, found, slot, 0)
+                emit_minute(state, found, slot, 1)
+                state.emit_ns[slot, 1] = NEVER
+                state.last_ns[slot, ECG] = NEVER
+        else:
+            for lead in range(state.wave.shape[1]):
+                hold = state.wave[slot, lead, (count[N] - skipped - 1) & MASK]
+                for k in range(skipped):
+                    state.wave[slot, lead, (count[N] - skipped + k) & MASK] = hold
+                    state.slope[slot, lead, (count[N] - skipped + k) & MASK] = 0.0
+    count[RATE_MHZ] = rate_mhz
+    count[ANCHOR_NS] = t0_ns
+    count[ANCHOR_RAW] = count[RAW]
+
+
+@kernel
+def ecg_frame(
+    state: HeartState,
+    limits: Limits,
+    g: Grid,
+    found: Found,
+    slots: Int32,
+    t0_ns: Int64,
+    gap_ns: Int64,
+    valid: Bool,
+    samples: Float32,
+) -> None:
+    """ECG chunks: samples (k, n, c) in mV; the first two leads are used."""
+    leads = min(LEADS, samples.shape[2])
+    decimation = g.decimation
+    bridge = g.bridge
+    window = g.area
+    m = g.slope
+    inverse = 1.0 / m
+    share = 1.0 / g.area
+    for row in range(slots.shape[0]):
+        slot = slots[row]
+        open_stream(state, g, found, slot, t0_ns[row], gap_ns[row])
+        count = state.count[slot]
+        level = state.level[slot]
+        wave_0 = state.wave[slot, 0]
+        wave_1 = state.wave[slot, 1]
+        slope_0 = state.slope[slot, 0]
+        slope_1 = state.slope[slot, 1]
+        n = count[N]
+        carry = count[CARRY]
+        sum_0, sum_1 = level[SUM_0], level[SUM_1]
+        good_0, good_1 = count[GOOD_0], count[GOOD_1]
+        missing_0, missing_1 = count[MISSING_0], count[MISSING_1]
+        same = count[SAME]
+        down = count[DOWN] != 0
+        x_0, x_1 = level[HELD_0], level[HELD_1]
+        base_0, base_1 = level[BASE_0], level[BASE_1]
+        rise_0, rise_1 = level[SLOPE_0], level[SLOPE_1]
+        area_0, area_1 = level[AREA_0], level[AREA_1]
+        last_s = level[LAST_S]
+        peak = level[PEAK]
+        peak_n = count[PEAK_N]
+        due = min(count[SECOND_DUE], count[SEARCH_DUE])
+        usable = valid[row]
+        for i in range(samples.shape[1]):
+            value = samples[row, i, 0]
+            if usable and value == value:  # noqa: PLR0124 - NaN is missing
+                sum_0 += value
+                good_0 += 1
+            if leads == 2:
+                value = samples[row, i, 1]
+                if usable and value == value:  # noqa: PLR0124
+                    sum_1 += value
+                    good_1 += 1
+            carry += 1
+            if carry < decimation:
+                continue
+            carry = 0
+            if n >= due:
+                on_timer(state, limits, g, found, slot, n)
+                due = min(count[SECOND_DUE], count[SEARCH_DUE])
+
+            # where nothing was measured the last value is held; after a longer hole the lead goes on from there
+            next_0, next_1 = x_0, x_1
+            if good_0 > 0:
+                mean = sum_0 / good_0
+                if missing_0 > bridge or math.isnan(base_0):
+                    base_0 = mean - x_0
+                next_0 = mean - base_0
+                missing_0 = 0
+                sum_0 = 0.0
+                good_0 = 0
+            else:
+                missing_0 += 1
+            if good_1 > 0:
+                mean = sum_1 / good_1
+                if missing_1 > bridge or math.isnan(base_1):
+                    base_1 = mean - x_1
+                next_1 = mean - base_1
+                missing_1 = 0
+                sum_1 = 0.0
+                good_1 = 0
+            else:
+                missing_1 += 1
+            same = same + 1 if next_0 == x_0 and next_1 == x_1 else 0
+            x_0, x_1 = next_0, next_1
+            if same > bridge and ((missing_0 > bridge and missing_1 > bridge) or same >= g.stuck):
+                if not down:
+                    down = True
+                    count[DOWN] = 1
+                    interrupt(state, slot, ECG)
+                n += 1
+                continue
+            if down:
+                down = False
+                restart(state, g, slot, n, False)
+                due = min(count[SECOND_DUE], count[SEARCH_DUE])
+                base_0 += x_0
+                base_1 += x_1
+                x_0 = x_1 = rise_0 = rise_1 = area_0 = area_1 = last_s = peak = 0.0
+
+            rise_0 += x_0 - 2.0 * wave_0[(n - m) & MASK] + wave_0[(n - 2 * m) & MASK]
+            wave_0[n & MASK] = x_0
+            slope = rise_0 * inverse
+            area_0 += abs(slope) - abs(slope_0[(n - window) & MASK])
+            slope_0[n & MASK] = slope
+            s = area_0
+            if leads == 2:
+                rise_1 += x_1 - 2.0 * wave_1[(n - m) & MASK] + wave_1[(n - 2 * m) & MASK]
+                wave_1[n & MASK] = x_1
+                slope = rise_1 * inverse
+                area_1 += abs(slope) - abs(slope_1[(n - window) & MASK])
+                slope_1[n & MASK] = slope
+                s += area_1
+            s *= share
+            if s > last_s and s >= peak:
+                peak = s
+                peak_n = n
+            elif peak > 0.0 and n - peak_n >= g.refractory:
+                if count[LEARN] != 0:
+                    on_learning(state, g, slot, n, peak)
+                else:
+                    on_peak(state, limits, g, found, slot, leads, peak_n, peak, n)
+                due = min(count[SECOND_DUE], count[SEARCH_DUE])
+                peak = 0.0
+            last_s = s
+            n += 1
+        count[RAW] += samples.shape[1]
+        count[N] = n
+        count[CARRY] = carry
+        level[SUM_0], level[SUM_1] = sum_0, sum_1
+        count[GOOD_0], count[GOOD_1] = good_0, good_1
+        count[MISSING_0], count[MISSING_1] = missing_0, missing_1
+        count[SAME] = same
+        level[HELD_0], level[HELD_1] = x_0, x_1
+        level[BASE_0], level[BASE_1] = base_0, base_1
+        level[SLOPE_0], level[SLOPE_1] = rise_0, rise_1
+        level[AREA_0], level[AREA_1] = area_0, area_1
+        level[LAST_S] = last_s
+        level[PEAK] = peak
+        count[PEAK_N] = peak_n
+
+
+@kernel
+def rr_frame(
+    state: HeartState, limits: Limits, found: Found, slots: Int32, t0_ns: Int64, gap_ns: Int64, valid: Bool, samples: Float32
+) -> None:
+    """RR interval chunks: samples (k, n, 1) in ms, one after the other from t0."""
+    for row in range(slots.shape[0]):
+        slot = slots[row]
+        last_ns = state.last_ns[slot, RR]
+        start_ns = t0_ns[row]
+        if gap_ns[row] != 0 or last_ns == NEVER:
+            interrupt(state, slot, RR)
+            if gap_ns[row] == GAP_RESTART or last_ns == NEVER or start_ns - last_ns > STALE_WORDS_NS:
+                forget_pattern(state, slot, RR)
+        elif abs(start_ns - last_ns) <= RR_CLOCK_NS:
+            start_ns = last_ns  # contiguous: keep the running sum, so that times do not depend on how the stream was cut
+        end_ns = start_ns
+        for i in range(samples.shape[1]):
+            value = float(samples[row, i, 0])
+            if not valid[row] or not value > 0.0:
+                interrupt(state, slot, RR)
+                continue
+            end_ns += int(value * 1e6 + 0.5)
+            parity = minute_of(state, found, slot, end_ns)
+            if parity >= 0 and value <= RR_MS_MAX:
+                state.sums[slot, parity, COVERED_RR_S] += value * 1e-3
+            on_interval(state, limits, found, slot, RR, end_ns, value, parity, True)
+            pass_time(state, found, slot, end_ns)
+        state.last_ns[slot, RR] = end_ns
+
+
+@kernel
+def vitals_frame(
+    state: HeartState,
+    limits: Limits,
+    found: Found,
+    slots: Int32,
+    t0_ns: Int64,
+    gap_ns: Int64,
+    valid: Bool,
+    rate_hz: float,
+    samples: Float32,
+) -> None:
+    """Vital sign chunks: samples (k, n, >= 3): heart rate, respiration, SpO2, ...
+
+    A value must stay beyond its limit for the confirmation time; readings further apart than that stand for themselves.
+    """
+    period_ns = 1e9 / rate_hz if rate_hz > 0.0 else 0.0
+    hold_ns = max(float(VITALS_HOLD_NS), VITALS_HOLD_PERIODS * period_ns)
+    weight = min(period_ns * 1e-9, 60.0) if rate_hz > 0.0 else 0.0
+    for row in range(slots.shape[0]):
+        slot = slots[row]
+        if gap_ns[row] == GAP_RESTART or gap_ns[row] > hold_ns:
+            interrupt(state, slot, VITALS)
+        for i in range(samples.shape[1]):
+            t_ns = t0_ns[row] + int(i * period_ns + 0.5)
+            heart = float(samples[row, i, HEART_RATE]) if valid[row] else np.nan
+            breaths = float(samples[row, i, RESPIRATION]) if valid[row] else np.nan
+            spo2 = float(samples[row, i, SPO2]) if valid[row] else np.nan
+            if not (heart > 0.0 or breaths >= 0.0 or spo2 > 0.0):
+                continue
+            if state.last_ns[slot, VITALS] != NEVER and t_ns - state.last_ns[slot, VITALS] > hold_ns:
+                interrupt(state, slot, VITALS)
+            state.last_ns[slot, VITALS] = t_ns
+            parity = minute_of(state, found, slot, t_ns)
+            if parity >= 0:
+                state.sums[slot, parity, COVERED_VITALS_S] += weight
+            if heart > 0.0:  # 0 is how monitors say "no pulse found": asystole is for the ECG
+                if parity >= 0:
+                    state.sums[slot, parity, HEART_SUM] += heart
+                    state.sums[slot, parity, HEARTS] += 1.0
+                judge_rate(state, limits, found, slot, VITALS, heart, t_ns, t_ns, at_most(limits.rate_confirm_ns, period_ns), True)
+            if breaths >= 0.0:
+                if parity >= 0:
+                    state.sums[slot, parity, BREATH_SUM] += breaths
+                    state.sums[slot, parity, BREATHS] += 1.0
+                confirm_ns = at_most(limits.respiration_confirm_ns, period_ns)
+                low = limits.respiration_per_min_low[slot]
+                high = limits.respiration_per_min_high[slot]
+                slow = 1 if breaths < low else (0 if breaths >= low + RESPIRATION_HYSTERESIS else -1)
+                fast = 1 if breaths > high else (0 if breaths <= high - RESPIRATION_HYSTERESIS else -1)
+                judge_condition(state, found, slot, VITALS, RESPIRATION_LOW, slow, t_ns, t_ns, confirm_ns, limits.clear_ns, breaths)
+                judge_condition(state, found, slot, VITALS, RESPIRATION_HIGH, fast, t_ns, t_ns, confirm_ns, limits.clear_ns, breaths)
+            if spo2 > 0.0:
+                if parity >= 0:
+                    state.sums[slot, parity, SPO2_SUM] += spo2
+                    state.sums[slot, parity, SPO2S] += 1.0
+                floor = limits.spo2_percent_min[slot]
+                verdict = 1 if spo2 < floor else (0 if spo2 >= floor + SPO2_HYSTERESIS else -1)
+                confirm_ns = at_most(limits.spo2_confirm_ns, period_ns)
+                judge_condition(state, found, slot, VITALS, SPO2_LOW, verdict, t_ns, t_ns, confirm_ns, limits.clear_ns, spo2)
+            pass_time(state, found, slot, t_ns)

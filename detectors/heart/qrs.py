@@ -1,0 +1,315 @@
+"""QRS complexes from one or two ECG leads, one sample after the other.
+
+The chain, after Pan & Tompkins (IEEE Trans Biomed Eng 1985;32:230) and Hamilton (Computers in Cardiology 2002;29:101),
+written anew and made cheap:
+
+1. average neighbouring samples down to about 125 Hz;
+2. slope = difference of two adjacent 24 ms means (band-pass around 15 Hz), per lead;
+3. feature = mean of |slope| over 100 ms, summed over the leads;
+4. a local maximum with nothing larger in 200 ms is a candidate; it is a QRS complex if it exceeds
+   noise + fraction * (signal - noise), where signal and noise are medians of the last eight QRS and noise peaks;
+5. not if it has slopes in one direction only (a baseline step), nor if it comes within 360 ms of a beat at less
+   than half its slope (a T wave);
+6. when a beat is overdue by half the usual interval, the best rejected candidate is taken if it reaches half the
+   threshold; if there is none, the threshold comes down step by step.
+
+Differences from the papers: the position of a beat is the centre of energy of its slope (no jumps between R and S),
+the threshold falls after silence (a lead that loses amplitude is found again), missing, constant and stepping
+signals never reach the filters, and two leads share one feature.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from detectors.heart.state import (
+    AREA_0,
+    AREA_1,
+    BACK,
+    BACK_AT,
+    BACK_N,
+    BACK_SLOPE,
+    BACK_WIDTH,
+    BASE_0,
+    CHAIN,
+    DOWN,
+    HELD_0,
+    LAST_BAD,
+    LAST_BEAT,
+    LAST_S,
+    LAST_SLOPE,
+    LEARN,
+    LEARN_MAX,
+    LEARN_PEAKS,
+    LEARN_SUM,
+    LEVELS,
+    MISSING,
+    NOISE_AT,
+    NOISE_RATIO,
+    NORMAL_WIDTH,
+    PEAK,
+    QRS_AT,
+    RING,
+    RUN,
+    SAME,
+    SEARCH_DUE,
+    SLOPE_0,
+    SLOPE_1,
+    TEMPLATED,
+    THRESHOLD,
+    TYPICAL_RR,
+    WAVE,
+    HeartState,
+)
+from engine.jit import kernel
+
+INTERNAL_HZ: Final = 125.0
+"""Enough for QRS energy (10-25 Hz) with room for the filters; what most wearables send anyway."""
+SLOPE_S: Final = 0.024
+"""Length of each mean in the slope: response sin^2(x)/x, x = pi f 24 ms, peaks at 15.5 Hz, between Pan & Tompkins' 5-15 Hz and
+Elgendi's 8-20 Hz (PLoS ONE 2013;8:e73557)."""
+AREA_S: Final = 0.100
+"""Integration window: the width of a normal QRS complex (PLoS ONE 2013;8:e73557: 97 +- 11 ms)."""
+REFRACTORY_S: Final = 0.200
+"""No two ventricular beats are closer (Pan & Tompkins 1985)."""
+T_WAVE_S: Final = 0.360
+T_WAVE_SLOPE: Final = 0.5
+"""Pan & Tompkins 1985: within 360 ms, at less than half the slope of the beat before, it is a T wave."""
+THRESHOLD_FRACTION: Final = 0.35
+"""Between Pan & Tompkins' 0.25 and Hamilton's 0.475 for peaks of an 80-150 ms window."""
+STEP_RATIO: Final = 0.15
+"""A QRS complex goes up and down; a baseline step has slopes of one sign only."""
+SEARCH_BACK: Final = 1.5
+SEARCH_FRACTION: Final = 0.5
+"""Hamilton 2002: after 1.5 usual intervals, half the threshold."""
+LEARN_S: Final = 2.0
+"""Pan & Tompkins 1985: two seconds to learn levels."""
+LEARN_SIGNAL: Final = 0.8
+LEARN_NOISE_OF_MEAN: Final = 0.5
+LEARN_NOISE_OF_MAX: Final = 0.3
+FADE: Final = 0.8
+FADE_S: Final = 0.5
+"""While no beat is found the remembered levels shrink by a fifth every half second: a tenfold loss of amplitude is caught up in 5 s."""
+FLOOR_MV: Final = 0.02
+"""Lowest threshold: the feature of a QRS complex of about 50 uV (a complex of 80 ms and height A has a feature of 0.4 A)."""
+BRIDGE_S: Final = 0.1
+"""A shorter dropout is bridged by holding the last value: no QRS complex fits into it."""
+STUCK_S: Final = 1.5
+"""A constant value for longer is no electrode on skin; coarse converters do repeat themselves between two slow beats."""
+
+
+class Grid(NamedTuple):
+    """Seconds as internal samples, at one device rate: the only place where they meet."""
+
+    rate_hz: float
+    decimation: int
+    rate_internal_hz: float
+    slope: int
+    area: int
+    refractory: int
+    t_wave: int
+    learn: int
+    fade: int
+    bridge: int
+    stuck: int
+    second: int
+    settle: int
+
+
+def grid(rate_hz: float) -> Grid:
+    """The grid of a device that samples at `rate_hz` (100-1000)."""
+    decimation = max(1, round(rate_hz / INTERNAL_HZ))
+    internal = rate_hz / decimation
+
+    def samples(seconds: float) -> int:
+        return max(1, round(seconds * internal))
+
+    return Grid(
+        rate_hz=float(rate_hz),
+        decimation=decimation,
+        rate_internal_hz=internal,
+        slope=samples(SLOPE_S),
+        area=samples(AREA_S),
+        refractory=samples(REFRACTORY_S),
+        t_wave=samples(T_WAVE_S),
+        learn=samples(LEARN_S),
+        fade=samples(FADE_S),
+        bridge=samples(BRIDGE_S),
+        stuck=samples(STUCK_S),
+        second=samples(1.0),
+        settle=2 * samples(SLOPE_S) + samples(AREA_S),
+    )
+
+
+class Candidate(NamedTuple):
+    """A peak of the feature that may be a beat; `at` and `peak_n` in internal samples, `width_s` the spread of its slope energy."""
+
+    height: float
+    slope: float
+    at: float
+    stepped: bool
+    width_s: float
+    peak_n: int
+
+
+@kernel
+def median8(values: np.ndarray) -> float:
+    """Median of the eight remembered levels."""
+    ordered = np.sort(values)
+    return 0.5 * (ordered[3] + ordered[4])
+
+
+@kernel
+def set_threshold(state: HeartState, slot: int) -> None:
+    """Threshold from the medians of signal and noise peaks."""
+    signal = median8(state.peaks[slot, 0])
+    noise = min(median8(state.peaks[slot, 1]), signal)
+    state.level[slot, NOISE_RATIO] = noise / signal if signal > 0.0 else 1.0
+    state.level[slot, THRESHOLD] = max(FLOOR_MV, noise + THRESHOLD_FRACTION * (signal - noise))
+
+
+@kernel
+def restart(state: HeartState, g: Grid, slot: int, n: int, relearn: bool) -> None:
+    """Empty the filters of `slot` at internal sample `n`, so that the next sample starts from rest.
+
+    `relearn` also forgets the learned levels (another device, another rate); after a mere dropout they stay.
+    """
+    level = state.level[slot]
+    count = state.count[slot]
+    state.wave[slot] = 0.0
+    state.slope[slot] = 0.0
+    for column in (SLOPE_0, SLOPE_1, AREA_0, AREA_1, LAST_S, PEAK, BACK):
+        level[column] = 0.0
+    count[SAME] = 0
+    count[CHAIN] = 0
+    count[LAST_BAD] = n
+    level[LAST_BEAT] = n
+    level[LAST_SLOPE] = 0.0
+    level[BASE_0] = np.nan
+    level[BASE_0 + 1] = np.nan
+    level[HELD_0] = 0.0
+    level[HELD_0 + 1] = 0.0
+    count[MISSING] = 0
+    count[DOWN] = 0
+    count[RUN] = 0
+    count[WAVE] = 0
+    count[SEARCH_DUE] = n + g.learn
+    if relearn or level[THRESHOLD] == 0.0:
+        count[LEARN] = n + g.settle + g.learn
+        level[LEARN_MAX] = 0.0
+        level[LEARN_SUM] = 0.0
+        count[LEARN_PEAKS] = 0
+        level[TYPICAL_RR] = g.rate_internal_hz
+        level[NORMAL_WIDTH] = 0.0
+        count[TEMPLATED] = 0
+        state.recent_rr[slot] = g.rate_internal_hz
+        state.peaks[slot] = 0.0
+
+
+@kernel
+def learn(state: HeartState, g: Grid, slot: int, n: int) -> None:
+    """The two seconds of learning are over: first levels from the largest and the mean feature."""
+    level = state.level[slot]
+    largest = level[LEARN_MAX]
+    state.peaks[slot, 0] = LEARN_SIGNAL * largest
+    state.peaks[slot, 1] = min(LEARN_NOISE_OF_MEAN * level[LEARN_SUM] / state.count[slot, LEARN_PEAKS], LEARN_NOISE_OF_MAX * largest)
+    set_threshold(state, slot)
+    state.count[slot, LEARN] = 0
+    level[LAST_BEAT] = n
+    state.count[slot, SEARCH_DUE] = n + int(SEARCH_BACK * g.rate_internal_hz)
+
+
+@kernel
+def measure(state: HeartState, g: Grid, slot: int, leads: int, peak_n: int, height: float) -> Candidate:
+    """Slope, position and shape of the candidate whose feature peaked at `peak_n`."""
+    up = 0.0
+    down = 0.0
+    energy = 0.0
+    moment = 0.0
+    spread = 0.0
+    start = peak_n - g.area - g.slope
+    for lead in range(leads):
+        ring = state.slope[slot, lead]
+        for j in range(start, peak_n + g.slope + 1):
+            value = ring[j & (RING - 1)]
+            up = max(up, value)
+            down = max(down, -value)
+            square = value * value
+            energy += square
+            moment += square * (j - peak_n)
+            spread += square * (j - peak_n) * (j - peak_n)
+    centre = moment / energy if energy > 0.0 else 0.0
+    variance = spread / energy - centre * centre if energy > 0.0 else 0.0
+    # the slope at n belongs to the edge between its two means, g.slope - 0.5 samples before n
+    at = peak_n + centre - g.slope + 0.5
+    steep = max(up, down)
+    width_s = math.sqrt(max(variance, 0.0)) / g.rate_internal_hz
+    return Candidate(height, steep, at, min(up, down) < STEP_RATIO * steep, width_s, peak_n)
+
+
+@kernel
+def accept(state: HeartState, g: Grid, slot: int, beat: Candidate, now_n: int) -> float:
+    """Make `beat` the last beat; returns its RR interval in internal samples, NaN when the one before is not known."""
+    level = state.level[slot]
+    count = state.count[slot]
+    interval = beat.at - level[LAST_BEAT] if count[CHAIN] > 0 else np.nan
+    if count[CHAIN] > 0:
+        state.recent_rr[slot, count[QRS_AT] % LEVELS] = min(interval, 2.0 * g.rate_internal_hz)
+        level[TYPICAL_RR] = median8(state.recent_rr[slot])
+    state.peaks[slot, 0, count[QRS_AT] % LEVELS] = beat.height
+    count[QRS_AT] += 1
+    count[CHAIN] += 1
+    level[LAST_BEAT] = beat.at
+    level[LAST_SLOPE] = beat.slope
+    level[BACK] = 0.0
+    count[SEARCH_DUE] = max(int(beat.at + SEARCH_BACK * level[TYPICAL_RR]) + g.refractory, now_n + 1)
+    set_threshold(state, slot)
+    return interval
+
+
+@kernel
+def consider(state: HeartState, g: Grid, slot: int, candidate: Candidate) -> bool:
+    """True when the candidate is a beat; else it teaches the noise level and waits for search-back."""
+    level = state.level[slot]
+    count = state.count[slot]
+    since = candidate.at - level[LAST_BEAT]
+    known = count[CHAIN] > 0
+    if candidate.stepped or (known and since < g.refractory - 2):
+        return False
+    if known and since < g.t_wave and candidate.slope < T_WAVE_SLOPE * level[LAST_SLOPE]:
+        return False
+    if candidate.height > level[THRESHOLD]:
+        return True
+    state.peaks[slot, 1, count[NOISE_AT] % LEVELS] = candidate.height
+    count[NOISE_AT] += 1
+    set_threshold(state, slot)
+    if candidate.height > level[BACK] and since > g.t_wave:
+        level[BACK] = candidate.height
+        level[BACK_SLOPE] = candidate.slope
+        level[BACK_AT] = candidate.at
+        level[BACK_WIDTH] = candidate.width_s
+        count[BACK_N] = candidate.peak_n
+    return False
+
+
+@kernel
+def overdue(state: HeartState, g: Grid, slot: int, now_n: int) -> bool:
+    """A beat is overdue: True when the best rejected candidate is taken for it; else the threshold comes down."""
+    level = state.level[slot]
+    count = state.count[slot]
+    if level[BACK] > max(FLOOR_MV, SEARCH_FRACTION * level[THRESHOLD]):
+        return True
+    count[SEARCH_DUE] = now_n + g.fade
+    state.peaks[slot, 0] *= FADE
+    set_threshold(state, slot)
+    return False
+
+
+@kernel
+def recalled(state: HeartState, slot: int) -> Candidate:
+    """The candidate kept for search-back."""
+    level = state.level[slot]
+    return Candidate(level[BACK], level[BACK_SLOPE], level[BACK_AT], False, level[BACK_WIDTH], state.count[slot, BACK_N])
