@@ -136,6 +136,12 @@ def write(path: Path, recording: Recording) -> None:
             writer.append(record)
 
 
+def count(path: Path) -> int:
+    """How many records the recording at `path` holds; RecordingError as `read`."""
+    with _opened(path) as file:
+        return int(file.metadata.num_rows)
+
+
 def read(path: Path) -> Recording:
     """The recording in folder `path`; its records are read as they are asked for, one row group in memory at a time.
 

@@ -219,7 +219,7 @@ class Journal:
             file.flush()
             os.fsync(file.fileno())
         if number == starts[-1] and len(starts) > 1:
-            for entry in _entries(self._path(starts[-2]), starts[-2]):
+            for entry in entries(self._path(starts[-2]), starts[-2]):
                 self._last_ns = entry.arrival_ns
         self._next = self.synced = number
 
@@ -282,7 +282,8 @@ def _read_one(file: BinaryIO, number: int) -> Entry | None:
     return Entry(number, arrival_ns, Topic(topic), payload)
 
 
-def _entries(path: Path, start: int) -> Iterator[Entry]:
+def entries(path: Path, start: int) -> Iterator[Entry]:
+    """Whole records of one segment file, from its beginning; also beside a running writer."""
     with path.open("rb") as file:
         while (entry := _read_one(file, start)) is not None:
             start += 1

@@ -23,6 +23,7 @@ from alerts.model import Alert, Command, Refusal
 from alerts.policy import Policy
 from console.board import LiveBoard
 from engine.outputs import Outputs, Reason, Reject
+from engine.registry import RegistryData
 from sinks.base import AuditEntry, Item, account_item, alert_item, audit_item, event_item, measurements_item, quarantine_item
 from sinks.delivery import Delivery
 from streams.core import Core, Said
@@ -66,6 +67,7 @@ class Vigil:
         live: bool = True,
         snapshot_every_s: float = SNAPSHOT_EVERY_S,
         listeners: Sequence[Listener] = (),
+        on_registry: Callable[[RegistryData, str], None] | None = None,
     ) -> None:
         self.folder = folder
         self.journal = Journal(folder / "journal", clock)
@@ -80,6 +82,7 @@ class Vigil:
         self._live = live
         self._snapshot_every_s = snapshot_every_s
         self._listeners = list(listeners)
+        self._on_registry = on_registry
         self._stopping = threading.Event()
         self._answers: dict[str, Future[Refusal | None]] = {}
         self._lock = threading.Lock()
@@ -237,6 +240,8 @@ class Vigil:
             return self.core.advance(entry.arrival_ns)
         self._put([audit_item(AuditEntry(change.id, entry.arrival_ns, change.by, "registry", change.summary()))])
         self.board.set_registry(self.core.engine.registry.data, entry.arrival_ns)
+        if self._on_registry is not None:
+            self._on_registry(self.core.engine.registry.data, change.by)
         self._answer(change.id)
         return said
 

@@ -1,0 +1,199 @@
+"""`vigil run` put together from its configuration: core, sinks, doors, console, one folder."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import structlog
+
+from console.access import Access
+from console.app import create_app
+from console.backend import Person
+from console.board import LiveBoard
+from console.server import ConsoleServer
+from engine.registry import RegistryData
+from sinks.base import ItemKind
+from sinks.catalogue import build
+from sinks.delivery import Delivery, DeliverySettings
+from sinks.jsonl import JsonlConfig, JsonlSink
+from sinks.parquet import ParquetConfig, ParquetSink
+from sinks.sqlite import SqliteConfig, SqliteSink
+from streams.config import VigilConfig
+from streams.embedded.backend import Backend, read_people
+from streams.embedded.intake import Intake, with_console
+from streams.embedded.mqtt import MqttSource
+from streams.embedded.registry_change import RegistryChange
+from streams.embedded.vigil import ANSWER_S, Listener, Vigil
+from streams.recording import Record
+
+log = structlog.get_logger("vigil")
+
+MEASUREMENTS_LINGER_S: Final = 10.0
+"""Measurements are gathered this long into one Parquet file."""
+WATCH_EVERY_S: Final = 1.0
+"""How often registry.json and identity.json are looked at."""
+FROM_FILE: Final = "registry.json"
+"""Who a change came from when somebody edited the file."""
+FEED_AHEAD: Final = 256
+"""Records of a recording that may wait for the disk."""
+
+
+class Service:
+    """An embedded Vigil with everything around it. `stop` leaves the folder ready for the next start."""
+
+    def __init__(self, config: VigilConfig, *, live: bool = True, listeners: Sequence[Listener] = ()) -> None:
+        self.config = config
+        folder = config.data_dir
+        folder.mkdir(parents=True, exist_ok=True)
+        self._registry_path, self._people_path = folder / "registry.json", folder / "identity.json"
+        self._people: Mapping[str, Person] = read_people(self._people_path)
+        self._seen: dict[Path, bytes] = {}
+        board = LiveBoard(config.home)
+        board.set_people(self._people)
+        self.vigil = Vigil(
+            folder,
+            parameters=config.parameters,
+            policy=config.policy,
+            deliveries=self._deliveries(folder),
+            board=board,
+            live=live,
+            snapshot_every_s=config.snapshot_every_s,
+            listeners=listeners,
+            on_registry=self._keep_registry,
+        )
+        self.backend = Backend(self.vigil)
+        listen = config.listen
+        token = listen.device_token.get_secret_value() if listen.device_token is not None else None
+        access = Access(listen.console_password.get_secret_value() if listen.console_password is not None else None)
+        intake = Intake(self.vigil, token=token, stream_time=not live)
+        self.server = ConsoleServer(with_console(intake, create_app(self.backend, access)), board.live, listen.host, listen.port)
+        self.mqtt = MqttSource(self.vigil, config.mqtt) if config.mqtt is not None else None
+        self._stopping = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="watch", daemon=True)
+
+    def _deliveries(self, folder: Path) -> list[Delivery]:
+        spool = folder / "spool"
+        own: list[tuple[str, Delivery]] = [
+            ("database", Delivery(SqliteSink(SqliteConfig(path=folder / "vigil.db")), spool / "database")),
+            (
+                "measurements",
+                Delivery(
+                    ParquetSink(ParquetConfig(root=folder / "measurements")),
+                    spool / "measurements",
+                    DeliverySettings(linger_s=MEASUREMENTS_LINGER_S, batch_max=20_000),
+                ),
+            ),
+            (
+                "quarantine",
+                Delivery(
+                    JsonlSink(JsonlConfig(path=folder / "quarantine.jsonl", kinds=frozenset({ItemKind.QUARANTINE}))), spool / "quarantine"
+                ),
+            ),
+        ]
+        more = [(sink.name, Delivery(build(sink.to, self._identity), spool / sink.name, sink.delivery)) for sink in self.config.sinks]
+        return [delivery for _, delivery in (*own, *more)]
+
+    def _identity(self, subject: str) -> Mapping[str, str]:
+        person = self._people.get(subject)
+        return {} if person is None else {"name": person.name, "room": person.room, "bed": person.bed}
+
+    @property
+    def url(self) -> str:
+        """The console's address."""
+        return self.server.url
+
+    def start(self) -> None:
+        """Everything on. Returns when the console answers."""
+        self.vigil.start()
+        self.server.start()
+        if self.mqtt is not None:
+            self.mqtt.start()
+        self._look()
+        self._watcher.start()
+
+    def stop(self) -> None:
+        """Everything off, in the order in which data flows."""
+        self._stopping.set()
+        if self.mqtt is not None:
+            self.mqtt.stop()
+        self._watcher.join()
+        self.server.stop()
+        self.vigil.stop()
+
+    def feed(self, records: Iterator[Record], *, pace: Callable[[int], None] | None = None) -> int:
+        """Put records into the journal, each stamped with its own arrival; `pace` waits until a record is due.
+
+        Returns how many. Stops early when the service stops. Raises JournalError when the disk refuses one.
+        """
+        waiting: list[Future[int]] = []
+        count = 0
+        for record in records:
+            if pace is not None:
+                pace(record.arrival_ns)
+            if self._stopping.is_set() or not self.vigil.running:
+                break
+            waiting.append(self.vigil.telemetry(record.payload, None if pace is not None else record.arrival_ns))
+            count += 1
+            if len(waiting) >= FEED_AHEAD:
+                waiting.pop(0).result()
+        for future in waiting:
+            future.result()
+        return count
+
+    def adopt(self, registry: RegistryData, people: Mapping[str, Person]) -> None:
+        """Write registry and identity files (demo, recordings); they are in force when this returns."""
+        self._registry_path.write_bytes(msgspec.json.format(msgspec.json.encode(registry)))
+        self._people_path.write_bytes(msgspec.json.format(msgspec.json.encode(dict(people))))
+        self._look()
+
+    # -- hot reload -------------------------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(WATCH_EVERY_S):
+            self._look()
+            if self.mqtt is not None:
+                self.backend.sources = [self.mqtt.view()]
+
+    def _look(self) -> None:
+        """Take over registry.json and identity.json if they changed; say so if they cannot be used."""
+        for path, take in ((self._registry_path, self._take_registry), (self._people_path, self._take_people)):
+            try:
+                raw = path.read_bytes()
+            except FileNotFoundError:
+                continue
+            if raw == self._seen.get(path):
+                continue
+            self._seen[path] = raw
+            try:
+                take(raw)
+            except ValueError as error:
+                log.error("file not taken over; the old one stays in force", file=path.name, why=str(error))  # noqa: TRY400 - the reason is the message
+
+    def _take_registry(self, raw: bytes) -> None:
+        try:
+            data = msgspec.json.decode(raw, type=RegistryData)
+        except msgspec.DecodeError as error:
+            raise ValueError(f"this is no registry: {error}") from error
+        if data != self.vigil.core.engine.registry.data:
+            key = f"file-{hashlib.blake2b(raw, digest_size=16).hexdigest()}-{self.vigil.journal.synced}"
+            self.vigil.change_registry(RegistryChange(key, "replace", FROM_FILE, data)).result(ANSWER_S)
+
+    def _keep_registry(self, data: RegistryData, by: str) -> None:
+        """A change that came through a door is written to the file, or the next start would undo it."""
+        if by == FROM_FILE:
+            return
+        raw = msgspec.json.format(msgspec.json.encode(data))
+        draft = self._registry_path.with_suffix(".tmp")
+        draft.write_bytes(raw)
+        self._seen[self._registry_path] = raw
+        draft.replace(self._registry_path)
+
+    def _take_people(self, _: bytes) -> None:
+        self._people = read_people(self._people_path)
+        self.vigil.board.set_people(self._people)
