@@ -97,7 +97,7 @@ class State(NamedTuple):
     vote: Float64  # (slots, POSTURES)
     settled: NDArray[np.int8]
     settled_ns: Int64
-    change_ns: Int64  # last time the settled posture was observed
+    change_ns: Int64  # since when something else than the settled posture is observed
     held: NDArray[np.int8]
     clock_ns: Int64  # since when the held side is under load
     relief_ns: Int64  # since when it is not
@@ -176,13 +176,15 @@ def _settle(state: State, s: int, t_ns: int, seen: int, limits: Limits) -> None:
     for p in range(POSTURES):
         state.vote[s, p] -= share * state.vote[s, p]
     state.vote[s, seen] += share
-    if state.settled[s] == seen or (state.settled[s] == NOBODY and state.change_ns[s] == 0):
+    if state.settled[s] == seen:
+        state.change_ns[s] = 0
+    elif state.change_ns[s] == 0:
         state.change_ns[s] = t_ns
     best = int(np.argmax(state.vote[s]))
     if best != state.settled[s] and state.vote[s, best] >= limits.vote_min:
         state.settled[s] = best
         state.settled_ns[s] = state.change_ns[s]
-        state.change_ns[s] = t_ns
+        state.change_ns[s] = 0
 
 
 @kernel
