@@ -99,7 +99,10 @@ class Person(msgspec.Struct, frozen=True):
 
 
 class Tile(msgspec.Struct):
-    """What is known of one subject: `readings` maps a quantity (unit last) to (value, time in ms)."""
+    """What is known of one subject: `readings` maps a quantity (unit last) to (value, time in ms).
+
+    `turn_due_s` is the care plan's turning interval, None where nobody told.
+    """
 
     subject: str
     space: Space
@@ -107,6 +110,7 @@ class Tile(msgspec.Struct):
     ward: str = ""
     bed: str = ""
     seen_ms: int | None = None
+    turn_due_s: float | None = None
     readings: dict[str, tuple[float, int]] = {}
 
 

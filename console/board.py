@@ -20,8 +20,12 @@ PUBLISH_EVERY_MS: Final = 500
 """Measurements reach the browsers at most twice a second; an alert goes at once."""
 
 HOLD_MS: Final = 15_000
-"""How long a better source keeps its place after its last word: an ECG that pauses for a second does not make the
-heart rate jump to the mattress's estimate and back."""
+"""How long a better source keeps its place after its last word: a mattress that pauses for a second does not make the heart rate
+jump to the last minute's figure and back."""
+
+
+TURN_SETTING: Final = ("pressure_injury", "turn_interval_s")
+"""The care setting that says how often a resident is to be turned."""
 
 
 class Source(NamedTuple):
@@ -33,7 +37,7 @@ class Source(NamedTuple):
 
 SOURCES: Final[dict[str, dict[str, Source]]] = {
     "vitals": {
-        "heart_rate_bpm": Source("heart_rate_bpm", 1),
+        "heart_rate_bpm": Source("heart_rate_bpm"),
         "respiration_per_min": Source("respiration_per_min"),
         "spo2_percent": Source("spo2_percent"),
         "temperature_c": Source("body_temperature_c"),
@@ -50,6 +54,16 @@ SOURCES: Final[dict[str, dict[str, Source]]] = {
         "smoke_od_per_m": Source("smoke_od_per_m"),
         "co_ppm": Source("co_ppm"),
         "humidity_percent": Source("humidity_percent"),
+    },
+    "feature.pressure": {
+        "posture_code": Source("posture"),
+        "turn_clock_s": Source("since_turn_s"),
+    },
+    # Figures of whole minutes: taken where no mattress or oximeter gives them every second.
+    "feature.heart": {
+        "heart_rate_bpm": Source("heart_rate_bpm", 1),
+        "respiration_per_min": Source("respiration_per_min", 1),
+        "spo2_percent": Source("spo2_percent", 1),
     },
 }
 """Measurement -> column -> quantity. Columns that are not here are not shown; those that are missing stay empty."""
@@ -72,10 +86,14 @@ def bare(subject: str) -> str:
 
 
 class BoardModel:
-    """Tiles by subject and open alerts by id, with what changed since the last patch."""
+    """Tiles by subject and open alerts by id, with what changed since the last patch.
 
-    def __init__(self, home: str = "") -> None:
+    `turn_interval_s` is the turning interval of residents whose care plan sets none (None: no turn is shown as due).
+    """
+
+    def __init__(self, home: str = "", turn_interval_s: float | None = None) -> None:
         self.home = home
+        self._turn_interval_s = turn_interval_s
         self._tiles: dict[str, Tile] = {}
         self._ranks: dict[tuple[str, str], int] = {}
         self._alerts: dict[str, AlertView] = {}
@@ -106,7 +124,8 @@ class BoardModel:
         taken = set(beds.values())
         bound = (b.subject for b in data.bindings if b.from_ns <= now_ns < b.to_ns and b.subject not in taken)
         wanted = set(chain(beds, bound, (p.room for p in data.places if p.room)))
-        wards = {b.subject: b.ward for b in data.bindings}
+        wards = {b.subject: b.ward for b in data.bindings} | {p.room if "/" in p.room else f"room/{p.room}": p.ward for p in data.places}
+        turns = {c.subject: c.value for c in data.care if (c.detector, c.field) == TURN_SETTING and c.value is not None}
         for subject in wanted:
             name = subject if "/" in subject else f"room/{subject}"
             tile = self._tile(name)
@@ -114,7 +133,8 @@ class BoardModel:
             place = places.get(subject) or places.get(bed)
             tile.bed = bare(bed) if bed else tile.bed
             tile.room = bare(name) if tile.space == "room" else (bare(place.room) if place else tile.room)
-            tile.ward = place.ward if place else wards.get(subject) or wards.get(bed) or tile.ward
+            tile.ward = place.ward if place else wards.get(name) or wards.get(bed) or tile.ward
+            tile.turn_due_s = turns.get(subject, self._turn_interval_s) if tile.space == "resident" else None
         gone = {s for s, tile in self._tiles.items() if tile.space != "room" and s not in wanted and s in (set(wards) | set(places))}
         for subject in gone:
             del self._tiles[subject]
@@ -202,9 +222,9 @@ class LiveBoard:
     Call `feed` after every engine step and tick: it publishes alerts at once and measurements every PUBLISH_EVERY_MS.
     """
 
-    def __init__(self, home: str = "", live: Broadcaster | None = None) -> None:
-        self.live = live if live is not None else Broadcaster()
-        self._model = BoardModel(home)
+    def __init__(self, home: str = "", turn_interval_s: float | None = None) -> None:
+        self.live = Broadcaster()
+        self._model = BoardModel(home, turn_interval_s)
         self._lock = threading.Lock()
         self._published_ms = 0
 

@@ -15,8 +15,9 @@ export function where(place) {
 }
 
 function values(alert) {
-  const entries = Object.entries(alert.values).slice(0, VALUES_MAX);
-  return entries.map(([quantity, value]) => `${quantityName(quantity)} ${measured(quantity, value)}`).join(" · ");
+  // What has no name in the locale files is for engineers (the details of the API show it), not for whoever runs to a room.
+  const entries = Object.entries(alert.values).filter(([quantity]) => has(`quantity.${quantity}`));
+  return entries.slice(0, VALUES_MAX).map(([quantity, value]) => `${quantityName(quantity)} ${measured(quantity, value)}`).join(" · ");
 }
 
 class Card {
@@ -55,7 +56,7 @@ class Card {
     setText(this.head, title(alert));
     setText(this.link, where(place) || place.name);
     setText(this.rest, where(place) && place.name ? place.name : "");
-    const notes = [values(alert)];
+    const notes = [shortClock(alert.raised_ms), values(alert)];
     if (alert.repeats) notes.push(t("alerts.repeats", { n: alert.repeats }));
     if (alert.state === "stale") notes.push(t("state.stale"));
     if (!alert.present) notes.push(t("alerts.over"));
@@ -67,7 +68,7 @@ class Card {
 
   tick(alert = this.live.alerts.get(this.id)) {
     const now = this.live.now();
-    setText(this.since, `${shortClock(alert.raised_ms)} · ${duration(now - alert.raised_ms, true)}`);
+    setText(this.since, duration(now - alert.raised_ms, true));
     const who = alert.attended_by || alert.acknowledged_by;
     const taken = alert.attended_by ? t("alerts.attended", { who }) : t("alerts.acknowledged", { who, d: duration(now - (alert.acknowledged_ms ?? now)) });
     setText(this.taken, alert.acknowledged ? taken : "");

@@ -5,10 +5,10 @@ import { title, where } from "./alerts.js";
 import { duration, has, hoursMinutes, measured, moment, quantityName, t } from "./i18n.js";
 import { bedState } from "./tiles.js";
 
-const SECONDS = new Set(["since_turn_s", "turn_due_s"]);
+const CLOCKS = new Set(["since_turn_s"]);
 
 function shown(quantity, value, tile, now) {
-  if (SECONDS.has(quantity)) return hoursMinutes(value * 1000);
+  if (CLOCKS.has(quantity)) return hoursMinutes(value * 1000);
   if (quantity === "posture" || quantity === "in_bed") return bedState(tile, now).text;
   return measured(quantity, value);
 }

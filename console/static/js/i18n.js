@@ -53,7 +53,7 @@ export function duration(ms, fine = false) {
 export const hoursMinutes = (ms) => `${Math.floor(ms / 3600000)}:${String(Math.floor(ms / 60000) % 60).padStart(2, "0")}`;
 
 const DIGITS = { temperature_c: 1, body_temperature_c: 1, smoke_od_per_m: 2 };
-const UNITS = ["c_per_min", "db_per_m", "od_per_m", "per_min", "percent", "mmhg", "per_m", "bpm", "ppm", "deg", "min", "ma", "ms", "c", "g", "s", "h"];
+const UNITS = ["k_per_min", "c_per_min", "db_per_m", "od_per_m", "per_min", "percent", "mmhg", "per_m", "bpm", "ppm", "deg", "min", "ma", "ms", "c", "g", "s", "h"];
 
 // "rate_bpm" -> ["rate", "bpm"]: our names carry their unit last.
 export function unitOf(quantity) {
@@ -63,6 +63,7 @@ export function unitOf(quantity) {
 
 export function measured(quantity, value) {
   const [, unit] = unitOf(quantity);
+  if (unit === "s" && value >= 60) return duration(value * 1000);
   const digits = DIGITS[quantity] ?? (Number.isInteger(value) || Math.abs(value) >= 20 ? 0 : Math.abs(value) >= 2 ? 1 : 2);
   const space = unit === "percent" || unit === "deg" ? "" : " ";
   return decimal(value, digits) + (unit ? space + t(`unit.${unit}`) : "");

@@ -44,6 +44,8 @@ function health(delivery) {
   return el("span", { class: "health", "data-health": delivery.health }, t(`health.${delivery.health}`));
 }
 
+const tools = el("span", { class: "tools" });
+
 await start("system", (main, live) => {
   const engine = el("div", { class: "sum" });
   const boxes = Object.fromEntries(["accounting", "deliveries", "unbound", "quarantine", "devices"].map((key) => [key, el("div")]));
@@ -52,6 +54,7 @@ await start("system", (main, live) => {
   const card = (key, ...content) => el("section", { class: "card", id: key }, el("h2", {}, t(`system.${key}`)), ...content);
   const name = nameButton();
   name.draw();
+  tools.append(name.node);
   main.append(
     trouble,
     el("section", { class: "card", id: "engine" }, el("h2", {}, t("system.engine")), engine),
@@ -126,7 +129,7 @@ await start("system", (main, live) => {
     }
     boxes.quarantine.replaceChildren(
       table(
-        ["reason", "count", "latest", "device", "detail"].map((key) => t(`system.${key}`)),
+        ["reason", "count", "latest", "device", "advice"].map((key) => t(`system.${key}`)),
         system.quarantine.map((q) => [el("span", { title: q.reason }, reasonName(q.reason)), number(q.count), age(q.last_ms), q.device, q.detail]),
         t("system.quarantine_none"),
       ),
@@ -162,4 +165,4 @@ await start("system", (main, live) => {
   return () => {
     if (performance.now() - fetched > REFRESH_MS) refresh();
   };
-});
+}, [tools]);

@@ -4,11 +4,11 @@ import { el, icon, setAttribute, setText, shape } from "./dom.js";
 import { title } from "./alerts.js";
 import { decimal, duration, hoursMinutes, t } from "./i18n.js";
 
-export const FADE_MS = 60000; // older than this a reading is no longer "now"
+export const FADE_MS = 130000; // older than this a reading is not "now": a minute's figure carries its start, so is two minutes old when the next comes
 export const GONE_MS = 600000; // older than this it is not shown on a tile
-const SILENT_MS = 120000; // nothing at all from a resident: the tile says so
+const SILENT_MS = 180000; // nothing at all from a resident: the tile says so
 const IN_BED = 0.5;
-const POSTURES = { 0: "bed.out", 1: "posture.supine", 2: "posture.right", 3: "posture.left" };
+const POSTURES = { 0: "bed.out", 1: "posture.supine", 2: "posture.right", 3: "posture.left", 4: "bed.in" };
 
 const collator = new Intl.Collator(undefined, { numeric: true });
 const compare = (a, b) => collator.compare(a, b);
@@ -33,8 +33,7 @@ export function bedState(tile, now) {
 export function turnClock(tile, now) {
   const since = reading(tile, "since_turn_s", now);
   if (!since || bedState(tile, now).inBed === false) return null;
-  const due = tile.readings.turn_due_s;
-  return { elapsedMs: since.value * 1000 + since.ageMs, dueMs: due ? due[0] * 1000 : null };
+  return { elapsedMs: since.value * 1000 + since.ageMs, dueMs: tile.turn_due_s === null ? null : tile.turn_due_s * 1000 };
 }
 
 export function silent(tile, now) {
@@ -71,7 +70,7 @@ export class ResidentTile {
       { class: "tile", type: "button", "data-subject": subject, onclick: () => open(subject) },
       el("span", { class: "tile-top" }, this.bed, this.name, this.mark),
       this.what,
-      el("span", { class: "vitals" }, this.rateBox, this.breathBox, this.oxygenBox),
+      el("span", { class: "vitals" }, this.rateBox, el("span", { class: "vital-small" }, this.breathBox, this.oxygenBox)),
       el("span", { class: "tile-foot" }, this.bedText, this.turn, this.age),
       this.bar,
     );
@@ -119,7 +118,7 @@ export class ResidentTile {
 
   vital(box, node, found) {
     setText(node, found ? decimal(found.value, 0) : "–");
-    setAttribute(box, "data-old", found?.old);
+    setAttribute(box, "data-old", found?.old ?? false);
   }
 }
 

@@ -13,7 +13,7 @@ const PAGE_MS = 12000;
 const ALERTS_SHOWN = 3;
 // 5 m, 16' of arc (ISO 9241-303) and a 55-inch screen: capitals of 23 mm, a type size of 4.8 % of the screen's height.
 // A tile needs this much of the screen's height in width and in height to hold such type.
-const TILE_WIDTH_VH = 34.5;
+const TILE_WIDTH_VH = 32.4;
 const TILE_HEIGHT_VH = 20;
 
 const query = new URLSearchParams(location.search);
@@ -55,10 +55,10 @@ class WallTile {
     this.rateBox.hidden = place.isRoom;
     this.turnBox.hidden = !turn;
     setText(this.rate, rate ? decimal(rate.value, 0) : "–");
-    setAttribute(this.rateBox, "data-old", rate?.old);
+    setAttribute(this.rateBox, "data-old", rate?.old ?? false);
     if (turn) {
       setText(this.turn, hoursMinutes(turn.elapsedMs));
-      setAttribute(this.turnBox, "data-due", turn.dueMs && turn.elapsedMs >= turn.dueMs);
+      setAttribute(this.turnBox, "data-due", turn.dueMs !== null && turn.elapsedMs >= turn.dueMs);
     }
     const bed = place.isRoom ? null : bedState(tile, now);
     this.out.replaceChildren(...(bed?.inBed === false ? [icon("walk")] : []));
@@ -156,7 +156,7 @@ function draw(change) {
 
 function drawAlerts(alerts) {
   document.body.dataset.worst = alerts.find((alert) => !alert.acknowledged)?.priority ?? "";
-  setText(count, alerts.length === 0 ? (live.ready ? t("wall.calm") : t("live.connecting")) : t(alerts.length === 1 ? "alerts.open_one" : "alerts.open", { n: alerts.length }));
+  setText(count, alerts.length === 0 ? (live.ready ? t("alerts.none") : t("live.connecting")) : t(alerts.length === 1 ? "alerts.open_one" : "alerts.open", { n: alerts.length }));
   alertsBox.hidden = alerts.length === 0;
   // The unanswered high ones never leave the wall while there is room for them; the others share what is left.
   const urgent = alerts.filter((alert) => !alert.acknowledged && alert.priority === 3).slice(0, ALERTS_SHOWN - 1);
