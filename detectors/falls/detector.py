@@ -27,7 +27,7 @@ from engine.frame import NS_PER_S, Frame, frame
 FALL: Final = "falls.fall"
 FEATURE: Final = "feature.activity"
 _MS: Final = 1_000_000
-_VALUES: Final = ("peak_g", "impulse_gs", "rotation_deg", "still_g")
+_VALUES: Final = ("peak_g", "impulse_g_s", "rotation_deg", "still_g")
 _DECIMALS: Final = 3
 
 
@@ -46,7 +46,7 @@ class FallDetector(Detector[FallParams, FallState]):
     Feature: "feature.activity", one row a slot and minute of stream.
     Warm-up 3 s of data; latency: settling and stillness, at most 2.5 s after the impact with the default parameters.
     Sources: Sucerquia et al., Sensors 2017;17:198 (SisFall); Kangas et al., Gait & Posture 2008;28:285 (impact, posture,
-    thresholds); Bourke et al., J Biomech 2008;41:3051 (phases of a fall). Changed: bins instead of filters, no fixed
+    thresholds); Bourke & Lyons, Med Eng Phys 2008;30:84 (change of trunk angle). Changed: bins instead of filters, no fixed
     axis, and a product of evidence instead of a chain of limits.
     """
 
@@ -60,10 +60,10 @@ class FallDetector(Detector[FallParams, FallState]):
         references=(
             "Sucerquia A, et al. SisFall: a fall and movement dataset. Sensors 2017;17:198",
             "Kangas M, et al. Comparison of low-complexity fall detection algorithms. Gait & Posture 2008;28:285-291",
-            "Bourke AK, et al. A threshold-based fall-detection algorithm using a bi-axial gyroscope. J Biomech 2008;41:3051-3058",
+            "Bourke AK, Lyons GM. A threshold-based fall-detection algorithm using a bi-axial gyroscope sensor. Med Eng Phys 2008;30:84-90",
             "Palmerini L, et al. Accelerometer-based fall detection using machine learning (FARSEEING). Sensors 2020;20:6479",
         ),
-        overridable=("impact_g", "impulse_gs", "rotation_deg"),
+        overridable=("impact_g", "impulse_g_s", "rotation_deg"),
         features={FEATURE: ACTIVITY},
     )
     params_type = FallParams
@@ -99,7 +99,7 @@ class FallDetector(Detector[FallParams, FallState]):
     def step(self, frame: Frame) -> StepResult:
         """Take one "accel" frame."""
         found = self._room(frame)
-        personal = Personal(self.columns["impact_g"], self.columns["impulse_gs"], self.columns["rotation_deg"])
+        personal = Personal(self.columns["impact_g"], self.columns["impulse_g_s"], self.columns["rotation_deg"])
         run(
             self.state,
             frame.slot,

@@ -14,7 +14,8 @@ RING: Final = 96
 """Bins kept: 5 s before the impact, the impact, settling (<= 2 s) and stillness (<= 3 s) fit, with a margin."""
 _X, _Y, _Z, _SQUARE, _PEAK, _EXCESS = range(6)
 BIN_FIELDS: Final = 6
-"""Ring columns: mean x, y, z (g; x NaN = nothing measured), mean |a|^2 (g^2), peak |a| (g), impulse above 1 g (g·s)."""
+"""Ring columns: mean x, y, z (g), mean |a|^2 (g^2; below 0: nothing measured), peak |a| (g), impulse above 1 g (g·s)."""
+_NOTHING: Final = -1.0
 _N: Final = 6
 SUM_FIELDS: Final = 7
 """Running sums of the open bin: the ring columns (the peak squared) and the count of samples."""
@@ -27,7 +28,7 @@ _BINS_PER_S: Final = round(1 / BIN_S)
 _IMPACT_HALF_BINS: Final = _BINS_PER_S // 2
 _BEFORE_FAR_BINS: Final = 25
 _BEFORE_NEAR_BINS: Final = 10
-"""Posture before is read 2.5 to 1.0 s before the peak: a fall from standing lasts 0.6-0.9 s (Bourke 2008), so it has not begun."""
+"""Posture before is read 2.5 to 1.0 s before the peak: a body that topples from standing falls for under a second, so it has not begun."""
 _BEFORE_BINS_MIN: Final = 5
 _HISTORY_BINS: Final = 20
 """Without 2 s of history before the peak there is no posture before to compare with."""
@@ -77,7 +78,7 @@ class Personal(NamedTuple):
     """Per-slot limits, arrays (capacity,)."""
 
     impact_g: Float64
-    impulse_gs: Float64
+    impulse_g_s: Float64
     rotation_deg: Float64
 
 
@@ -86,7 +87,7 @@ class Found(NamedTuple):
 
     fall_slot: Int32
     fall_ns: Int64  # (rows, 2) onset, decided
-    fall: Float64  # (rows, 5) strength, peak_g, impulse_gs, rotation_deg, still_g
+    fall: Float64  # (rows, 5) strength, peak_g, impulse_g_s, rotation_deg, still_g
     minute_slot: Int32
     minute_ns: Int64
     minute: Float32  # (rows, len(ACTIVITY))
@@ -104,7 +105,7 @@ def _angle_deg(ax: float, ay: float, az: float, bx: float, by: float, bz: float)
 
 @kernel
 def judge(
-    ring: Float32, last: int, impact_g: float, impulse_gs: float, rotation_deg: float, limits: Limits
+    ring: Float32, last: int, impact_g: float, impulse_g_s: float, rotation_deg: float, limits: Limits
 ) -> tuple[float, int, float, float, float, float]:
     """Is the stillness that ends with bin `last` the end of a fall?
 
@@ -116,7 +117,7 @@ def judge(
     seen, x, y, z, square = 0, 0.0, 0.0, 0.0, 0.0
     for b in range(first, last + 1):
         row = ring[b % RING]
-        if not np.isnan(row[_X]):
+        if row[_SQUARE] >= 0.0:
             seen += 1
             x += row[_X]
             y += row[_Y]
@@ -149,7 +150,7 @@ def judge(
     before, gx, gy, gz = 0, 0.0, 0.0, 0.0
     for b in range(max(0, impact - _RHYTHM_BINS), impact - _BEFORE_NEAR_BINS):
         row = ring[b % RING]
-        if not np.isnan(row[_X]):
+        if row[_SQUARE] >= 0.0:
             rhythm += row[_EXCESS]
             beats += 1
             if b >= impact - _BEFORE_FAR_BINS:
@@ -167,7 +168,7 @@ def judge(
         abrupt = first - impact <= limits.abrupt_bins and scatter <= limits.still_g
         if not (abrupt and rotation >= rotation_deg):
             return nothing
-    strength = (impulse / impulse_gs) * (rotation / rotation_deg) * min(1.0, limits.still_g / max(scatter, _TINY))
+    strength = (impulse / impulse_g_s) * (rotation / rotation_deg) * min(1.0, limits.still_g / max(scatter, _TINY))
     return strength, impact, peak, impulse, rotation, scatter
 
 
@@ -209,7 +210,7 @@ def _weigh(state: FallState, slot: int, end_ns: int, personal: Personal, limits:
     """Judge the stillness that may end with the newest bin, and write a fall down."""
     last = state.bins[slot] - 1
     strength, impact, peak, impulse, rotation, scatter = judge(
-        state.ring[slot], last, personal.impact_g[slot], personal.impulse_gs[slot], personal.rotation_deg[slot], limits
+        state.ring[slot], last, personal.impact_g[slot], personal.impulse_g_s[slot], personal.rotation_deg[slot], limits
     )
     if strength < 1.0:
         return
@@ -308,7 +309,7 @@ def run(
                 minute[slot, _GZ] += sz
                 minute[slot, _TOP] = max(minute[slot, _TOP], peak)
             else:
-                ring[slot, b, _X] = np.nan
+                ring[slot, b, _SQUARE] = _NOTHING
                 ring[slot, b, _PEAK] = 0.0
                 ring[slot, b, _EXCESS] = 0.0
             sx, sy, sz, squares, top, excess, count = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0

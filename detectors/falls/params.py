@@ -20,7 +20,7 @@ class FallParams(Params):
     impact_g: float = Field(
         2.0, ge=1.2, le=6.0, description="Smallest peak acceleration magnitude of an impact; lower for a frail person on soft floors."
     )
-    impulse_gs: float = Field(
+    impulse_g_s: float = Field(
         0.16,
         ge=0.05,
         le=2.0,

@@ -31,7 +31,7 @@ class Signal(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """One scripted movement of one person. `falls` are (start_s, end_s, note) after the beginning of the trial."""
+    """One scripted movement of one person ("" where the set does not tell people apart). `falls` are (start_s, end_s, note) after the beginning of the trial."""
 
     name: str
     person: str
@@ -60,7 +60,7 @@ def put(builder: Builder, trial: Trial, subject: str) -> None:
 def recording(trial: Trial, source: str, licence: str = "") -> Recording:
     """One trial as a recording of its own."""
     builder = Builder(trial.name, source, licence=licence)
-    put(builder, trial, f"resident/{trial.person}")
+    put(builder, trial, f"resident/{trial.person or trial.name.rpartition('/')[2]}")
     return builder.build()
 
 

@@ -21,7 +21,7 @@ def trials(folder: Path) -> Iterator[Trial]:
     """Every session (`data/raw/S*_Dataset/d*`): t s, frontal, vertical, lateral g, ..., label. No falls.
 
     The tag answers only when an antenna reaches it: a sample every 0.05 to 1 s, gaps of a minute. All other ticks are NaN.
-    The anonymised file names do not tell which sessions are of one person.
+    The anonymised file names do not tell which sessions are of one person, so `person` is empty.
     """
     for path in sorted((folder / "data" / "raw").glob("S*_Dataset/d*p*")):
         table = np.loadtxt(path, delimiter=",", usecols=(0, 1, 2, 3), ndmin=2)

@@ -1,0 +1,157 @@
+"""Fall detection on recorded falls and daily life: sensitivity, specificity, false alarms an hour, time to alert.
+
+Nothing is fitted to these people: the detector runs with its default parameters through the whole core, so every
+person counts as unseen, and no cross-validation is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from engine.frame import NS_PER_S
+from streams.importers import sisfall, smartfallmm, sp_sw_har, uci_rfid, weda_fall
+from streams.importers.trials import FALL, Trial, cohort
+from streams.recording import Recording
+from streams.replay import replay
+from streams.stats import Figure, by_person, proportion, rate
+
+SLACK_S: Final = 2.0
+"""An alert whose onset lies this far outside a labelled fall still belongs to it (labels are by eye, to 0.1-1 s)."""
+SIMPLE_HZ: Final = 25.0
+SIMPLE_RANGE_G: Final = 2.0
+"""A simple wearable: the slowest rate and the narrowest range that are common."""
+SECONDS_PER_HOUR: Final = 3600.0
+
+_Source = tuple[Callable[[Path], Iterator[Trial]], str]
+SOURCES: Final[dict[str, _Source]] = {
+    "sisfall": (sisfall.trials, sisfall.SOURCE),
+    "weda-fall": (weda_fall.trials, weda_fall.SOURCE),
+    "smartfallmm": (smartfallmm.trials, smartfallmm.SOURCE),
+    "sp-sw-har": (sp_sw_har.trials, sp_sw_har.SOURCE),
+    "uci-olderpeople-rfid": (uci_rfid.trials, uci_rfid.SOURCE),
+}
+DATA_SETS: Final[tuple[str, ...]] = tuple(SOURCES)
+
+
+class Outcome(NamedTuple):
+    """What became of one trial: `caught` only for falls; `false` alarms outside any fall; `alert_s` from the fall's beginning."""
+
+    person: str
+    device: str
+    older: bool
+    fall: bool
+    caught: bool
+    false: int
+    seconds: float
+    alert_s: float
+
+
+def outcomes(recording: Recording, who: dict[str, Trial]) -> list[Outcome]:
+    """Replay a cohort and compare the falls found with the truth, trial by trial."""
+    windows = {truth.subject: truth for truth in recording.truth}
+    events = [event for event in replay(recording).events if event.code == FALL and event.phase == "onset"]
+    found: list[Outcome] = []
+    for subject, trial in who.items():
+        own = [event for event in events if event.subject == subject]
+        window = windows.get(subject)
+        hits = []
+        if window is not None:
+            slack_ns = round(SLACK_S * NS_PER_S)
+            hits = [event for event in own if window.start_ns - slack_ns <= event.onset_ns <= window.end_ns + slack_ns]
+        alert_s = (hits[0].arrival_ns - window.start_ns) / NS_PER_S if window is not None and hits else float("nan")
+        found.append(
+            Outcome(
+                trial.person,
+                trial.signal.device,
+                trial.older,
+                window is not None,
+                bool(hits),
+                len(own) - len(hits),
+                trial.seconds,
+                alert_s,
+            )
+        )
+    return found
+
+
+def _people(trials: Iterable[Outcome]) -> str:
+    people = {trial.person for trial in trials}
+    return "people the set does not tell apart" if people == {""} else f"{len(people)} people"
+
+
+def simple_device(trial: Trial) -> Trial:
+    """The same movement as a simple wearable would send it: 25 Hz (block means), clipped at ±2 g an axis."""
+    signal = trial.signal
+    block = round(signal.rate_hz / SIMPLE_HZ)
+    whole = signal.samples[: len(signal.samples) // block * block]
+    samples = np.clip(whole, -SIMPLE_RANGE_G, SIMPLE_RANGE_G).reshape(-1, block, whole.shape[1]).mean(axis=1)
+    return trial._replace(signal=signal._replace(rate_hz=signal.rate_hz / block, samples=samples.astype(np.float32)))
+
+
+def _median_alert(people: Sequence[list[Outcome]]) -> float:
+    times = [trial.alert_s for person in people for trial in person if trial.caught]
+    return float(np.median(times)) if times else float("nan")
+
+
+def _figures(data_set: str, found: Sequence[Outcome]) -> dict[str, Figure]:
+    falls = [trial for trial in found if trial.fall]
+    daily = [trial for trial in found if not trial.fall]
+    hours = sum(trial.seconds for trial in daily) / SECONDS_PER_HOUR
+    note = "default parameters, nothing fitted"
+    key = f"falls.{data_set}."
+    figures: dict[str, Figure] = {}
+    if falls:
+        basis = f"{data_set}: {len(falls)} staged falls of {_people(falls)}; {note}"
+        figures[key + "sensitivity"] = proportion(sum(trial.caught for trial in falls), len(falls), basis)
+        people = [[trial for trial in falls if trial.person == person] for person in sorted({trial.person for trial in falls})]
+        figures[key + "time_to_alert_s"] = by_person(
+            people, _median_alert, "s", f"{basis}; median from the beginning of the fall (truth window) to the alert, interval over people"
+        )
+    devices = sorted({trial.device for trial in daily})
+    groups: list[tuple[str, list[Outcome]]] = [("", daily)]
+    if len({trial.older for trial in daily}) > 1:
+        groups += [("_young", [t for t in daily if not t.older]), ("_older", [t for t in daily if t.older])]
+    if len(devices) > 1:
+        groups += [(f"_{device}", [t for t in daily if t.device == device]) for device in devices]
+    for suffix, group in groups:
+        if group:
+            group_hours = sum(trial.seconds for trial in group) / SECONDS_PER_HOUR
+            basis = f"{data_set}: {len(group)} daily trials of {_people(group)}, {group_hours:.2f} h; {note}"
+            figures[f"{key}specificity{suffix}"] = proportion(sum(trial.false == 0 for trial in group), len(group), basis)
+    if daily:
+        basis = f"{data_set}: scripted daily trials of {_people(daily)}, {hours:.2f} h, far denser in movement than a day; {note}"
+        figures[key + "false_alarms_per_hour"] = rate(sum(trial.false for trial in daily), hours, "1/h", basis)
+    return figures
+
+
+def _by_person(data_set: str, trials: Iterable[Trial], source: str) -> list[Outcome]:
+    in_order = sorted(trials, key=lambda trial: trial.person)
+    groups = groupby(in_order, key=lambda trial: trial.person)
+    return [outcome for person, group in groups for outcome in outcomes(*cohort(f"{data_set}/{person}", group, source))]
+
+
+def evaluate(root: Path, progress: Callable[[str], None]) -> dict[str, Figure]:
+    """All figures from the data sets found under `root`; what is missing is said through `progress` and left out.
+
+    SisFall is measured a second time as a simple device would record it (keys `falls.sisfall-25hz-2g.*`).
+    """
+    figures: dict[str, Figure] = {}
+    for data_set, (trials, source) in SOURCES.items():
+        folder = root / data_set
+        if not folder.is_dir():
+            progress(f"falls: {data_set} is not in {root}: skipped")
+            continue
+        found = _by_person(data_set, trials(folder), source)
+        progress(f"falls: {data_set}: {len(found)} trials")
+        figures.update(_figures(data_set, found))
+        if data_set == "sisfall":
+            simple = f"{data_set}-25hz-2g"
+            found = _by_person(simple, map(simple_device, trials(folder)), source)
+            progress(f"falls: {simple}: {len(found)} trials")
+            figures.update(_figures(simple, found))
+    return figures
