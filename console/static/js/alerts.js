@@ -103,10 +103,12 @@ class Card {
     this.sending = true;
     setText(this.error, "");
     setAttribute(this.buttons, "aria-busy", "true");
+    setText(this.taken, t("alerts.sending"));
     const trouble = await answer(this.id, action, more);
     this.sending = false;
     setAttribute(this.buttons, "aria-busy", null);
     setText(this.error, trouble);
+    if (this.live.alerts.has(this.id)) this.tick();
   }
 }
 

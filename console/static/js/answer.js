@@ -66,11 +66,17 @@ export async function post(path, body) {
   return has(key) ? t(key) : t("command.failed", { reason: result.reason ?? result.error ?? "" });
 }
 
-// One id for one wish: a second press while the first hangs cannot count twice.
+// One id for one wish, until it is granted: pressing again after a lost answer cannot count twice.
+const wishes = new Map();
+
 export async function answer(alertId, action, more = {}) {
   const by = myName() || (await askName());
   if (!by) return t("command.no_author");
-  return post(`/api/alerts/${encodeURIComponent(alertId)}/${action}`, { by, id: requestId(), ...more });
+  const wish = [alertId, action, more.outcome, by].join("/");
+  if (!wishes.has(wish)) wishes.set(wish, requestId());
+  const trouble = await post(`/api/alerts/${encodeURIComponent(alertId)}/${action}`, { by, id: wishes.get(wish), ...more });
+  if (!trouble) wishes.delete(wish);
+  return trouble;
 }
 
 function requestId() {
