@@ -40,6 +40,9 @@ SWING_DPS: Final = 70.0
 TURN_G: Final = 0.18
 
 HANGING: Final = (-0.97, 0.10, 0.22)
+LYING_S: Final = 3.0
+RECOVERY_S: Final = 0.15
+
 LAP: Final = (-0.25, 0.10, 0.96)
 IN_BED: Final = {
     Posture.SUPINE: (0.05, 0.15, 0.98),
@@ -59,6 +62,8 @@ class Fall(NamedTuple):
     peak_g: float
     direction: tuple[float, float, float]
     impact: tuple[float, float, float]
+    still_s: float
+    """From the loss of balance on, the arm does nothing of its own for so long."""
 
 
 FALLS: Final = {
@@ -82,12 +87,14 @@ def _bump(t: Float64, at: float, width: float) -> Float64:
     return np.asarray(np.exp(-((t - at) ** 2) / (2 * width * width)))
 
 
-def make_fall(who: int, at_s: float, variant: str, rng: np.random.Generator) -> Fall:
-    """Draw one fall of a variant ("forward", "backward", "slump")."""
+def make_fall(who: int, at_s: float, variant: str, rng: np.random.Generator, *, recovers: bool) -> Fall:
+    """Draw one fall of a variant ("forward", "backward", "slump"); who `recovers` moves on right after the impact."""
     descent, dip, peak, direction = FALLS[variant]
     rest = _unit(np.array(direction) + rng.normal(0, 0.12, 3))
     impact = _unit(rest + rng.normal(0, 0.35, 3))
-    return Fall(who, at_s, rng.uniform(*descent), rng.uniform(*dip), rng.uniform(*peak), tuple(rest), tuple(impact))
+    down_s = float(rng.uniform(*descent))
+    still_s = down_s + RECOVERY_S if recovers else LYING_S
+    return Fall(who, at_s, down_s, rng.uniform(*dip), rng.uniform(*peak), tuple(rest), tuple(impact), still_s)
 
 
 def fall_accel(fall: Fall, t_s: Float64, before: Float64) -> tuple[Float64, Float64]:
@@ -97,7 +104,7 @@ def fall_accel(fall: Fall, t_s: Float64, before: Float64) -> tuple[Float64, Floa
     50 ms with its rebound, a bounce 0.3 s later, and the arm settling; at the impact |a| reaches peak_g.
     """
     t = t_s - fall.at_s
-    weight = _smooth((t + 0.3) / 0.3) * (1.0 - _smooth((t - 3.0) / 1.0))
+    weight = _smooth((t + 0.3) / 0.3) * (1.0 - _smooth((t - fall.still_s) / 0.5))
     turned = _smooth(t / fall.descent_s)[:, None]
     gravity = _unit((1 - turned) * before + turned * np.array(fall.direction) + 1e-9)
     lightness = np.where(t < fall.descent_s, 1.0 - (1.0 - fall.dip_g) * _smooth(1.4 * t / fall.descent_s), 1.0)

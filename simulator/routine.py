@@ -89,6 +89,9 @@ class Routine:
         self._forced: Forced = {}
         for i in range(n):
             self._next(i, 0.0)
+            if self._plan[i]:  # a night starts in bed, not on the way to the toilet
+                self._activity[i], self._until[i] = self._plan[i].pop()
+                self._plan[i].clear()
             self._until[i] *= rng.random()  # nobody starts everything at once
 
     def second(self, second: int, forced: Forced) -> Poses:

@@ -49,6 +49,7 @@ KINDS_ALL: Final = (*KINDS_DEFAULT, "gyro", "rr_interval")
 class Incident(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Something that happens to resident (or room) number `who`, from at_s for duration_s of ward time.
 
+    A fall ends with help after duration_s; a near_fall (hands and knees touch the floor, up again at once) is no fall.
     `variant`: of a fall "forward", "backward" or "slump"; of no_turn "supine", "left" or "right". `level`: the heart
     rate in beats/min of a tachycardia, bradycardia, AF or VT, the SpO2 in percent of spo2_low; 0 takes the kind's own.
     `every_s` > 0 repeats it for ever, each time to the resident (room) `stride` numbers further on.

@@ -73,7 +73,7 @@ class Transport:
         for block in blocks:
             if block.kind in INSTANTS:
                 for row in range(len(block.devices)):
-                    at = max(start, int(block.t0_ns[row])) if block.t0_ns[row] < end else start
+                    at = max(start, int(block.t0_ns[row]))
                     self._send(second, at + self._delay(*INSTANT_DELAY_MS), encode_chunk_json(block, row))
                     self.tally["instants"] += 1
         if self._stored and not any(True for _ in self._now("outage", second + 1)):

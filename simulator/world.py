@@ -18,6 +18,7 @@ from simulator.scenario import Incident, Scenario
 from simulator.script import CAMERA_DELAY_S, CAMERA_EVERY, EFFORT_BPM, Script
 
 STORED_CHUNK_S: Final = 30
+PRESS_S: Final = 0.6
 POSITION_EVERY_S: Final = 5
 BP_EVERY_S: Final = 1800
 WALKING_MOVEMENT: Final = 0.6
@@ -191,8 +192,10 @@ class World:
         pressed = [i for i in active if i.kind == "sos" and second <= i.at_s < second + 1]
         if "button" in kinds and pressed:
             rows = [i.who for i in pressed]
-            at = np.array([i.at_s for i in pressed])
-            blocks.append(self._block("button", "sos", second, 0.0, np.ones((len(rows), 1, 1), np.float32), rows=rows, at_s=at))
+            for held_s, state in ((0.0, 1.0), (PRESS_S, 0.0)):
+                at = np.array([i.at_s + held_s for i in pressed])
+                block = self._block("button", "sos", second, 0.0, np.full((len(rows), 1, 1), state, np.float32), rows=rows, at_s=at)
+                blocks.append(block._replace(seq=np.full(len(rows), NO_SEQ, np.int64)))
         seen = [i for i in active if i.kind == "fall" and i.who % CAMERA_EVERY == 0 and second <= i.at_s + CAMERA_DELAY_S < second + 1]
         if "camera_event" in kinds and seen:
             at = np.array([i.at_s + CAMERA_DELAY_S for i in seen])
