@@ -1,0 +1,229 @@
+"""Every check on every registered sink, each against a real target. Registering a sink gets it the checks.
+
+To leave one out takes an entry in LEFT_OUT with the reason; the check still runs and must fail, so a stale entry fails the suite.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from sinks.base import Accepted, Item, ItemKind, Rejected, Retry, decode, encode
+from sinks.catalogue import SINKS, AnySinkConfig, build
+from sinks.examples import item
+from tests.conftest import missing_service
+from tests.services import influx
+from tests.services.sink_worker import kind_of
+from tests.services.sinks import CASES, Case, InfluxCase, opened
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+LEFT_OUT: Final[dict[tuple[str, str], str]] = {}
+"""(check, sink) -> why this sink cannot pass it."""
+
+CONFIG: Final = TypeAdapter[AnySinkConfig](AnySinkConfig)
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[influx.Influx]:
+    reason = influx.missing()
+    if reason:
+        missing_service(f"InfluxDB: {reason}")
+    with influx.running(tmp_path_factory.mktemp("influx")) as running:
+        yield running
+
+
+@pytest.fixture(params=[*CASES, pytest.param("influx", marks=pytest.mark.services)])
+def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
+    reason = LEFT_OUT.get((request.function.__name__, request.param))
+    if reason:
+        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
+    if request.param == "influx":
+        yield InfluxCase(request.getfixturevalue("database"))
+    else:
+        with opened(request.param, tmp_path) as opened_case:
+            yield opened_case
+
+
+def examples(takes: frozenset[ItemKind], count: int = 3) -> list[Item]:
+    return [item(kind, index) for kind in ItemKind if kind in takes for index in range(count)]
+
+
+def ids(items: Sequence[Item]) -> list[str]:
+    return sorted(one.id for one in items)
+
+
+def test_every_registered_sink_has_a_case_and_no_entry_is_stale() -> None:
+    assert set(SINKS) == {*CASES, "influx"}
+    for check, name in LEFT_OUT:
+        assert check in globals()
+        assert name in SINKS
+
+
+def test_accepts_and_stores_every_kind_it_takes(case: Case) -> None:
+    sink = case.sink()
+    assert sink.takes
+    items = examples(sink.takes)
+    assert [type(outcome) for outcome in sink.deliver(items)] == [Accepted] * len(items)
+    sink.close()
+    assert case.stored(items) == ids(items)
+
+
+def test_an_item_read_back_from_the_spool_is_as_good(case: Case) -> None:
+    sink = case.sink()
+    items = examples(sink.takes)
+    assert all(isinstance(outcome, Accepted) for outcome in sink.deliver([decode(encode(one)) for one in items]))
+    sink.close()
+    assert case.stored(items) == ids(items)
+
+
+def test_a_repeat_does_not_double(case: Case) -> None:
+    sink = case.sink()
+    items = examples(sink.takes)
+    for batch in (items, items[1:], [*items, *items]):
+        assert all(isinstance(outcome, Accepted) for outcome in sink.deliver(batch))
+    sink.close()
+    assert case.stored(items) == ids(items)
+
+
+def test_a_repeat_after_a_restart_does_not_double(case: Case) -> None:
+    items: list[Item] = []
+    for count in (2, 3, 4):
+        sink = case.sink()  # the one before is abandoned, as a killed process leaves it
+        items = examples(sink.takes, count)
+        assert all(isinstance(outcome, Accepted) for outcome in sink.deliver(items))
+    assert case.stored(items) == ids(items)
+
+
+def test_answers_item_by_item(case: Case) -> None:
+    sink = case.sink()
+    good = examples(sink.takes)
+    items = [one for pair in zip(good, bad(sink.takes, len(good)), strict=True) for one in pair]
+    outcomes = sink.deliver(items)
+    assert [type(outcome) for outcome in outcomes] == [Accepted, Rejected] * len(good)
+    sink.close()
+    assert case.stored(good) == ids(good)
+
+
+def bad(takes: frozenset[ItemKind], count: int) -> list[Item]:
+    """Items whose body is of another kind."""
+    kinds = [kind for kind in ItemKind if kind in takes]
+    wrong = item(ItemKind.AUDIT).body, item(ItemKind.ACCOUNT).body
+    return [Item(kind, f"bad-{i}", wrong[kind is ItemKind.AUDIT]) for i, kind in enumerate([*kinds] * count) if i < count]
+
+
+def test_a_bad_item_is_rejected_with_a_reason(case: Case) -> None:
+    sink = case.sink()
+    for one in bad(sink.takes, 3):
+        (outcome,) = sink.deliver([one])
+        assert isinstance(outcome, Rejected)
+        assert len(outcome.why) > 10
+    sink.close()
+
+
+def test_a_kind_it_does_not_take_is_rejected(case: Case) -> None:
+    sink = case.sink()
+    foreign = [item(kind) for kind in ItemKind if kind not in sink.takes]
+    assert all(isinstance(outcome, Rejected) for outcome in (sink.deliver(foreign) if foreign else []))
+    sink.close()
+    assert case.stored([]) == []
+
+
+def test_an_unreachable_target_means_retry_for_all(case: Case) -> None:
+    sink = build(case.unreachable())
+    items = examples(sink.takes)
+    for _ in range(2):
+        outcomes = sink.deliver(items)
+        assert [type(outcome) for outcome in outcomes] == [Retry] * len(items)
+        assert isinstance(outcomes[0], Retry)
+        assert outcomes[0].scope == "target"
+        assert outcomes[0].why
+    sink.close()
+
+
+def test_closes_cleanly_and_more_than_once(case: Case) -> None:
+    counts = []
+    for _ in range(4):
+        sink = case.sink()
+        sink.deliver(examples(sink.takes))
+        sink.close()
+        sink.close()
+        counts.append(open_files())
+    assert max(counts[1:]) <= counts[0]
+
+
+def open_files() -> int:
+    """Files of this process, without the sockets of the test's own server."""
+    links = [str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    return sum(not link.startswith(("socket:", "pipe:", "anon_inode:")) for link in links)
+
+
+def test_no_secret_leaves_in_text(case: Case, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    logging.getLogger("httpcore").setLevel(logging.INFO)
+    said: list[str] = []
+    for config in (case.config(), case.unreachable()):
+        sink = build(config)
+        said += [repr(sink), repr(config), str(config), config.model_dump_json()]
+        said += [repr(outcome) for outcome in sink.deliver([*examples(sink.takes, 1), *bad(sink.takes, 1)])]
+        sink.close()
+    broken = {**case.config_json(), "no_such_field": 1}
+    with pytest.raises(ValidationError) as refused:
+        CONFIG.validate_python(broken)
+    said += [str(refused.value), *(record.getMessage() for record in caplog.records if record.name != "urllib3")]
+    for secret in case.secrets:
+        assert not [text for text in said if secret in text]
+
+
+def test_its_configuration_is_complete(case: Case) -> None:
+    config = case.config()
+    assert CONFIG.validate_python(case.config_json()) == config
+    for name, field in type(config).model_fields.items():
+        assert name == "type" or field.description, f"{config.type}.{name} has no description"
+    assert type(build(config)) is SINKS[config.type]
+
+
+def test_kill_9_loses_nothing_and_doubles_nothing(case: Case, tmp_path: Path) -> None:
+    count, rng = 150, Random(7)
+    config = tmp_path / "sink.json"
+    config.write_text(json.dumps(case.config_json()))
+    put = -1
+    for stop in (rng.randint(10, 40), rng.randint(50, 90), rng.randint(100, 140)):
+        put = run_worker(config, tmp_path / "spool", put + 1, count, kill_at=stop)
+    run_worker(config, tmp_path / "spool", put + 1, count, kill_at=None)
+    takes = SINKS[case.config().type](case.config()).takes
+    expected = [item(kind_of(takes, index), index) for index in range(count)]
+    assert case.stored(expected) == ids(expected)
+
+
+def run_worker(config: Path, folder: Path, first: int, count: int, *, kill_at: int | None) -> int:
+    """Run a delivering process, killed once it has put item `kill_at` (None: to its end); the last item it says it put."""
+    command = [sys.executable, "-m", "tests.services.sink_worker", str(config), str(folder), str(first), str(count)]
+    process = subprocess.Popen([*command, "no" if kill_at else "yes"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    put, last = first - 1, ""
+    assert process.stdout is not None
+    for line in process.stdout:
+        last = line.strip()
+        if last.startswith("put "):
+            put = int(last.split()[1])
+        if kill_at is not None and put >= kill_at:
+            process.send_signal(signal.SIGKILL)
+            break
+    # What it managed to put between our kill and its end was said as well: read it, so that nothing is put twice by us.
+    for line in process.stdout:
+        if line.startswith("put ") and line.endswith("\n"):
+            put = int(line.split()[1])
+    process.wait(30)
+    process.stdout.close()
+    if kill_at is None:
+        assert last == "done", last
+    return put
