@@ -192,7 +192,9 @@ def _pause(state: FireState, slot: int, first: int, last: int) -> None:
 
 
 @kernel
-def _judge(state: FireState, slot: int, condition: int, above: bool, below: bool, before_ns: int, t_ns: int, limits: Limits) -> int:
+def _judge(
+    state: FireState, slot: int, condition: int, above: bool, below: bool, before_ns: int, t_ns: int, confirm_ns: int, clear_ns: int
+) -> int:
     """Latch with confirm and clear time: 1 onset, 0 clear, -1 nothing new.
 
     A run starts at the reading before the first one above the limit, because the median of three holds a step back by one reading.
@@ -203,7 +205,7 @@ def _judge(state: FireState, slot: int, condition: int, above: bool, below: bool
             return -1
         if state.below_ns[slot, condition] == NEVER:
             state.below_ns[slot, condition] = t_ns
-        if t_ns - state.below_ns[slot, condition] < limits.clear_ns:
+        if t_ns - state.below_ns[slot, condition] < clear_ns:
             return -1
         state.active[slot, condition] = False
         state.since_ns[slot, condition] = NEVER
@@ -213,7 +215,7 @@ def _judge(state: FireState, slot: int, condition: int, above: bool, below: bool
         return -1
     if state.since_ns[slot, condition] == NEVER:
         state.since_ns[slot, condition] = before_ns
-    if t_ns - state.since_ns[slot, condition] < limits.confirm_ns[condition]:
+    if t_ns - state.since_ns[slot, condition] < confirm_ns:
         return -1
     state.active[slot, condition] = True
     state.onset_ns[slot, condition] = state.since_ns[slot, condition]
@@ -395,11 +397,14 @@ def room_air(
             heat_limit = static - limits.heat_fast_below_k if rising_fast else static
 
             for condition in range(C_PREWARNING + 1):
+                confirm_ns = limits.confirm_ns[condition]
                 if condition == C_SMOKE:
                     if not smoke_here:
                         continue
                     limit = limits.smoke_corroborated_per_m if heat_agrees or co_agrees else smoke_alarm
                     above = excess >= min(limit, smoke_alarm)
+                    if heat_agrees or co_agrees:  # a second criterion is the confirmation
+                        confirm_ns = 0
                     below = not above and excess < HALF * smoke_alarm
                     state.raised[s, SMOKE] = excess >= (QUARTER if state.raised[s, SMOKE] else HALF) * smoke_alarm
                 elif condition == C_HEAT:
@@ -428,7 +433,7 @@ def room_air(
                     raised = state.raised[s, SMOKE] or state.raised[s, CO] or state.raised[s, TEMPERATURE]
                     above = raised and not alarm
                     below = not raised
-                verdict = _judge(state, s, condition, above, below, before, t, limits)
+                verdict = _judge(state, s, condition, above, below, before, t, confirm_ns, limits.clear_ns)
                 if verdict < 0:
                     continue
                 if found == when.shape[0]:
@@ -488,7 +493,9 @@ def electrical(
                     _pause(state, s, condition, condition + 1)
                 u = _median(state, s, channel, x, fresh)
                 state.seen_ns[s, channel] = t
-                verdict = _judge(state, s, condition, u >= limit, u < clear, t if fresh else seen, t, limits)
+                verdict = _judge(
+                    state, s, condition, u >= limit, u < clear, t if fresh else seen, t, limits.confirm_ns[condition], limits.clear_ns
+                )
                 if verdict < 0:
                     continue
                 if found == when.shape[0]:
