@@ -69,7 +69,7 @@ class Core:
         said = self.advance(arrival_ns)
         self.messages += 1
         decoded = decode(payload)
-        if decoded.seq or decoded.sent_ns:
+        if decoded.seq >= 0:  # JSON chunks carry no batch number: their repeats are dropped per device
             key = (decoded.ward, decoded.gateway, decoded.seq, decoded.sent_ns)
             if key in self._batches:
                 self.repeated += 1

@@ -138,7 +138,7 @@ def write(path: Path, recording: Recording) -> None:
 
 def count(path: Path) -> int:
     """How many records the recording at `path` holds; RecordingError as `read`."""
-    with _opened(path) as file:
+    with _opened(path / "frames.parquet") as file:
         return int(file.metadata.num_rows)
 
 
