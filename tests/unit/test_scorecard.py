@@ -1,0 +1,171 @@
+"""Who answers which truth, and what the figures say of it."""
+
+from __future__ import annotations
+
+import io
+import json
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from detectors.falls import examples as falls
+from engine.events import Event, event_id
+from engine.frame import NS_PER_S
+from streams.recording import START_NS, Builder, Truth, write
+from streams.scorecard import Case, Window, compare, evaluate, figures, html_page, score, summarise, table, to_json, windows_of_catalogue
+
+FALL = "falls.fall"
+TEN = {FALL: Window(latency_s=10.0, tolerance_s=1.0)}
+
+
+def truth(at_s: float, last_s: float = 2.0, code: str = FALL, subject: str = "resident/a") -> Truth:
+    start = START_NS + round(at_s * NS_PER_S)
+    return Truth(subject, code, start, start + round(last_s * NS_PER_S))
+
+
+def event(at_s: float, code: str = FALL, subject: str = "resident/a", phase: str = "onset") -> Event:
+    t_ns = START_NS + round(at_s * NS_PER_S)
+    return Event(event_id("d", code, subject, t_ns, phase), "d", code, subject, phase, 3, t_ns, t_ns, t_ns, 0.9, {})  # type: ignore[arg-type]
+
+
+def fates(truths: list[Truth], events: list[Event], windows: dict[str, Window] = TEN) -> tuple[int, int, int, int]:
+    found = compare(Case("t", truths, events, 1.0), windows)
+    return len(found.caught), len(found.missed), len(found.false_alarms), len(found.repeats)
+
+
+@pytest.mark.parametrize(("at_s", "caught"), [(98.9, 0), (99.1, 1), (100, 1), (112.9, 1), (113.1, 0)])
+def test_the_window_reaches_from_tolerance_before_to_latency_after(at_s: float, caught: int) -> None:
+    assert fates([truth(100)], [event(at_s)]) == (caught, 1 - caught, 1 - caught, 0)
+
+
+def test_only_the_same_subject_and_an_accepted_code_answer() -> None:
+    assert fates([truth(100)], [event(101, subject="resident/b")]) == (0, 1, 1, 0)
+    assert fates([truth(100)], [event(101, code="camera.fall")]) == (0, 1, 1, 0)
+    assert fates([truth(100)], [event(101, code="camera.fall")], {FALL: Window(10.0, 1.0, ("camera.fall",))}) == (1, 0, 0, 0)
+
+
+def test_a_second_event_for_one_truth_is_a_repeat_and_a_clear_is_nothing() -> None:
+    assert fates([truth(100)], [event(101), event(103), event(104, phase="clear")]) == (1, 0, 0, 1)
+
+
+def test_one_event_answers_one_truth() -> None:
+    assert fates([truth(100), truth(101)], [event(102)]) == (1, 1, 0, 0)
+
+
+def test_as_many_truths_as_possible_are_caught() -> None:
+    """The long truth could take the first event and leave nothing for the short one."""
+    assert fates([truth(0, 100), truth(10, 1)], [event(12), event(90)]) == (2, 0, 0, 0)
+
+
+@given(st.lists(st.integers(0, 60), max_size=6), st.lists(st.integers(0, 80), max_size=6))
+def test_matching_is_the_best_there_is(starts: list[int], decided: list[int]) -> None:
+    """Against the slow twin: the largest matching of all, found by trying every one."""
+    truths, events = [truth(s) for s in starts], [event(d + 0.5) for d in decided]
+
+    def best(i: int, left: frozenset[int]) -> int:
+        if i == len(starts):
+            return 0
+        fits = [j for j in left if starts[i] - 1 <= decided[j] + 0.5 <= starts[i] + 12 + 1]
+        return max([best(i + 1, left), *(1 + best(i + 1, left - {j}) for j in fits)])
+
+    caught, missed, false_alarms, repeats = fates(truths, events)
+    assert caught == best(0, frozenset(range(len(decided))))
+    assert (caught + missed, caught + false_alarms + repeats) == (len(truths), len(events))
+
+
+def test_figures_of_a_small_ward() -> None:
+    truths = [truth(100), truth(500), truth(900), truth(100, subject="room/1", code="fire.smoke")]
+    events = [event(104), event(508), event(2000), event(110, subject="room/1", code="fire.smoke"), event(9, code="device.silent")]
+    card = score(truths, events, resident_days=2.0, room_days=0.5, windows=TEN)
+    found = figures(card)
+    assert found["falls.fall.sensitivity"].value == pytest.approx(200 / 3)
+    assert found["falls.fall.false_alarms_per_day"].value == 0.5
+    assert found["falls.fall.false_alarms_per_day"].unit == "/resident-day"
+    assert found["falls.fall.time_to_alert_median"].value == 6.0
+    assert found["fire.smoke.false_alarms_per_day"].unit == "/room-day"
+    assert found["all_residents.false_alarms_per_day"].value == 0.5, "a silent device is no clinical false alarm"
+    assert found["device.silent.false_alarms_per_day"].value == 0.5
+    assert found["all_rooms.sensitivity"].value == 100
+    assert all(f.low <= f.value <= f.high for key, f in found.items() if key.endswith("sensitivity") and not np.isnan(f.value))
+
+
+def test_json_is_flat_and_says_null_where_there_is_no_number() -> None:
+    flat = json.loads(to_json(score([], [event(5)], resident_days=0.0)))
+    assert flat["falls.fall.sensitivity"]["value"] is None
+    assert set(flat["falls.fall.sensitivity"]) == {"value", "low", "high", "unit", "basis"}
+
+
+def _many() -> list[Case]:
+    return [
+        Case(f"ward/<{i}>", [truth(100), truth(900, 60, "heart.tachycardia")], [event(103 + i), event(2000)][: 1 + i % 2], 0.1, 0.1)
+        for i in range(20)
+    ]
+
+
+def test_the_table_shows_every_code() -> None:
+    console = Console(width=220, record=True, file=io.StringIO())
+    console.print(table(summarise(compare(case, TEN) for case in _many())))
+    text = console.export_text()
+    assert all(word in text for word in (FALL, "heart.tachycardia", "all residents", "20 recordings"))
+
+
+class _Outline(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+        self.external: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append(tag)
+        self.external += [v or "" for k, v in attrs if k in {"src", "href", "xlink:href"} and not (v or "").startswith("#")]
+
+
+def test_the_page_stands_alone_and_is_the_same_every_time() -> None:
+    card = summarise(compare(case, TEN) for case in _many())
+    page = html_page(card, "Ward <b>")
+    outline = _Outline()
+    outline.feed(page)
+    assert outline.external == []
+    assert "script" not in outline.seen
+    assert outline.seen.count("svg") == 3
+    assert "Ward &lt;b&gt;" in page
+    assert "ward/&lt;0&gt;" in page
+    assert "12 of 20" in page
+    assert page == html_page(card, "Ward <b>")
+
+
+def test_a_page_of_nothing_is_a_page() -> None:
+    assert "Missed: none" in html_page(summarise([]))
+
+
+def test_windows_come_from_the_detectors_own_promises() -> None:
+    windows = windows_of_catalogue()
+    assert windows[FALL].latency_s > 0
+    assert "fire.smoke" in windows
+
+
+def test_recordings_on_disk_are_replayed_and_scored(tmp_path) -> None:
+    """A synthetic fall written as a recording, a quiet one beside it: caught, and no false alarm."""
+    for name, frames in (("fall", falls.positive()), ("calm", falls.negative())):
+        builder = Builder(name, "made here", start_ns=0)
+        builder.bind("belt", f"resident/{name}", "waist")
+        for frame in (f for f in frames if f.kind == "accel"):
+            builder.add("belt", "accel", int(frame.t0_ns[0]), frame.rate_hz, frame.samples[0])
+        if name == "fall":
+            builder.truth("resident/fall", FALL, falls.ONSET_NS, falls.ONSET_NS + 2 * NS_PER_S)
+        write(tmp_path / "set" / f"{name}.vigil", builder.build())
+    seen: list[tuple[str, int, int]] = []
+    card = evaluate([tmp_path / "set"], progress=lambda *step: seen.append(step))
+    row = next(row for row in card.rows if row.code == FALL)
+    assert (row.truths, row.caught, row.false_alarms) == (1, 1, 0)
+    assert card.resident_days > 0
+    assert seen == [("calm.vigil", 1, 2), ("fall.vigil", 2, 2)]
+
+
+def test_no_recording_is_said(tmp_path) -> None:
+    with pytest.raises(ValueError, match="no recording"):
+        evaluate([tmp_path])
