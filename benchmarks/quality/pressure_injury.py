@@ -31,6 +31,7 @@ SIDES: Final = (posture.SUPINE, posture.RIGHT, posture.LEFT)
 STAY_IN_TIME_S: Final = (2700.0, 6600.0)
 STAY_OVERDUE_S: Final = (9000.0, 14400.0)
 NIGHT_S: Final = 8 * 3600.0
+NIGHT_FRAME_S: Final = 20.0
 
 Progress = Callable[[str], None]
 
@@ -178,13 +179,17 @@ def _nights(trials_of_all: Iterable[Trial], source: str, progress: Progress) -> 
                 progress(f"pressure_injury: night {number + 1} of {source} {person}, {'one turn overdue' if overdue else 'turned in time'}")
                 seed = NIGHT_SEED + 1000 * index + 10 * number + overdue
                 recording = pmatdata.night(
-                    trials, plan_night(np.random.default_rng(seed), overdue=overdue), name=f"{person}-{seed}", shuffle_seed=seed
+                    trials,
+                    plan_night(np.random.default_rng(seed), overdue=overdue),
+                    name=f"{person}-{seed}",
+                    frame_s=NIGHT_FRAME_S,
+                    shuffle_seed=seed,
                 )
                 said = replay(recording)
                 hours = sum(said.exposure_s.values()) / 3600
                 nights.append(_judge(said.events, [(t.start_ns, t.end_ns) for t in recording.truth], hours))
     basis = (
-        f"{len(nights)} nights of {len(by_name)} people, each night concatenated from real frames ({source}), one map per 10 s, posture "
+        f"{len(nights)} nights of {len(by_name)} people, each night concatenated from real frames ({source}), one map per {NIGHT_FRAME_S:g} s, posture "
         "coefficients as shipped (fitted to PmatData i S1-S5)"
     )
     spans, caught = sum(n.spans for n in nights), sum(n.caught for n in nights)

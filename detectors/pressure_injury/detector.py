@@ -37,11 +37,12 @@ class PressureInjuryDetector(Detector[PressureInjuryParams, State]):
 
     Warm-up: three observations, at least about a minute. Latency: a turn that falls due is said with the first sample
     after it, unless another posture was being tried: then when it is given up, at most decompression_s plus the vote's
-    minute or two later; in silence, silence_grace_s after the last sample.
+    minute or two later. While the sensor is silent nothing is said (the engine says that it is silent): a turn that fell due
+    meanwhile is said with the next data.
 
     Missing data (whole frames, poor quality, too many missing cells, stuck maps) leaves everything as it is. Up to
-    `gap_bridge_s` it counts as time on the same side; after more, the clock starts anew, but an overdue turn stays open
-    until a turn or a bed exit is seen.
+    `gap_bridge_s` it counts as time on the same side; after a longer gap the clock starts anew, but an overdue turn stays
+    open until a turn or a bed exit is seen.
 
     References: TEAM-UP (Yap et al. 2022) for intervals and the 15 minutes, NPIAP/EPUAP/PPPIA guideline 2019 (repositioning),
     Reswick & Rogers 1976 (tolerance falls with time). Posture: see posture.py and README.md.
@@ -122,13 +123,6 @@ class PressureInjuryDetector(Detector[PressureInjuryParams, State]):
         if counts == (0, 0):
             return NOTHING
         return StepResult(self._detections(counts[0]), self._feature_frames(counts[1]))
-
-    def tick(self, now_ns: int) -> StepResult:
-        """Turns that fall due while the sensor is silent."""
-        if self.capacity > len(self._findings):
-            self._room(self.capacity)
-        count = kernel.due_in_silence(self.state, now_ns, self.columns["turn_interval_s"], self._limits, self._findings)
-        return StepResult(self._detections(count), []) if count else NOTHING
 
     def _detections(self, count: int) -> list[Detection]:
         found = []

@@ -68,7 +68,6 @@ class Limits(NamedTuple):
     decompression_ns: int
     exit_ns: int
     bridge_ns: int
-    grace_ns: int
     period_ns: int
     memory_ns: int
     stuck_ns: int
@@ -192,7 +191,14 @@ def observe(state: State, s: int, t_ns: int, seen: int, interval_ns: int, limits
     """One observation of slot `s` at `t_ns`; returns the new count of findings in `out`."""
     last = state.seen_ns[s]
     if last and (t_ns < last or t_ns - last > limits.bridge_ns):
-        # Nobody knows what happened meanwhile: the clock starts anew, but an overdue turn stays overdue.
+        # Nobody knows what happened meanwhile: the clock starts anew. An overdue turn stays overdue, and one that fell
+        # due in the part of the gap that is bridged is said now, unless the resident was up before or is up now.
+        due_ns = state.clock_ns[s] + interval_of(state.held[s], interval_ns, limits)
+        lying = state.held[s] != NOBODY and state.settled[s] != EMPTY and state.relief_ns[s] == 0 and seen != EMPTY
+        if lying and not state.overdue[s] and last < t_ns and due_ns <= last + limits.bridge_ns:
+            state.overdue[s] = 1
+            state.overdue_ns[s] = due_ns
+            count = _say(out, count, s, OVERDUE, due_ns, t_ns, 0, state.held[s])
         state.vote[s] = 0.0
         state.settled[s] = NOBODY
         state.change_ns[s] = 0
@@ -395,28 +401,6 @@ def step_beds(
             state.peak[s] = np.nan
             feature_count = _report(state, s, t_ns, features, feature_slots, feature_count)
     return count, feature_count
-
-
-@kernel
-def due_in_silence(state: State, now_ns: int, interval_s: Float64, limits: Limits, out: Int64) -> int:
-    """Turns that fell due while a slot was silent; returns the count of findings.
-
-    When and what is said depends on the last sample alone, not on the moment of the tick.
-    """
-    count = 0
-    for s in range(state.held.shape[0]):
-        if state.held[s] == NOBODY or state.overdue[s] or state.settled[s] == EMPTY or state.relief_ns[s]:
-            continue
-        silent_ns = state.seen_ns[s] + limits.grace_ns
-        if now_ns < silent_ns:
-            continue
-        due_ns = state.clock_ns[s] + interval_of(state.held[s], int(interval_s[s] * NS_PER_S), limits)
-        decided_ns = max(due_ns, silent_ns)
-        if now_ns >= decided_ns and due_ns <= state.seen_ns[s] + limits.bridge_ns:
-            state.overdue[s] = 1
-            state.overdue_ns[s] = due_ns
-            count = _say(out, count, s, OVERDUE, due_ns, decided_ns, 0, state.held[s])
-    return count
 
 
 def workspace(rows: int, columns: int) -> Workspace:

@@ -42,23 +42,22 @@ class PressureInjuryParams(Params):
         "2003;41:692)",
     )
     gap_bridge_s: float = Field(
-        1800, ge=0, le=7200, description="missing data up to this long is counted as time on the same side; longer: the clock starts anew"
-    )
-    silence_grace_s: float = Field(
-        900,
-        ge=60,
+        1800,
+        ge=0,
         le=7200,
-        description="without data a due turn is reported this long after the last sample (a turn made in it would show)",
+        description="missing data is counted as time on the same side for this long; after a longer gap the clock starts anew",
     )
     analysis_period_s: float = Field(5, ge=1, le=60, description="one map in each such period is analysed")
     vote_time_constant_s: float = Field(60, ge=5, le=300, description="memory of the posture vote: a restless minute does not change it")
-    vote_min: float = Field(0.6, gt=0.5, lt=1, description="share of the vote a new posture needs to be believed")
-    confidence_min: float = Field(0.5, ge=0.34, lt=1, description="a map whose most probable posture is less probable than this tells none")
+    vote_fraction_min: float = Field(0.6, gt=0.5, lt=1, description="share of the vote a new posture needs to be believed")
+    posture_probability_min: float = Field(
+        0.5, ge=0.34, lt=1, description="a map whose most probable posture is less probable than this tells none"
+    )
     contact_fraction_min: float = Field(0.06, ge=0, le=0.5, description="share of loaded cells below which nobody lies there")
     load_fraction_min: float = Field(
         0.15, ge=0, le=0.9, description="mean load below this share of the resident's own usual load is an empty bed (blanket, creep)"
     )
-    coherence_min: float = Field(
+    coherence_ratio_min: float = Field(
         0.3,
         ge=0,
         le=0.9,
@@ -66,9 +65,11 @@ class PressureInjuryParams(Params):
     )
     missing_fraction_max: float = Field(0.3, ge=0, le=0.9, description="share of missing cells above which a map tells nothing")
     stuck_s: float = Field(600, ge=60, le=7200, description="identical maps for this long come from a stuck device: they tell nothing")
-    in_bed_min: float = Field(0.5, gt=0, le=1, description="bed sensor: in-bed fraction from which somebody lies there")
-    moisture_min: float = Field(0.5, gt=0, le=1, description="moisture fraction from which bedding counts as wet")
-    moisture_hysteresis: float = Field(0.1, ge=0, le=0.5, description="moisture must fall this much below moisture_min to count as dry")
+    in_bed_fraction_min: float = Field(0.5, gt=0, le=1, description="bed sensor: in-bed fraction from which somebody lies there")
+    moisture_fraction_min: float = Field(0.5, gt=0, le=1, description="moisture fraction from which bedding counts as wet")
+    moisture_hysteresis_fraction: float = Field(
+        0.1, ge=0, le=0.5, description="moisture must fall this much below moisture_fraction_min to count as dry"
+    )
     moisture_confirm_s: float = Field(300, ge=0, le=3600, description="wet, or dry again, for this long before it is said")
 
     @model_validator(mode="after")
@@ -77,8 +78,6 @@ class PressureInjuryParams(Params):
             raise ValueError(
                 f"decompression_s {self.decompression_s} must be below turn_interval_s {self.turn_interval_s}: no turn could ever count"
             )
-        if self.silence_grace_s > self.gap_bridge_s > 0:
-            raise ValueError(f"silence_grace_s {self.silence_grace_s} must not exceed gap_bridge_s {self.gap_bridge_s}")
         return self
 
     def limits(self) -> Limits:
@@ -92,18 +91,17 @@ class PressureInjuryParams(Params):
             ns(self.decompression_s),
             ns(self.exit_confirm_s),
             ns(self.gap_bridge_s),
-            ns(self.silence_grace_s),
             ns(self.analysis_period_s),
             ns(self.vote_time_constant_s),
             ns(self.stuck_s),
             ns(self.moisture_confirm_s),
-            self.vote_min,
-            self.confidence_min,
+            self.vote_fraction_min,
+            self.posture_probability_min,
             self.contact_fraction_min,
             self.load_fraction_min,
-            self.coherence_min,
+            self.coherence_ratio_min,
             self.missing_fraction_max,
-            self.in_bed_min,
-            self.moisture_min,
-            self.moisture_min - self.moisture_hysteresis,
+            self.in_bed_fraction_min,
+            self.moisture_fraction_min,
+            self.moisture_fraction_min - self.moisture_hysteresis_fraction,
         )

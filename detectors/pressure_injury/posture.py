@@ -48,7 +48,7 @@ WEDGE_WIDTH: Final = 0.3
 """Width (standard deviation in half-mattress units) at which a tail changes its meaning: in a narrower slice it is an arm or
 knee in front of the body, in a wider one the wedge behind it."""
 LENGTH_PER_WIDTH: Final = 2.0
-"""A care mattress is about twice as long as wide (0.9 x 2.0 m, EN 597 / GB/T 35454 sizes)."""
+"""A care mattress is about twice as long as wide (0.9 x 2.0 m)."""
 
 COVER_MAX: Final = 0.9
 """Above this share of loaded cells the map is saturated, not loaded by a body."""

@@ -1,4 +1,4 @@
-"""PmatData (PhysioNet PMD 1.0.0, doi:10.13026/C2Z95F): postures on a pressure mattress, and nights put together from them.
+"""PmatData (PhysioNet PMD 1.0.0; Pouyan et al., IEEE BHI 2017): postures on a pressure mattress, and nights put together from them.
 
 Orientation of every map given here: row 0 at the head, column 0 at the right hand of a person lying supine. Experiment i
 was stored mirrored (as seen from below), experiment ii with the feet first; both are put right.
@@ -18,7 +18,7 @@ from detectors.pressure_injury.posture import LEFT, RIGHT, SUPINE
 from engine.frame import NS_PER_S
 from streams.recording import Builder, Recording
 
-SOURCE: Final = "PmatData, PhysioNet PMD 1.0.0, doi:10.13026/C2Z95F"
+SOURCE: Final = "PmatData, PhysioNet PMD 1.0.0"
 RATE_HZ: Final = 1.0
 SHAPE_I: Final = (64, 32)
 SHAPE_II: Final = (64, 27)
@@ -93,7 +93,7 @@ def experiment_ii(root: Path) -> Iterator[Trial]:
         yield Trial(path.parents[1].name, name, path.parent.name.split("_")[0].lower(), posture, maps, SHAPE_II)
 
 
-SAME_PERSON: Final = {"S1": "S1", "S2": "S2", "S3": "S3", "S4": "S5", "S5": "S7", "S6": "S8", "S7": "S9", "S8": "S10", "S9": "S12"}
+SAME_PERSON: Final = {"S1": "S1", "S2": "S2", "S3": "S3", "S4": "S5", "S5": "S7", "S6": "S8", "S7": "S9", "S8": "S10", "S12": "S12"}
 """Who of experiment ii is who of experiment i, by age, height and weight in the data set's two subject tables."""
 
 
