@@ -39,6 +39,8 @@ _SETTLE_BINS_MIN: Final = 3
 _VALID_SHARE: Final = 0.7
 """Share of a stillness window that must have been measured."""
 _TINY: Final = 1e-9
+_ABSURD: Final = 1e6
+"""g^2: larger than physics. The comparison is false for NaN; np.isfinite is not safe under the kernels' floating-point flags."""
 
 _MOVE, _STILL, _BINS, _GX, _GY, _GZ, _TOP, _SEEN, _LAST_X, _LAST_Y, _LAST_Z = range(11)
 MINUTE_FIELDS: Final = 11
@@ -272,7 +274,7 @@ def run(
             if good and i >= 0:
                 x, y, z = float(samples[k, i, 0]), float(samples[k, i, 1]), float(samples[k, i, 2])
                 square = x * x + y * y + z * z
-                if np.isfinite(square):
+                if square < _ABSURD:
                     sx += x
                     sy += y
                     sz += z
