@@ -12,9 +12,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, Literal
 
 import urllib3
-from influxdb_client import InfluxDBClient, WritePrecision
-from influxdb_client.client.write_api import SYNCHRONOUS
-from influxdb_client.rest import ApiException
 from pydantic import Field, SecretStr
 
 from alerts.model import Alert
@@ -51,6 +48,10 @@ class InfluxSink:
     takes = frozenset({ItemKind.ALERT, ItemKind.EVENT, ItemKind.MEASUREMENTS})
 
     def __init__(self, config: InfluxConfig) -> None:
+        # Imported here: the client takes about a second to import, which a home without InfluxDB need not spend.
+        from influxdb_client import InfluxDBClient
+        from influxdb_client.client.write_api import SYNCHRONOUS
+
         self._config = config
         extra = {"ssl_ca_cert": config.ca_file} if config.ca_file else {}
         self._client = InfluxDBClient(
@@ -104,15 +105,17 @@ class InfluxSink:
                 return
 
     def _send(self, lines: list[str]) -> Outcome:
+        from influxdb_client.rest import ApiException
+
         try:
-            self._api.write(self._config.bucket, self._config.org, "\n".join(lines), write_precision=WritePrecision.NS)
+            self._api.write(self._config.bucket, self._config.org, "\n".join(lines), write_precision="ns")
         except ApiException as error:
             return self._judge(error)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             return Retry(f"{type(error).__name__} at {redacted(self._config.url.get_secret_value())}")
         return ACCEPTED
 
-    def _judge(self, error: ApiException) -> Outcome:
+    def _judge(self, error: Any) -> Outcome:
         words = " ".join(str(error.message or error.body or error.reason or "").split())[:_WHY_MAX]
         if error.status in _BAD_DATA:
             return Rejected(f"InfluxDB answered {error.status}: {words}")

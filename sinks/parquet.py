@@ -99,8 +99,8 @@ class ParquetSink:
         values = np.concatenate([rows.values for _, rows in parts])
         arrays: dict[str, Any] = {
             "t_ns": pa.array(np.concatenate([rows.t_ns for _, rows in parts]), pa.int64()),
-            "subject": pa.array([subject for _, rows in parts for subject in rows.subjects]).dictionary_encode(),
-            "item": pa.array(np.repeat([key for key, _ in parts], counts)).dictionary_encode(),
+            "subject": pa.array([subject for _, rows in parts for subject in rows.subjects], pa.string()),
+            "item": pa.array(np.repeat([key for key, _ in parts], counts).tolist(), pa.string()),
         }
         for index, column in enumerate(group.columns):
             # NaN is how the core says missing; null is how Parquet does.

@@ -27,9 +27,9 @@ def accept(_: Got) -> Answer:
 
 
 class Receiver:
-    """`url` to post to, `got` what came (accepted or not), `answerer` decides, changeable at any time."""
+    """`url` to post to (`port` 0: a free one), `got` what came (accepted or not), `answerer` decides, changeable at any time."""
 
-    def __init__(self, answerer: Answerer = accept) -> None:
+    def __init__(self, answerer: Answerer = accept, port: int = 0) -> None:
         self.got: list[Got] = []
         self.answerer = answerer
         outer = self
@@ -49,7 +49,7 @@ class Receiver:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
