@@ -41,12 +41,12 @@ class Chunk(BaseModel):
     )
     seq: int = Field(NO_SEQ, description="The device's own number of the chunk, counting up by one; a repeated number is a duplicate.")
     unit: str = Field("", description="Unit of the samples; left out: the first unit of the kind.")
-    shape: Annotated[list[int], _FirstError()] | None = Field(None, description="pressure_map only: [rows, columns].")
-    samples: Annotated[list[Sample | Value], _FirstError()] | None = Field(
-        None, description="One list per sample with one value per channel, or a flat list when there is one channel."
+    shape: Annotated[list[int], _FirstError()] = Field(default_factory=list, description="pressure_map only: [rows, columns].")
+    samples: Annotated[list[Sample | Value], _FirstError()] = Field(
+        default_factory=list, description="One list per sample with one value per channel, or a flat list when there is one channel."
     )
-    values: dict[str, Value] | None = Field(
-        None, description="Instead of samples: one reading by channel name; channels left out are not measured."
+    values: dict[str, Value] = Field(
+        default_factory=dict, description="Instead of samples: one reading by channel name; channels left out are not measured."
     )
     quality: int = Field(
         0, description="Flags: 1 = the device itself says the chunk is not to be trusted, 2 = sent by a tester, not by a person in need."

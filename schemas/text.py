@@ -154,9 +154,9 @@ def _raw(chunk: Chunk, part: bytes) -> Raw:
 
 def _shape(chunk: Chunk, kind: Kind, c: int) -> tuple[int, int]:
     grid = kind.dtype is np.uint16
-    if grid != (chunk.shape is not None):
+    if grid != ("shape" in chunk.model_fields_set):
         raise Refused(Reason.BAD_SHAPE, f"{kind.name} {'needs' if grid else 'has no'} field shape ([rows, columns] of a pressure_map)")
-    if chunk.shape is None:
+    if not grid:
         return 1, c
     if len(chunk.shape) != 2:
         raise Refused(Reason.BAD_SHAPE, f"shape has {len(chunk.shape)} numbers, it must have two: [rows, columns]")
@@ -165,15 +165,16 @@ def _shape(chunk: Chunk, kind: Kind, c: int) -> tuple[int, int]:
 
 def _samples(chunk: Chunk, kind: Kind) -> NDArray[np.float64]:
     """(n, c), NaN where nothing was measured."""
-    if (chunk.samples is None) == (chunk.values is None):
+    if ("samples" in chunk.model_fields_set) == ("values" in chunk.model_fields_set):
         raise Refused(Reason.WRONG_TYPE, "a chunk has either samples or values: send exactly one of them")
-    if chunk.values is not None:
+    if "values" in chunk.model_fields_set:
         return _named(chunk.values, kind)
-    samples = np.empty((0, 0))
     try:
         samples = np.array(chunk.samples, np.float64)
     except ValueError as error:  # rows of different lengths
         raise Refused(Reason.BAD_SHAPE, "the lists in samples have different lengths: every sample needs one value per channel") from error
+    if not samples.size:
+        raise Refused(Reason.BAD_SHAPE, f"a chunk of {kind.name} holds no sample: leave the message out when there is nothing to say")
     if samples.ndim == 1 and len(kind.channels) in {0, 1} and kind.dtype is not np.uint16:
         return samples[:, None]
     if samples.ndim != 2:
