@@ -88,7 +88,10 @@ def unburst(t_s: Float64, values: Float64, nominal_hz: float) -> tuple[float, Fl
     (whole Hz) until a stamp is more than BURST_SLACK_S ahead, which is a gap and becomes NaN. Returns rate and grid.
     """
     span = _span(t_s)
-    mean_hz = (len(t_s) - 1) / span if span > 0 else nominal_hz
+    steps = np.diff(t_s)
+    heard = steps <= BURST_SLACK_S  # silences say nothing about the rate
+    heard_s = span - float(steps[~heard].sum())
+    mean_hz = int(heard.sum()) / heard_s if heard_s > 0 else nominal_hz
     rate_hz = float(round(mean_hz)) if abs(mean_hz / nominal_hz - 1) <= RATE_TOLERANCE else nominal_hz
     ticks = np.empty(len(t_s), np.int64)
     tick = -1
