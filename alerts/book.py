@@ -23,9 +23,10 @@ from alerts.model import (
     State,
     Transition,
     alert_id,
+    onset_key,
 )
 from alerts.policy import DEVICE_SILENT, CodePolicy, Ends, Policy
-from engine.events import Event, event_id
+from engine.events import Event
 from engine.frame import NS_PER_S
 
 SNAPSHOT_VERSION: Final = 1
@@ -185,7 +186,7 @@ class AlertBook:
             repeats=0,
             sequence=0,
             event_ids=(event.id,),
-            active=(event.id,),
+            active=(onset_key(event),),
             history=(),
         )
         if rules.pending_s > 0:
@@ -212,7 +213,7 @@ class AlertBook:
         back = self._back(alert, at_ns) if alert.state is State.STALE else []
         alert = self._open[alert.id]
         if len(alert.active) < self.policy.active_max:
-            active = (*alert.active, event.id)
+            active = (*alert.active, onset_key(event))
         else:
             self.counters.onsets_untracked += 1
             active = (*(key for key in alert.active if key != _UNTRACKED), _UNTRACKED)
@@ -233,8 +234,8 @@ class AlertBook:
         return [*back, self._move(alert, state, Reason.REPEATED, at_ns, event=event.id, notify=rules.life_safety)]
 
     def _clear(self, event: Event, at_ns: int) -> list[Transition]:
-        ended = event_id(event.detector, event.code, event.subject, event.onset_ns, "onset")
-        alert = next((a for a in self._of_subject(event.subject) if ended in a.active), None)
+        ended = onset_key(event)
+        alert = next((a for a in self._of_subject(event.subject) if a.code == event.code and ended in a.active), None)
         if alert is None:
             self.counters.clears_unmatched += 1
             return []
@@ -255,12 +256,22 @@ class AlertBook:
 
     def _silence(self, event: Event, at_ns: int) -> list[Transition]:
         """A device of the subject fell silent or speaks again: what its data carried becomes stale, or comes back."""
-        related = [alert for alert in self._of_subject(event.subject) if self.policy.of(alert.code).follows_data]
+        related = [alert for alert in self._of_subject(event.subject) if self._concerns(event.device, alert)]
         if event.phase == "onset":
             return [self._stale(alert, event.id, at_ns) for alert in related if alert.state is not State.STALE]
-        if any(alert.code == DEVICE_SILENT and alert.present for alert in self._of_subject(event.subject)):
-            return []  # another device of the subject is still silent
-        return [step for alert in related if alert.state is State.STALE for step in self._back(alert, at_ns, event.id)]
+        silent = [alert for alert in self._of_subject(event.subject) if alert.code == DEVICE_SILENT]
+        missing = [device for alert in silent for device in (("",) if _UNTRACKED in alert.active else alert.devices)]
+        return [
+            step
+            for alert in related
+            if alert.state is State.STALE and not any(self._concerns(device, alert) for device in missing)
+            for step in self._back(alert, at_ns, event.id)
+        ]
+
+    def _concerns(self, device: str, alert: Alert) -> bool:
+        """Whether silence of `device` ("<device>:<kind>", "" when nobody knows) leaves `alert` without its data."""
+        kinds = self.policy.of(alert.code).data_kinds
+        return kinds is None or (bool(kinds) and (not device or device.rpartition(":")[2] in kinds))
 
     def _stale(self, alert: Alert, event: str, at_ns: int) -> Transition:
         # The hold time of a cleared condition stops too: without data nobody knows that it stayed away.

@@ -13,6 +13,9 @@ NEVER_NS: Final = 2**63 - 1
 """`Alert.due_ns` of an alert that no clock will move."""
 
 
+_SEPARATOR: Final = "\x1f"
+
+
 class State(StrEnum):
     """Where an alert stands.
 
@@ -89,7 +92,7 @@ class Alert(msgspec.Struct, frozen=True):
     `decided_ns` (device time of that data), all of the first event. `values`, `score` are the latest. FHIR DeviceAlert: `code` is
     code, `subject` subject, `priority` priority, `event_ids` derivedFrom (the newest ones), `state` presence and acknowledged.
 
-    `repeats` counts onsets after the first. `active` are ids of onsets whose end nobody reported yet. `resume` is the state under
+    `repeats` counts onsets after the first. `active` are the onsets whose end nobody reported yet, as `onset_key`. `resume` is the state under
     `stale`. `due_ns` is when a clock will move the alert. `history` is whole unless `history_dropped` > 0: then repeats were left out.
     """
 
@@ -124,9 +127,19 @@ class Alert(msgspec.Struct, frozen=True):
         return bool(self.active)
 
     @property
+    def devices(self) -> tuple[str, ...]:
+        """The devices ("<device>:<kind>") the alert is about as long as they are, for device.silent; else empty."""
+        return tuple(sorted({key.split(_SEPARATOR)[2] for key in self.active if key.count(_SEPARATOR) == 2} - {""}))
+
+    @property
     def acknowledged(self) -> bool:
         """Whether a person took it on, also under `stale`."""
         return State.ACKNOWLEDGED in {self.state, self.resume}
+
+
+def onset_key(event: Event) -> str:
+    """What an onset and the clear that ends it have in common, beside code and subject."""
+    return _SEPARATOR.join((event.detector, str(event.onset_ns), event.device))
 
 
 class Command(msgspec.Struct, frozen=True):

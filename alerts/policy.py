@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from engine.events import Priority
 
@@ -38,8 +38,9 @@ class CodePolicy(BaseModel):
     )
     ends: Ends = Field(default=Ends.CLEAR, description="what ends the alert: staff, the detector's clear, or both (latched)")
     hold_s: float = Field(default=60.0, ge=0.0, le=3600.0, description="seconds a cleared condition must stay away; damps flapping")
-    follows_data: bool = Field(
-        default=True, description="stale when the subject's data is missing; false for things that happened and stay true (a fall, a call)"
+    data_kinds: frozenset[str] | None = Field(
+        default=None,
+        description="sensor kinds whose silence makes the alert stale; null: any; empty: none, for what happened and stays true (a fall, a call)",
     )
 
     @model_validator(mode="after")
@@ -56,7 +57,9 @@ class Policy(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    codes: dict[str, CodePolicy] = Field(default_factory=lambda: dict(DEFAULT_CODES), description="policy per event code")
+    codes: dict[str, CodePolicy] = Field(
+        default_factory=dict, validate_default=True, description="policy per event code; codes left out keep their default"
+    )
     unknown: CodePolicy = Field(
         default_factory=lambda: CodePolicy(priority=Priority.MEDIUM, ends=Ends.STAFF), description="policy of a code that is not listed"
     )
@@ -74,24 +77,38 @@ class Policy(BaseModel):
     seen_max: int = Field(default=8192, ge=1, le=1_000_000, description="event and command ids remembered against repeats")
     note_max: int = Field(default=2000, ge=0, le=100_000, description="characters of a staff note")
 
+    @field_validator("codes")
+    @classmethod
+    def _over_the_defaults(cls, value: dict[str, CodePolicy]) -> dict[str, CodePolicy]:
+        return {**DEFAULT_CODES, **value}
+
     def of(self, code: str) -> CodePolicy:
         """The policy of `code`, or the one for unknown codes."""
         return self.codes.get(code, self.unknown)
 
 
+_NO_DATA: Final[frozenset[str]] = frozenset()
+_HEART: Final = frozenset({"ecg", "ppg", "rr_interval", "vitals"})
+_BREATH: Final = frozenset({"vitals"})
+_BED: Final = frozenset({"pressure_map", "bed"})
+_AIR: Final = frozenset({"room_air"})
+_POWER: Final = frozenset({"electrical"})
+
 _FELL: Final = CodePolicy(
-    priority=Priority.HIGH, life_safety=True, ends=Ends.STAFF, regroup_s=300.0, hold_s=0.0, follows_data=False
+    priority=Priority.HIGH, life_safety=True, ends=Ends.STAFF, regroup_s=300.0, hold_s=0.0, data_kinds=_NO_DATA
 )  # a fall does not un-happen; two within five minutes are one visit to the bedside
 _ARREST: Final = CodePolicy(
-    priority=Priority.HIGH, life_safety=True, ends=Ends.LATCHED, regroup_s=600.0, hold_s=30.0
+    priority=Priority.HIGH, life_safety=True, ends=Ends.LATCHED, regroup_s=600.0, hold_s=30.0, data_kinds=_HEART
 )  # IEC 60601-1-8 latching: a self-terminating arrhythmia must still be seen by a person
 _FIRE: Final = CodePolicy(
-    priority=Priority.HIGH, life_safety=True, ends=Ends.LATCHED, regroup_s=1800.0, hold_s=120.0
-)  # EN 54-2 8.1 / GB 4717: the fire condition stays until reset by hand
-_VITAL: Final = CodePolicy(priority=Priority.HIGH, life_safety=True, ends=Ends.LATCHED, regroup_s=900.0, hold_s=60.0)
-_WATCH: Final = CodePolicy(priority=Priority.MEDIUM, pending_s=30.0, regroup_s=3600.0, hold_s=300.0)
-_TREND: Final = CodePolicy(priority=Priority.LOW, pending_s=120.0, regroup_s=4 * 3600.0, hold_s=900.0)
-_CARE: Final = CodePolicy(priority=Priority.MEDIUM, regroup_s=3600.0, hold_s=60.0)
+    priority=Priority.HIGH, life_safety=True, ends=Ends.LATCHED, regroup_s=1800.0, hold_s=120.0, data_kinds=_AIR
+)  # EN 54-2, GB 4717: a fire alarm condition stays until it is reset by hand
+_VITAL: Final = CodePolicy(priority=Priority.HIGH, life_safety=True, ends=Ends.LATCHED, regroup_s=900.0, hold_s=60.0, data_kinds=_HEART)
+_BREATHING: Final = _VITAL.model_copy(update={"data_kinds": _BREATH})
+_WATCH: Final = CodePolicy(priority=Priority.MEDIUM, pending_s=30.0, regroup_s=3600.0, hold_s=300.0, data_kinds=_HEART)
+_WIRING: Final = CodePolicy(priority=Priority.MEDIUM, pending_s=10.0, regroup_s=3600.0, hold_s=300.0, data_kinds=_POWER)
+_TREND: Final = CodePolicy(priority=Priority.LOW, pending_s=120.0, regroup_s=4 * 3600.0, hold_s=900.0, data_kinds=_HEART)
+_CARE: Final = CodePolicy(priority=Priority.MEDIUM, regroup_s=3600.0, hold_s=60.0, data_kinds=_BED)
 
 DEFAULT_CODES: Final[dict[str, CodePolicy]] = {
     "falls.fall": _FELL,
@@ -102,9 +119,9 @@ DEFAULT_CODES: Final[dict[str, CodePolicy]] = {
     "heart.ventricular_fibrillation": _ARREST,
     "heart.bradycardia": _VITAL,
     "heart.tachycardia": _VITAL,
-    "heart.spo2_low": _VITAL,
-    "heart.respiration_low": _VITAL,
-    "heart.respiration_high": _WATCH,
+    "heart.spo2_low": _BREATHING,
+    "heart.respiration_low": _BREATHING,
+    "heart.respiration_high": _WATCH.model_copy(update={"data_kinds": _BREATH}),
     "heart.atrial_fibrillation": _WATCH,
     "heart_baseline.deviation": _TREND,
     "pressure_injury.turn_overdue": _CARE,
@@ -113,9 +130,9 @@ DEFAULT_CODES: Final[dict[str, CodePolicy]] = {
     "fire.heat": _FIRE,
     "fire.rate_of_rise": _FIRE,
     "fire.co": _FIRE,
-    "fire.prewarning": CodePolicy(priority=Priority.MEDIUM, regroup_s=1800.0, hold_s=120.0),
-    "fire.residual_current": CodePolicy(priority=Priority.MEDIUM, pending_s=10.0, regroup_s=3600.0, hold_s=300.0),
-    "fire.cable_heat": CodePolicy(priority=Priority.MEDIUM, pending_s=10.0, regroup_s=3600.0, hold_s=300.0),
-    DEVICE_SILENT: CodePolicy(priority=Priority.LOW, regroup_s=3600.0, hold_s=0.0, follows_data=False),
+    "fire.prewarning": CodePolicy(priority=Priority.MEDIUM, regroup_s=1800.0, hold_s=120.0, data_kinds=_AIR),
+    "fire.residual_current": _WIRING,
+    "fire.cable_heat": _WIRING,
+    DEVICE_SILENT: CodePolicy(priority=Priority.LOW, regroup_s=3600.0, hold_s=0.0, data_kinds=_NO_DATA),
 }
 """The policy of every code in docs/contracts.md. Fit for a home to start from and to change in its own configuration."""

@@ -277,6 +277,8 @@ class Delivery:
                 if due_s <= now_s:
                     return 0.0
                 earliest_s = due_s if earliest_s is None else min(earliest_s, due_s)
+                if lingers:
+                    break  # the first has waited longest
         return None if earliest_s is None else earliest_s - now_s
 
     def _attempt(self, items: list[Item]) -> list[Outcome]:

@@ -145,7 +145,8 @@ def body(change: AlertChange, identity: Identity | None) -> dict[str, Any]:
         written = text(alert.code, language)
         words[language] = {"title": written.title, "what_to_do": written.what_to_do, "state": states[language]}
     fields: dict[str, Any] = msgspec.to_builtins(alert)
-    del fields["history"]
+    del fields["history"], fields["active"]
+    fields["devices"] = list(alert.devices)
     message: dict[str, Any] = {"version": 1, "id": step.id, "transition": msgspec.to_builtins(step), "alert": fields, "text": words}
     if identity is not None:
         try:

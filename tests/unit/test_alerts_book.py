@@ -14,16 +14,19 @@ from alerts.policy import DEFAULT_CODES, CodePolicy, Ends, Policy
 from alerts.texts import LANGUAGES, STATE_NAMES, TEXTS, text
 from engine.events import Event, Phase, Priority, event_id
 from engine.frame import NS_PER_S
+from engine.kinds import KINDS
 
 T0_NS = 1_760_000_000 * NS_PER_S
 
 
-def event(code: str, onset_s: float, phase: Phase = "onset", *, at_s: float | None = None, subject: str = "resident/r-1") -> Event:
+def event(
+    code: str, onset_s: float, phase: Phase = "onset", *, at_s: float | None = None, subject: str = "resident/r-1", device: str = ""
+) -> Event:
     onset_ns = T0_NS + round(onset_s * NS_PER_S)
     at_ns = T0_NS + round((onset_s if at_s is None else at_s) * NS_PER_S)
     detector = code.partition(".")[0]
-    key = event_id(detector, code, subject, onset_ns, phase)
-    return Event(key, detector, code, subject, phase, Priority.MEDIUM, onset_ns, at_ns, at_ns, 1.0, {"x": onset_s})
+    key = event_id(detector, code, subject, onset_ns, phase, device)
+    return Event(key, detector, code, subject, phase, Priority.MEDIUM, onset_ns, at_ns, at_ns, 1.0, {"x": onset_s}, device)
 
 
 def say(alert: Alert, action: Action, at_s: float, *, by: str = "n-7", outcome: Outcome | None = None, key: str = "") -> Command:
@@ -153,14 +156,24 @@ def test_a_fall_stays_firing_when_the_wearable_dies() -> None:
     assert {alert.state for alert in book.open()} == {State.FIRING}
 
 
-def test_stale_lasts_until_every_silent_device_speaks() -> None:
+def test_stale_lasts_until_every_device_that_matters_speaks() -> None:
     book = AlertBook()
     book.apply(event("heart.bradycardia", 0))
-    book.apply(event("device.silent", 10))
-    book.apply(event("device.silent", 20))
-    book.apply(event("device.silent", 10, "clear", at_s=30))
+    for device, at_s in (("patch:ecg", 10), ("mat:vitals", 10), ("mat:bed", 20)):
+        book.apply(event("device.silent", at_s, device=device))
+    silent = book.open()[-1]
+    assert (silent.repeats, silent.devices) == (2, ("mat:bed", "mat:vitals", "patch:ecg"))
+    book.apply(event("device.silent", 10, "clear", at_s=30, device="mat:vitals"))
     assert book.open()[0].state is State.STALE
-    book.apply(event("device.silent", 20, "clear", at_s=40))
+    book.apply(event("device.silent", 10, "clear", at_s=40, device="patch:ecg"))  # the bed does not measure the heart
+    assert book.open()[0].state is State.FIRING
+    assert book.open()[-1].devices == ("mat:bed",)
+
+
+def test_silence_of_a_device_that_measures_something_else_leaves_an_alert_alone() -> None:
+    book = AlertBook()
+    book.apply(event("heart.bradycardia", 0))
+    assert len(book.apply(event("device.silent", 10, device="door-1:door"))) == 1
     assert book.open()[0].state is State.FIRING
 
 
@@ -254,6 +267,15 @@ def test_a_life_safety_code_cannot_be_delayed() -> None:
         CodePolicy(priority=Priority.HIGH, life_safety=True, pending_s=1)
 
 
+def test_a_home_that_changes_one_code_keeps_the_others() -> None:
+    own = CodePolicy(priority=Priority.LOW, ends=Ends.STAFF)
+    policy = Policy(codes={"fire.prewarning": own})
+    assert policy.of("fire.prewarning") == own
+    assert policy.of("falls.fall") == DEFAULT_CODES["falls.fall"]
+    assert Policy.model_validate(policy.model_dump()) == policy
+    assert Policy().codes == DEFAULT_CODES
+
+
 def contract_codes() -> dict[str, str]:
     page = (Path(__file__).resolve().parents[2] / "docs" / "contracts.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| ([a-z_0-9., ]+) \| ([a-z ]+) \| (staff|detector|engine) \|$", page, re.MULTILINE)
@@ -273,4 +295,5 @@ def test_every_code_of_the_contract_has_a_policy_and_texts_in_both_languages() -
             assert len(action) > 10
         assert re.search(r"[\u4e00-\u9fff]", text(code, "zh-CN").title)
         assert re.fullmatch(r"[\x20-\x7e]+", text(code, "en").what_to_do)
+        assert (DEFAULT_CODES[code].data_kinds or frozenset()) <= set(KINDS), code
     assert set(STATE_NAMES) == {state.value for state in State}
