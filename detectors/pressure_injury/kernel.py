@@ -68,6 +68,7 @@ class Limits(NamedTuple):
     decompression_ns: int
     exit_ns: int
     bridge_ns: int
+    fresh_ns: int
     period_ns: int
     memory_ns: int
     stuck_ns: int
@@ -190,6 +191,8 @@ def _settle(state: State, s: int, t_ns: int, seen: int, limits: Limits) -> None:
 def observe(state: State, s: int, t_ns: int, seen: int, interval_ns: int, limits: Limits, out: Int64, count: int) -> int:
     """One observation of slot `s` at `t_ns`; returns the new count of findings in `out`."""
     last = state.seen_ns[s]
+    if t_ns < last <= t_ns + limits.fresh_ns:
+        return count  # the other sensor of this resident has already told what is later
     if last and (t_ns < last or t_ns - last > limits.bridge_ns):
         # Nobody knows what happened meanwhile: the clock starts anew. An overdue turn stays overdue, and one that fell
         # due in the part of the gap that is bridged is said now, unless the resident was up before or is up now.
@@ -390,7 +393,7 @@ def step_beds(
             if samples.shape[2] > MOISTURE:
                 count = _moisture(state, s, t_ns, samples[j, i, MOISTURE], limits, out, count)
             in_bed = samples[j, i, IN_BED]
-            mapped = state.map_ns[s] != 0 and 0 <= t_ns - state.map_ns[s] <= limits.bridge_ns
+            mapped = state.map_ns[s] != 0 and abs(t_ns - state.map_ns[s]) <= limits.fresh_ns
             epoch = t_ns // limits.period_ns
             if np.isnan(in_bed) or mapped or epoch == state.bed_epoch[s]:
                 continue

@@ -47,6 +47,9 @@ class PressureInjuryParams(Params):
         le=7200,
         description="missing data is counted as time on the same side for this long; after a longer gap the clock starts anew",
     )
+    map_fresh_s: float = Field(
+        900, ge=60, le=3600, description="the map decides presence and posture until it is this old; then the bed sensor says who is in bed"
+    )
     analysis_period_s: float = Field(5, ge=1, le=60, description="one map in each such period is analysed")
     vote_time_constant_s: float = Field(60, ge=5, le=300, description="memory of the posture vote: a restless minute does not change it")
     vote_fraction_min: float = Field(0.6, gt=0.5, lt=1, description="share of the vote a new posture needs to be believed")
@@ -78,6 +81,10 @@ class PressureInjuryParams(Params):
             raise ValueError(
                 f"decompression_s {self.decompression_s} must be below turn_interval_s {self.turn_interval_s}: no turn could ever count"
             )
+        if self.gap_bridge_s and self.map_fresh_s > self.gap_bridge_s:
+            raise ValueError(
+                f"map_fresh_s {self.map_fresh_s} must not exceed gap_bridge_s {self.gap_bridge_s}: the clock would restart in between"
+            )
         return self
 
     def limits(self) -> Limits:
@@ -91,6 +98,7 @@ class PressureInjuryParams(Params):
             ns(self.decompression_s),
             ns(self.exit_confirm_s),
             ns(self.gap_bridge_s),
+            ns(self.map_fresh_s),
             ns(self.analysis_period_s),
             ns(self.vote_time_constant_s),
             ns(self.stuck_s),

@@ -215,6 +215,20 @@ def test_the_bed_sensor_does_not_contradict_a_fresh_map() -> None:
     assert said(run(detector, list(itertools.chain.from_iterable(pairs)))) == [(TURN_OVERDUE, "onset")]
 
 
+def test_a_bed_sensor_carries_the_clock_on_when_the_map_is_lost() -> None:
+    detector = PressureInjuryDetector()
+    assert run(detector, stays([(SUPINE, 3600)])) == []
+    found = run(detector, [bed(t, 1.0) for t in range(3600, 8000, 60)])
+    assert [(d.onset_ns, d.decided_ns) for d in found] == [(DUE_NS, DUE_NS)]
+
+
+def test_a_map_that_comes_back_a_little_behind_the_bed_sensor_keeps_the_clock() -> None:
+    detector = PressureInjuryDetector()
+    run(detector, stays([(SUPINE, 3600)]) + [bed(t, 1.0) for t in range(3600, 6000, 60)])
+    found = run(detector, shifted(stays([(SUPINE, 1800)], seed=2), 5900))
+    assert [d.onset_ns for d in found] == [DUE_NS]
+
+
 def test_moisture_is_said_after_minutes_and_taken_back_when_dry() -> None:
     detector = PressureInjuryDetector()
     dry = [bed(t, 1.0, 0.1) for t in range(0, 600, 60)]
@@ -269,3 +283,5 @@ def test_a_clock_set_back_starts_anew() -> None:
 def test_parameters_that_contradict_each_other_are_refused() -> None:
     with pytest.raises(ValueError, match="no turn could ever count"):
         PressureInjuryParams(turn_interval_s=1800, decompression_s=1800)
+    with pytest.raises(ValueError, match="map_fresh_s"):
+        PressureInjuryParams(map_fresh_s=3600)
