@@ -9,7 +9,20 @@ import numpy as np
 from detectors.heart import kernel
 from detectors.heart.params import HeartParams
 from detectors.heart.qrs import Grid, grid
-from detectors.heart.state import BEAT_COUNT, BEATS_KEPT, CODES, FEATURES, MINUTE_NS, VALUES, Found, HeartState, Limits, buffers, initial
+from detectors.heart.state import (
+    BEAT_COUNT,
+    BEATS_KEPT,
+    CODES,
+    FEATURES,
+    MINUTE_NS,
+    PER_SLOT,
+    VALUES,
+    Found,
+    HeartState,
+    Limits,
+    buffers,
+    initial,
+)
 from engine.detector import NOTHING, Detector, Spec, StepResult
 from engine.events import Detection, EventType, Priority
 from engine.frame import NS_PER_S, Float64, Frame, Int64, frame
@@ -58,13 +71,14 @@ class HeartDetector(Detector[HeartParams, HeartState]):
             "Kuo & Dillman, Computers in Cardiology 1978:347",
             "Royal College of Physicians, National Early Warning Score 2, 2017",
         ),
-        overridable=("rate_bpm_min", "rate_bpm_max", "spo2_percent_min", "respiration_per_min_low", "respiration_per_min_high"),
+        overridable=PER_SLOT,
         features={FEATURE: FEATURES},
     )
     params_type: ClassVar[type[HeartParams]] = HeartParams
 
     def __init__(self, params: HeartParams | None = None, capacity: int = 64) -> None:
         super().__init__(params, capacity)
+        self._turn_ns = _turn_ns(self.params)
         self._grids: dict[float, Grid] = {}  # a cache: a grid depends on the rate alone
 
     def initial_state(self, capacity: int) -> HeartState:
@@ -93,26 +107,29 @@ class HeartDetector(Detector[HeartParams, HeartState]):
         return StepResult(_detections(found), _features(found))
 
     def _limits(self) -> Limits:
-        p, c = self.params, self.columns
+        p = self.params
         return Limits(
-            rate_bpm_min=c["rate_bpm_min"],
-            rate_bpm_max=c["rate_bpm_max"],
-            spo2_percent_min=c["spo2_percent_min"],
-            respiration_per_min_low=c["respiration_per_min_low"],
-            respiration_per_min_high=c["respiration_per_min_high"],
+            per_slot=np.column_stack([self.columns[name] for name in PER_SLOT]),
+            turn_ns=self._turn_ns,
             rate_hysteresis_bpm=p.rate_hysteresis_bpm,
-            rate_confirm_ns=int(p.rate_confirm_s * NS_PER_S),
-            clear_ns=int(p.rate_clear_s * NS_PER_S),
             rate_window_beats=p.rate_window_beats,
             asystole_s=p.asystole_s,
             ventricular_rr_ms_max=60_000 / p.ventricular_rate_bpm_min,
             ventricular_beats_min=p.ventricular_beats_min,
             fibrillation_s=int(p.fibrillation_s),
             atrial_entropy_min=p.atrial_entropy_min,
-            atrial_confirm_ns=int(p.atrial_confirm_s * NS_PER_S),
-            spo2_confirm_ns=int(p.spo2_confirm_s * NS_PER_S),
-            respiration_confirm_ns=int(p.respiration_confirm_s * NS_PER_S),
         )
+
+
+def _turn_ns(p: HeartParams) -> Int64:
+    """Seconds from condition to onset, and from its end to clear, per code (rows of `Limits.turn_ns`)."""
+    confirm = {"heart.asystole": 0.0, "heart.ventricular_tachycardia": 0.0, "heart.ventricular_fibrillation": 0.0}  # they count themselves
+    confirm |= dict.fromkeys(("heart.bradycardia", "heart.tachycardia"), p.rate_confirm_s)
+    confirm |= dict.fromkeys(("heart.respiration_low", "heart.respiration_high"), p.respiration_confirm_s)
+    confirm |= {"heart.atrial_fibrillation": p.atrial_confirm_s, "heart.spo2_low": p.spo2_confirm_s}
+    clear = dict.fromkeys(CODES, p.clear_s) | {"heart.asystole": 0.0}
+    seconds = [[confirm[code] for code in CODES], [clear[code] for code in CODES]]
+    return np.array(np.array(seconds) * NS_PER_S, np.int64)
 
 
 def _detections(found: Found) -> list[Detection]:
@@ -154,7 +171,7 @@ def detect_beats(signal: Float64, rate_hz: float) -> tuple[Int64, np.ndarray]:
         detector.step(frame("ecg", [0], [t0_ns], rate_hz, part, gap_ns=[-1 if start == 0 else 0]))
         total = int(detector.state.count[0, BEAT_COUNT])
         for index in range(seen, total):
-            times.append(int(detector.state.beat_ns[0, index % BEATS_KEPT]))
-            wide.append(int(detector.state.beat_wide[0, index % BEATS_KEPT]))
+            times.append(int(detector.state.beats[0, 0, index % BEATS_KEPT]))
+            wide.append(int(detector.state.beats[0, 1, index % BEATS_KEPT]))
         seen = total
     return np.array(times, np.int64), np.array(wide, np.uint8)

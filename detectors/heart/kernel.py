@@ -16,6 +16,7 @@ from detectors.heart.rhythm import (
     forget_pattern,
     interrupt,
     judge_condition,
+    judge_limits,
     judge_rate,
     minute_of,
     on_interval,
@@ -40,14 +41,17 @@ from detectors.heart.state import (
     COVERED_VITALS_S,
     DOWN,
     ECG,
+    EMITTED_NS,
     GOOD_0,
     GOOD_1,
     HEART_SUM,
     HEARTS,
     HELD_0,
     HELD_1,
+    HOLDS,
     LAST_BAD,
     LAST_BEAT,
+    LAST_NS,
     LAST_S,
     LEADS,
     LEARN,
@@ -59,20 +63,26 @@ from detectors.heart.state import (
     MISSING_1,
     NEVER,
     NOISE_RATIO,
+    OVER,
     PEAK,
     PEAK_N,
+    RAISED_BY,
     RATE_MHZ,
     RAW,
     RESPIRATION_HIGH,
     RESPIRATION_LOW,
+    RESPIRATION_PER_MIN_HIGH,
+    RESPIRATION_PER_MIN_LOW,
     RING,
     RR,
+    RR_COUNT,
     SAME,
     SEARCH_DUE,
     SECOND_DUE,
     SLOPE_0,
     SLOPE_1,
     SPO2_LOW,
+    SPO2_PERCENT_MIN,
     SPO2_SUM,
     SPO2S,
     SUM_0,
@@ -111,7 +121,7 @@ def sample_ns(state: HeartState, g: Grid, slot: int, n: float) -> int:
     """Device time of internal sample `n` (the middle of the device samples it is the mean of)."""
     count = state.count[slot]
     raw = n * g.decimation + 0.5 * (g.decimation - 1) - count[ANCHOR_RAW]
-    return count[ANCHOR_NS] + int(math.floor(raw * (1e9 / g.rate_hz) + 0.5))
+    return count[ANCHOR_NS] + math.floor(raw * (1e9 / g.rate_hz) + 0.5)
 
 
 @kernel
@@ -123,17 +133,17 @@ def on_beat(state: HeartState, limits: Limits, g: Grid, found: Found, slot: int,
     now_ns = sample_ns(state, g, slot, now_n)
     wide = on_shape(state, limits, g, found, slot, beat, interval_ms, t_ns, now_n, now_ns)
     index = count[BEAT_COUNT] % BEATS_KEPT
-    state.beat_ns[slot, index] = t_ns
-    state.beat_wide[slot, index] = 1 if wide else 0
+    state.beats[slot, 0, index] = t_ns
+    state.beats[slot, 1, index] = 1 if wide else 0
     count[BEAT_COUNT] += 1
-    if state.last_ns[slot, ECG] != NEVER and t_ns - state.last_ns[slot, ECG] > STALE_WORDS_NS:
+    if state.count[slot, LAST_NS + ECG] != NEVER and t_ns - state.count[slot, LAST_NS + ECG] > STALE_WORDS_NS:
         forget_pattern(state, slot, ECG)
-    state.last_ns[slot, ECG] = t_ns
+    state.count[slot, LAST_NS + ECG] = t_ns
     if interval_ms > 0.0:
         parity = minute_of(state, found, slot, t_ns)
         on_interval(state, limits, found, slot, ECG, now_ns, interval_ms, parity, state.level[slot, NOISE_RATIO] <= NOISY)
-    if state.active[slot, ASYSTOLE] != 0 and state.rr_count[slot, ECG] >= EPISODE_END_BEATS - 1:
-        judge_condition(state, found, slot, ECG, ASYSTOLE, 0, now_ns, now_ns, 0, 0, 0.0)
+    if state.latch[slot, RAISED_BY, ASYSTOLE] != 0 and state.count[slot, RR_COUNT + ECG] >= EPISODE_END_BEATS - 1:
+        judge_condition(state, limits, found, slot, ECG, ASYSTOLE, OVER, now_ns, now_ns, 0.0, 0.0)
 
 
 @kernel
@@ -149,7 +159,7 @@ def on_second(state: HeartState, limits: Limits, g: Grid, found: Found, slot: in
         silent_s = (n - max(state.level[slot, LAST_BEAT], float(count[LAST_BAD]))) / g.rate_internal_hz
         if silent_s >= limits.asystole_s and count[CHAIN] >= KNOWN_BEATS:
             start_ns = now_ns - int(silent_s * NS_PER_S)
-            judge_condition(state, found, slot, ECG, ASYSTOLE, 1, start_ns, now_ns, 0, 0, silent_s)
+            judge_condition(state, limits, found, slot, ECG, ASYSTOLE, HOLDS, start_ns, now_ns, 0.0, silent_s)
         on_wave_second(state, limits, g, found, slot, n, now_ns)
     pass_time(state, found, slot, now_ns)
 
@@ -176,12 +186,6 @@ def on_learning(state: HeartState, g: Grid, slot: int, n: int, peak: float) -> N
 
 
 @kernel
-def at_most(confirm_ns: int, period_ns: float) -> int:
-    """The confirmation time, or none where one reading already stands for longer."""
-    return confirm_ns if period_ns < confirm_ns else 0
-
-
-@kernel
 def on_timer(state: HeartState, limits: Limits, g: Grid, found: Found, slot: int, n: int) -> None:
     """A due time came: search-back, or the turn of a second of signal time."""
     count = state.count[slot]
@@ -201,7 +205,7 @@ def open_stream(state: HeartState, g: Grid, found: Found, slot: int, t0_ns: int,
     count = state.count[slot]
     rate_mhz = int(g.rate_hz * 1000.0 + 0.5)
     fresh = gap_ns == GAP_RESTART or count[RATE_MHZ] != rate_mhz
-    expected = count[ANCHOR_NS] + int(math.floor((count[RAW] - count[ANCHOR_RAW]) * (1e9 / g.rate_hz) + 0.5))
+    expected = count[ANCHOR_NS] + math.floor((count[RAW] - count[ANCHOR_RAW]) * (1e9 / g.rate_hz) + 0.5)
     if not fresh and gap_ns == 0 and abs(t0_ns - expected) <= 0.5e9 / g.rate_hz:
         return  # contiguous: keep the anchor, so that times do not depend on how the stream was cut
     if fresh or gap_ns > 0:
@@ -217,17 +221,17 @@ def open_stream(state: HeartState, g: Grid, found: Found, slot: int, t0_ns: int,
             interrupt(state, slot, ECG)
             restart(state, g, slot, count[N], fresh)
             count[SECOND_DUE] = count[N] + g.second
-            if t0_ns < state.emit_ns[slot, 1] - MINUTE_NS:  # the device's clock was set back: minutes start anew
+            if t0_ns < state.count[slot, EMITTED_NS] - MINUTE_NS:  # the device's clock was set back: minutes start anew
                 emit_minute(state, found, slot, 0)
                 emit_minute(state, found, slot, 1)
-                state.emit_ns[slot, 1] = NEVER
-                state.last_ns[slot, ECG] = NEVER
+                state.count[slot, EMITTED_NS] = NEVER
+                state.count[slot, LAST_NS + ECG] = NEVER
         else:
-            for lead in range(state.wave.shape[1]):
-                hold = state.wave[slot, lead, (count[N] - skipped - 1) & MASK]
+            for lead in range(LEADS):
+                hold = state.signal[slot, lead, (count[N] - skipped - 1) & MASK]
                 for k in range(skipped):
-                    state.wave[slot, lead, (count[N] - skipped + k) & MASK] = hold
-                    state.slope[slot, lead, (count[N] - skipped + k) & MASK] = 0.0
+                    state.signal[slot, lead, (count[N] - skipped + k) & MASK] = hold
+                    state.signal[slot, LEADS + lead, (count[N] - skipped + k) & MASK] = 0.0
     count[RATE_MHZ] = rate_mhz
     count[ANCHOR_NS] = t0_ns
     count[ANCHOR_RAW] = count[RAW]
@@ -254,14 +258,14 @@ def ecg_frame(
     inverse = 1.0 / m
     share = 1.0 / g.area
     for row in range(slots.shape[0]):
-        slot = slots[row]
+        slot = np.int64(slots[row])
         open_stream(state, g, found, slot, t0_ns[row], gap_ns[row])
         count = state.count[slot]
         level = state.level[slot]
-        wave_0 = state.wave[slot, 0]
-        wave_1 = state.wave[slot, 1]
-        slope_0 = state.slope[slot, 0]
-        slope_1 = state.slope[slot, 1]
+        wave_0 = state.signal[slot, 0]
+        wave_1 = state.signal[slot, 1]
+        slope_0 = state.signal[slot, LEADS]
+        slope_1 = state.signal[slot, LEADS + 1]
         n = count[N]
         carry = count[CARRY]
         sum_0, sum_1 = level[SUM_0], level[SUM_1]
@@ -383,8 +387,8 @@ def rr_frame(
 ) -> None:
     """RR interval chunks: samples (k, n, 1) in ms, one after the other from t0."""
     for row in range(slots.shape[0]):
-        slot = slots[row]
-        last_ns = state.last_ns[slot, RR]
+        slot = np.int64(slots[row])
+        last_ns = state.count[slot, LAST_NS + RR]
         start_ns = t0_ns[row]
         if gap_ns[row] != 0 or last_ns == NEVER:
             interrupt(state, slot, RR)
@@ -404,7 +408,7 @@ def rr_frame(
                 state.sums[slot, parity, COVERED_RR_S] += value * 1e-3
             on_interval(state, limits, found, slot, RR, end_ns, value, parity, True)
             pass_time(state, found, slot, end_ns)
-        state.last_ns[slot, RR] = end_ns
+        state.count[slot, LAST_NS + RR] = end_ns
 
 
 @kernel
@@ -427,7 +431,7 @@ def vitals_frame(
     hold_ns = max(float(VITALS_HOLD_NS), VITALS_HOLD_PERIODS * period_ns)
     weight = min(period_ns * 1e-9, 60.0) if rate_hz > 0.0 else 0.0
     for row in range(slots.shape[0]):
-        slot = slots[row]
+        slot = np.int64(slots[row])
         if gap_ns[row] == GAP_RESTART or gap_ns[row] > hold_ns:
             interrupt(state, slot, VITALS)
         for i in range(samples.shape[1]):
@@ -437,9 +441,9 @@ def vitals_frame(
             spo2 = float(samples[row, i, SPO2]) if valid[row] else np.nan
             if not (heart > 0.0 or breaths >= 0.0 or spo2 > 0.0):
                 continue
-            if state.last_ns[slot, VITALS] != NEVER and t_ns - state.last_ns[slot, VITALS] > hold_ns:
+            if state.count[slot, LAST_NS + VITALS] != NEVER and t_ns - state.count[slot, LAST_NS + VITALS] > hold_ns:
                 interrupt(state, slot, VITALS)
-            state.last_ns[slot, VITALS] = t_ns
+            state.count[slot, LAST_NS + VITALS] = t_ns
             parity = minute_of(state, found, slot, t_ns)
             if parity >= 0:
                 state.sums[slot, parity, COVERED_VITALS_S] += weight
@@ -447,24 +451,21 @@ def vitals_frame(
                 if parity >= 0:
                     state.sums[slot, parity, HEART_SUM] += heart
                     state.sums[slot, parity, HEARTS] += 1.0
-                judge_rate(state, limits, found, slot, VITALS, heart, t_ns, t_ns, at_most(limits.rate_confirm_ns, period_ns), True)
+                judge_rate(state, limits, found, slot, VITALS, heart, t_ns, t_ns, period_ns, True)
             if breaths >= 0.0:
                 if parity >= 0:
                     state.sums[slot, parity, BREATH_SUM] += breaths
                     state.sums[slot, parity, BREATHS] += 1.0
-                confirm_ns = at_most(limits.respiration_confirm_ns, period_ns)
-                low = limits.respiration_per_min_low[slot]
-                high = limits.respiration_per_min_high[slot]
-                slow = 1 if breaths < low else (0 if breaths >= low + RESPIRATION_HYSTERESIS else -1)
-                fast = 1 if breaths > high else (0 if breaths <= high - RESPIRATION_HYSTERESIS else -1)
-                judge_condition(state, found, slot, VITALS, RESPIRATION_LOW, slow, t_ns, t_ns, confirm_ns, limits.clear_ns, breaths)
-                judge_condition(state, found, slot, VITALS, RESPIRATION_HIGH, fast, t_ns, t_ns, confirm_ns, limits.clear_ns, breaths)
+                low = limits.per_slot[slot, RESPIRATION_PER_MIN_LOW]
+                high = limits.per_slot[slot, RESPIRATION_PER_MIN_HIGH]
+                slow = judge_limits(breaths, low, high, RESPIRATION_HYSTERESIS, True)
+                fast = judge_limits(breaths, low, high, RESPIRATION_HYSTERESIS, False)
+                judge_condition(state, limits, found, slot, VITALS, RESPIRATION_LOW, slow, t_ns, t_ns, period_ns, breaths)
+                judge_condition(state, limits, found, slot, VITALS, RESPIRATION_HIGH, fast, t_ns, t_ns, period_ns, breaths)
             if spo2 > 0.0:
                 if parity >= 0:
                     state.sums[slot, parity, SPO2_SUM] += spo2
                     state.sums[slot, parity, SPO2S] += 1.0
-                floor = limits.spo2_percent_min[slot]
-                verdict = 1 if spo2 < floor else (0 if spo2 >= floor + SPO2_HYSTERESIS else -1)
-                confirm_ns = at_most(limits.spo2_confirm_ns, period_ns)
-                judge_condition(state, found, slot, VITALS, SPO2_LOW, verdict, t_ns, t_ns, confirm_ns, limits.clear_ns, spo2)
+                verdict = judge_limits(spo2, limits.per_slot[slot, SPO2_PERCENT_MIN], 100.0, SPO2_HYSTERESIS, True)
+                judge_condition(state, limits, found, slot, VITALS, SPO2_LOW, verdict, t_ns, t_ns, period_ns, spo2)
             pass_time(state, found, slot, t_ns)

@@ -19,7 +19,7 @@ class HeartParams(Params):
     rate_bpm_max: float = Field(130, ge=80, le=220, description="tachycardia above this heart rate (NEWS2: >= 131)")
     rate_hysteresis_bpm: float = Field(5, ge=0, le=30, description="the rate must come back this far inside the limit to count as over")
     rate_confirm_s: float = Field(30, ge=0, le=600, description="how long a heart rate must stay beyond its limit")
-    rate_clear_s: float = Field(60, ge=0, le=3600, description="how long a condition must be over before it clears")
+    clear_s: float = Field(60, ge=0, le=3600, description="how long a condition must be over before it clears")
     rate_window_beats: int = Field(8, ge=3, le=16, description="heart rate is the mean over this many RR intervals")
     asystole_s: float = Field(4, ge=3, le=20, description="no QRS complex for this long, with a good signal")
     ventricular_rate_bpm_min: float = Field(100, ge=90, le=200, description="ventricular tachycardia: rate of the run")

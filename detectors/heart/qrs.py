@@ -41,6 +41,7 @@ from detectors.heart.state import (
     LAST_BEAT,
     LAST_S,
     LAST_SLOPE,
+    LEADS,
     LEARN,
     LEARN_MAX,
     LEARN_PEAKS,
@@ -48,10 +49,13 @@ from detectors.heart.state import (
     LEVELS,
     MISSING,
     NOISE_AT,
+    NOISE_PEAKS,
     NOISE_RATIO,
     NORMAL_WIDTH,
     PEAK,
     QRS_AT,
+    QRS_PEAKS,
+    RECENT_RR,
     RING,
     RUN,
     SAME,
@@ -64,6 +68,7 @@ from detectors.heart.state import (
     WAVE,
     HeartState,
 )
+from engine.frame import Float64
 from engine.jit import kernel
 
 INTERNAL_HZ: Final = 125.0
@@ -156,17 +161,24 @@ class Candidate(NamedTuple):
 
 
 @kernel
-def median8(values: np.ndarray) -> float:
-    """Median of the eight remembered levels."""
-    ordered = np.sort(values)
-    return 0.5 * (ordered[3] + ordered[4])
+def median8(values: Float64) -> float:
+    """Median of the eight remembered levels (sorting eight numbers by insertion compiles in no time, np.sort does not)."""
+    ordered = np.empty(LEVELS)
+    for i in range(LEVELS):
+        value = values[i]
+        j = i
+        while j > 0 and ordered[j - 1] > value:
+            ordered[j] = ordered[j - 1]
+            j -= 1
+        ordered[j] = value
+    return 0.5 * (ordered[LEVELS // 2 - 1] + ordered[LEVELS // 2])
 
 
 @kernel
 def set_threshold(state: HeartState, slot: int) -> None:
     """Threshold from the medians of signal and noise peaks."""
-    signal = median8(state.peaks[slot, 0])
-    noise = min(median8(state.peaks[slot, 1]), signal)
+    signal = median8(state.past[slot, QRS_PEAKS])
+    noise = min(median8(state.past[slot, NOISE_PEAKS]), signal)
     state.level[slot, NOISE_RATIO] = noise / signal if signal > 0.0 else 1.0
     state.level[slot, THRESHOLD] = max(FLOOR_MV, noise + THRESHOLD_FRACTION * (signal - noise))
 
@@ -179,8 +191,7 @@ def restart(state: HeartState, g: Grid, slot: int, n: int, relearn: bool) -> Non
     """
     level = state.level[slot]
     count = state.count[slot]
-    state.wave[slot] = 0.0
-    state.slope[slot] = 0.0
+    state.signal[slot] = 0.0
     for column in (SLOPE_0, SLOPE_1, AREA_0, AREA_1, LAST_S, PEAK, BACK):
         level[column] = 0.0
     count[SAME] = 0
@@ -205,8 +216,9 @@ def restart(state: HeartState, g: Grid, slot: int, n: int, relearn: bool) -> Non
         level[TYPICAL_RR] = g.rate_internal_hz
         level[NORMAL_WIDTH] = 0.0
         count[TEMPLATED] = 0
-        state.recent_rr[slot] = g.rate_internal_hz
-        state.peaks[slot] = 0.0
+        state.past[slot, RECENT_RR] = g.rate_internal_hz
+        state.past[slot, QRS_PEAKS] = 0.0
+        state.past[slot, NOISE_PEAKS] = 0.0
 
 
 @kernel
@@ -214,8 +226,10 @@ def learn(state: HeartState, g: Grid, slot: int, n: int) -> None:
     """The two seconds of learning are over: first levels from the largest and the mean feature."""
     level = state.level[slot]
     largest = level[LEARN_MAX]
-    state.peaks[slot, 0] = LEARN_SIGNAL * largest
-    state.peaks[slot, 1] = min(LEARN_NOISE_OF_MEAN * level[LEARN_SUM] / state.count[slot, LEARN_PEAKS], LEARN_NOISE_OF_MAX * largest)
+    state.past[slot, QRS_PEAKS] = LEARN_SIGNAL * largest
+    state.past[slot, NOISE_PEAKS] = min(
+        LEARN_NOISE_OF_MEAN * level[LEARN_SUM] / state.count[slot, LEARN_PEAKS], LEARN_NOISE_OF_MAX * largest
+    )
     set_threshold(state, slot)
     state.count[slot, LEARN] = 0
     level[LAST_BEAT] = n
@@ -232,7 +246,7 @@ def measure(state: HeartState, g: Grid, slot: int, leads: int, peak_n: int, heig
     spread = 0.0
     start = peak_n - g.area - g.slope
     for lead in range(leads):
-        ring = state.slope[slot, lead]
+        ring = state.signal[slot, LEADS + lead]
         for j in range(start, peak_n + g.slope + 1):
             value = ring[j & (RING - 1)]
             up = max(up, value)
@@ -257,9 +271,9 @@ def accept(state: HeartState, g: Grid, slot: int, beat: Candidate, now_n: int) -
     count = state.count[slot]
     interval = beat.at - level[LAST_BEAT] if count[CHAIN] > 0 else np.nan
     if count[CHAIN] > 0:
-        state.recent_rr[slot, count[QRS_AT] % LEVELS] = min(interval, 2.0 * g.rate_internal_hz)
-        level[TYPICAL_RR] = median8(state.recent_rr[slot])
-    state.peaks[slot, 0, count[QRS_AT] % LEVELS] = beat.height
+        state.past[slot, RECENT_RR, count[QRS_AT] % LEVELS] = min(interval, 2.0 * g.rate_internal_hz)
+        level[TYPICAL_RR] = median8(state.past[slot, RECENT_RR])
+    state.past[slot, QRS_PEAKS, count[QRS_AT] % LEVELS] = beat.height
     count[QRS_AT] += 1
     count[CHAIN] += 1
     level[LAST_BEAT] = beat.at
@@ -283,7 +297,7 @@ def consider(state: HeartState, g: Grid, slot: int, candidate: Candidate) -> boo
         return False
     if candidate.height > level[THRESHOLD]:
         return True
-    state.peaks[slot, 1, count[NOISE_AT] % LEVELS] = candidate.height
+    state.past[slot, NOISE_PEAKS, count[NOISE_AT] % LEVELS] = candidate.height
     count[NOISE_AT] += 1
     set_threshold(state, slot)
     if candidate.height > level[BACK] and since > g.t_wave:
@@ -303,7 +317,7 @@ def overdue(state: HeartState, g: Grid, slot: int, now_n: int) -> bool:
     if level[BACK] > max(FLOOR_MV, SEARCH_FRACTION * level[THRESHOLD]):
         return True
     count[SEARCH_DUE] = now_n + g.fade
-    state.peaks[slot, 0] *= FADE
+    state.past[slot, QRS_PEAKS] *= FADE
     set_threshold(state, slot)
     return False
 

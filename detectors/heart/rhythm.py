@@ -12,6 +12,7 @@ from detectors.heart.state import (
     BRADYCARDIA,
     BREATH_SUM,
     BREATHS,
+    CALM_NS,
     CODES,
     COVERED_RR_S,
     COVERED_S,
@@ -20,19 +21,36 @@ from detectors.heart.state import (
     DIFF_SQUARES_RR,
     DIFFS,
     DIFFS_RR,
+    DISTINCT,
     ECG,
+    EMITTED_NS,
     HEART_SUM,
     HEARTS,
+    HOLDS,
     MINUTE,
+    MINUTE_BEAT_COUNT,
     MINUTE_BEATS,
     MINUTE_NS,
+    NEITHER,
     NEVER,
+    ONSET_NS,
+    OVER,
+    RAISED_BY,
+    RATE_BPM_MAX,
+    RATE_BPM_MIN,
     RR,
+    RR_COUNT,
+    RR_WINDOW,
+    SINCE_NS,
+    SOURCES,
     SPO2_SUM,
     SPO2S,
+    SYMBOLS,
     TACHYCARDIA,
     VITALS,
     WINDOW_BEATS_MAX,
+    WORD_COUNT,
+    WORD_SUM,
     WORDS,
     Found,
     HeartState,
@@ -62,7 +80,7 @@ STALE_WORDS_NS: Final = 300 * NS_PER_S
 
 
 @kernel
-def report(state: HeartState, found: Found, slot: int, code: int, onset: int, onset_ns: int, decided_ns: int, value: float) -> None:
+def report(found: Found, slot: int, code: int, onset: int, onset_ns: int, decided_ns: int, value: float) -> None:
     """Write one finding; a full buffer cannot happen while conditions turn at most once a second (see `buffers`)."""
     row = found.used[0]
     if row < found.event.shape[0]:
@@ -78,6 +96,7 @@ def report(state: HeartState, found: Found, slot: int, code: int, onset: int, on
 @kernel
 def judge_condition(
     state: HeartState,
+    limits: Limits,
     found: Found,
     slot: int,
     source: int,
@@ -85,59 +104,61 @@ def judge_condition(
     verdict: int,
     start_ns: int,
     now_ns: int,
-    confirm_ns: int,
-    clear_ns: int,
+    period_ns: float,
     value: float,
 ) -> None:
     """Latch one condition of one slot.
 
-    `verdict`: 1 it holds (since `start_ns` when new), 0 it is over beyond the hysteresis, -1 neither. A condition is
-    raised once, by whichever source confirms it first, and only that source can clear it, after `clear_ns` of 0.
+    `verdict`: HOLDS (since `start_ns` when new), OVER (beyond the hysteresis) or NEITHER. A condition is raised once, by
+    whichever source confirms it first, and only that source can clear it, after the code's time of OVER. Readings
+    that come further apart (`period_ns`) than the confirmation time stand for themselves.
     """
-    raised_by = state.active[slot, code]
+    latch = state.latch[slot]
+    raised_by = latch[RAISED_BY, code]
     if raised_by == 0:
-        if verdict != 1:
-            state.since_ns[slot, source, code] = NEVER
+        if verdict != HOLDS:
+            latch[SINCE_NS + source, code] = NEVER
             return
-        if state.since_ns[slot, source, code] == NEVER:
-            state.since_ns[slot, source, code] = start_ns
-        since = state.since_ns[slot, source, code]
-        if now_ns - since >= confirm_ns:
-            state.active[slot, code] = source + 1
-            state.onset_ns[slot, code] = since
-            state.calm_ns[slot, code] = NEVER
-            for other in range(state.since_ns.shape[1]):
-                state.since_ns[slot, other, code] = NEVER
-            report(state, found, slot, code, 1, since, now_ns, value)
+        if latch[SINCE_NS + source, code] == NEVER:
+            latch[SINCE_NS + source, code] = start_ns
+        since = latch[SINCE_NS + source, code]
+        confirm_ns = limits.turn_ns[0, code]
+        if now_ns - since >= confirm_ns or period_ns >= confirm_ns:
+            latch[RAISED_BY, code] = source + 1
+            latch[ONSET_NS, code] = since
+            latch[CALM_NS, code] = NEVER
+            for other in range(SOURCES):
+                latch[SINCE_NS + other, code] = NEVER
+            report(found, slot, code, HOLDS, since, now_ns, value)
     elif raised_by == source + 1:
-        if verdict != 0:
-            state.calm_ns[slot, code] = NEVER
+        if verdict != OVER:
+            latch[CALM_NS, code] = NEVER
             return
-        if state.calm_ns[slot, code] == NEVER:
-            state.calm_ns[slot, code] = now_ns
-        if now_ns - state.calm_ns[slot, code] >= clear_ns:
-            state.active[slot, code] = 0
-            report(state, found, slot, code, 0, state.onset_ns[slot, code], now_ns, value)
+        if latch[CALM_NS, code] == NEVER:
+            latch[CALM_NS, code] = now_ns
+        if now_ns - latch[CALM_NS, code] >= limits.turn_ns[1, code]:
+            latch[RAISED_BY, code] = 0
+            report(found, slot, code, OVER, latch[ONSET_NS, code], now_ns, value)
 
 
 @kernel
 def interrupt(state: HeartState, slot: int, source: int) -> None:
     """Data of `source` went missing: what was building up starts again, what is raised stays raised."""
     for code in range(CODE_COUNT):
-        state.since_ns[slot, source, code] = NEVER
-        if state.active[slot, code] == source + 1:
-            state.calm_ns[slot, code] = NEVER
+        state.latch[slot, SINCE_NS + source, code] = NEVER
+        if state.latch[slot, RAISED_BY, code] == source + 1:
+            state.latch[slot, CALM_NS, code] = NEVER
     if source != VITALS:
-        state.rr_count[slot, source] = 0
-        state.symbols[slot, source] = 0
+        state.count[slot, RR_COUNT + source] = 0
+        state.count[slot, SYMBOLS + source] = 0
 
 
 @kernel
 def forget_pattern(state: HeartState, slot: int, source: int) -> None:
     """Empty the atrial fibrillation window."""
-    state.word_count[slot, source, 0] = 0
-    state.word_count[slot, source, 1] = 0
-    state.word_sum[slot, source] = 0.0
+    state.count[slot, WORD_COUNT + source] = 0
+    state.count[slot, DISTINCT + source] = 0
+    state.level[slot, WORD_SUM + source] = 0.0
 
 
 @kernel
@@ -152,35 +173,49 @@ def pattern_entropy(state: HeartState, slot: int, source: int, rr_ms: float) -> 
     Zhou, Ding, Wu, Zhang, PLoS ONE 2015;10(9):e0136544: H'' = -k / (N log2 N) * sum p log2 p with k distinct words among
     N. Updated word by word: sum p log2 p = (sum c log2 c) / N - log2 N.
     """
-    contiguous = state.rr_count[slot, source]
+    contiguous = state.count[slot, RR_COUNT + source]
     symbol = min(SYMBOL_MAX, int(60_000.0 / rr_ms / SYMBOL_BPM))
-    word = ((state.symbols[slot, source] << SYMBOL_BITS) | symbol) & ((1 << (3 * SYMBOL_BITS)) - 1)
-    state.symbols[slot, source] = word
+    word = ((state.count[slot, SYMBOLS + source] << SYMBOL_BITS) | symbol) & ((1 << (3 * SYMBOL_BITS)) - 1)
+    state.count[slot, SYMBOLS + source] = word
     if contiguous >= 3:
         words = state.words[slot, source]
-        total = state.word_count[slot, source, 0]
+        total = state.count[slot, WORD_COUNT + source]
         index = total % WORDS
         if total >= WORDS:
             old = words[index]
             same = 0
             for k in range(WORDS):
                 same += words[k] == old
-            state.word_sum[slot, source] += _c_log_c(same - 1) - _c_log_c(same)
+            state.level[slot, WORD_SUM + source] += _c_log_c(same - 1) - _c_log_c(same)
             if same == 1:
-                state.word_count[slot, source, 1] -= 1
+                state.count[slot, DISTINCT + source] -= 1
             words[index] = -1
         same = 0
         for k in range(min(total, WORDS)):
             same += words[k] == word
-        state.word_sum[slot, source] += _c_log_c(same + 1) - _c_log_c(same)
+        state.level[slot, WORD_SUM + source] += _c_log_c(same + 1) - _c_log_c(same)
         if same == 0:
-            state.word_count[slot, source, 1] += 1
+            state.count[slot, DISTINCT + source] += 1
         words[index] = word
-        state.word_count[slot, source, 0] = total + 1
-    if state.word_count[slot, source, 0] < WORDS:
+        state.count[slot, WORD_COUNT + source] = total + 1
+    if state.count[slot, WORD_COUNT + source] < WORDS:
         return np.nan
-    distinct = state.word_count[slot, source, 1]
-    return distinct / (WORDS * math.log2(WORDS)) * (math.log2(WORDS) - state.word_sum[slot, source] / WORDS)
+    distinct = state.count[slot, DISTINCT + source]
+    return distinct / (WORDS * math.log2(WORDS)) * (math.log2(WORDS) - state.level[slot, WORD_SUM + source] / WORDS)
+
+
+@kernel
+def median_rr(state: HeartState, slot: int, parity: int, source: int, size: int) -> float:
+    """Median of the minute's RR intervals in ms, sorted in place (the minute is over)."""
+    values = state.minute_rr[slot, parity, source]
+    for i in range(1, size):
+        value = values[i]
+        j = i
+        while j > 0 and values[j - 1] > value:
+            values[j] = values[j - 1]
+            j -= 1
+        values[j] = value
+    return 0.5 * (float(values[(size - 1) // 2]) + float(values[size // 2]))
 
 
 @kernel
@@ -194,18 +229,18 @@ def emit_minute(state: HeartState, found: Found, slot: int, parity: int) -> None
         out = found.feature[row]
         out[0] = slot
         out[1] = sums[MINUTE]
-        source = ECG if state.minute_beats[slot, parity, ECG] > 0 else RR
-        beats = state.minute_beats[slot, parity, source]
+        source = ECG if sums[MINUTE_BEAT_COUNT + ECG] > 0 else RR
+        beats = int(state.sums[slot, parity, MINUTE_BEAT_COUNT + source])
         squares, differences = (sums[DIFF_SQUARES], sums[DIFFS]) if source == ECG else (sums[DIFF_SQUARES_RR], sums[DIFFS_RR])
         heart = np.nan
         if beats > 0:
-            heart = 60_000.0 / np.median(state.minute_rr[slot, parity, source, : min(beats, MINUTE_BEATS)])
+            heart = 60_000.0 / median_rr(state, slot, parity, source, min(beats, MINUTE_BEATS))
         elif sums[HEARTS] > 0:
             heart = sums[HEART_SUM] / sums[HEARTS]
         entropy = np.nan
-        distinct = state.word_count[slot, source, 1]
-        if state.word_count[slot, source, 0] >= WORDS:
-            entropy = distinct / (WORDS * math.log2(WORDS)) * (math.log2(WORDS) - state.word_sum[slot, source] / WORDS)
+        distinct = state.count[slot, DISTINCT + source]
+        if state.count[slot, WORD_COUNT + source] >= WORDS:
+            entropy = distinct / (WORDS * math.log2(WORDS)) * (math.log2(WORDS) - state.level[slot, WORD_SUM + source] / WORDS)
         out[2] = heart
         out[3] = math.sqrt(squares / differences) if differences > 0 else np.nan
         out[4] = beats
@@ -214,16 +249,15 @@ def emit_minute(state: HeartState, found: Found, slot: int, parity: int) -> None
         out[7] = sums[BREATH_SUM] / sums[BREATHS] if sums[BREATHS] > 0 else np.nan
         out[8] = sums[SPO2_SUM] / sums[SPO2S] if sums[SPO2S] > 0 else np.nan
         found.used[1] = row + 1
-    state.emit_ns[slot, 1] = (int(sums[MINUTE]) + 1) * MINUTE_NS
+    state.count[slot, EMITTED_NS] = (int(sums[MINUTE]) + 1) * MINUTE_NS
     sums[:] = 0.0
     sums[MINUTE] = NEVER
-    state.minute_beats[slot, parity, :] = 0
 
 
 @kernel
 def minute_of(state: HeartState, found: Found, slot: int, t_ns: int) -> int:
     """Row (0 or 1) of the open sums for the minute of `t_ns`; -1 when that minute has been summed up already."""
-    if t_ns < state.emit_ns[slot, 1]:
+    if t_ns < state.count[slot, EMITTED_NS]:
         return -1
     minute = t_ns // MINUTE_NS
     parity = minute & 1
@@ -248,23 +282,23 @@ def pass_time(state: HeartState, found: Found, slot: int, now_ns: int) -> None:
 
 @kernel
 def on_interval(
-    state: HeartState, limits: Limits, found: Found, slot: int, source: int, t_ns: int, rr_ms: float, parity: int, rates_count: bool
+    state: HeartState, limits: Limits, found: Found, slot: int, source: int, t_ns: int, rr_ms: float, parity: int, trusted: bool
 ) -> None:
     """One RR interval that ends at `t_ns`: rates, atrial fibrillation and the minute it belongs to.
 
-    `rates_count` False keeps a doubtful interval (poor signal) out of the rate limits.
+    `trusted` False keeps a doubtful interval (poor signal) out of the rate limits.
     """
     if not RR_MS_MIN <= rr_ms <= RR_MS_MAX:
         interrupt(state, slot, source)
         return
-    count = state.rr_count[slot, source]
-    previous = state.rr[slot, source, (count - 1) % WINDOW_BEATS_MAX]
-    state.rr[slot, source, count % WINDOW_BEATS_MAX] = rr_ms
-    state.rr_count[slot, source] = count + 1
+    count = state.count[slot, RR_COUNT + source]
+    previous = state.past[slot, RR_WINDOW + source, (count - 1) % WINDOW_BEATS_MAX]
+    state.past[slot, RR_WINDOW + source, count % WINDOW_BEATS_MAX] = rr_ms
+    state.count[slot, RR_COUNT + source] = count + 1
     if parity >= 0:
-        beats = state.minute_beats[slot, parity, source]
+        beats = int(state.sums[slot, parity, MINUTE_BEAT_COUNT + source])
         state.minute_rr[slot, parity, source, beats % MINUTE_BEATS] = int(rr_ms)
-        state.minute_beats[slot, parity, source] = beats + 1
+        state.sums[slot, parity, MINUTE_BEAT_COUNT + source] = beats + 1
         if count > 0 and abs(rr_ms - previous) <= DIFFERENCE_MAX * previous:
             square = (rr_ms - previous) * (rr_ms - previous)
             state.sums[slot, parity, DIFF_SQUARES if source == ECG else DIFF_SQUARES_RR] += square
@@ -273,29 +307,23 @@ def on_interval(
     if count + 1 >= window:
         span = 0.0
         for k in range(window):
-            span += state.rr[slot, source, (count - k) % WINDOW_BEATS_MAX]
-        judge_rate(
-            state, limits, found, slot, source, 60_000.0 * window / span, t_ns - int(span * 1e6), t_ns, limits.rate_confirm_ns, rates_count
-        )
+            span += state.past[slot, RR_WINDOW + source, (count - k) % WINDOW_BEATS_MAX]
+        judge_rate(state, limits, found, slot, source, 60_000.0 * window / span, t_ns - int(span * 1e6), t_ns, 0.0, trusted)
     entropy = pattern_entropy(state, slot, source, rr_ms)
-    verdict = -1
+    verdict = NEITHER
     if entropy >= limits.atrial_entropy_min:
-        verdict = 1
+        verdict = HOLDS
     elif entropy < limits.atrial_entropy_min - ENTROPY_HYSTERESIS:
-        verdict = 0
-    judge_condition(
-        state,
-        found,
-        slot,
-        source,
-        ATRIAL_FIBRILLATION,
-        verdict,
-        t_ns,
-        t_ns,
-        limits.atrial_confirm_ns,
-        limits.clear_ns,
-        entropy,
-    )
+        verdict = OVER
+    judge_condition(state, limits, found, slot, source, ATRIAL_FIBRILLATION, verdict, t_ns, t_ns, 0.0, entropy)
+
+
+@kernel
+def judge_limits(value: float, low: float, high: float, hysteresis: float, below: bool) -> int:
+    """Verdict on "too low" (`below`) or "too high" for one value."""
+    if below:
+        return HOLDS if value < low else (OVER if value >= low + hysteresis else NEITHER)
+    return HOLDS if value > high else (OVER if value <= high - hysteresis else NEITHER)
 
 
 @kernel
@@ -308,16 +336,13 @@ def judge_rate(
     bpm: float,
     start_ns: int,
     now_ns: int,
-    confirm_ns: int,
+    period_ns: float,
     trusted: bool,
 ) -> None:
-    """Compare a heart rate with the resident's limits."""
-    low = limits.rate_bpm_min[slot]
-    high = limits.rate_bpm_max[slot]
-    slow = -1
-    fast = -1
-    if trusted:
-        slow = 1 if bpm < low else (0 if bpm >= low + limits.rate_hysteresis_bpm else -1)
-        fast = 1 if bpm > high else (0 if bpm <= high - limits.rate_hysteresis_bpm else -1)
-    judge_condition(state, found, slot, source, BRADYCARDIA, slow, start_ns, now_ns, confirm_ns, limits.clear_ns, bpm)
-    judge_condition(state, found, slot, source, TACHYCARDIA, fast, start_ns, now_ns, confirm_ns, limits.clear_ns, bpm)
+    """Compare a heart rate with the resident's limits; one that is not `trusted` (poor signal) decides nothing."""
+    low = limits.per_slot[slot, RATE_BPM_MIN]
+    high = limits.per_slot[slot, RATE_BPM_MAX]
+    slow = judge_limits(bpm, low, high, limits.rate_hysteresis_bpm, True) if trusted else NEITHER
+    fast = judge_limits(bpm, low, high, limits.rate_hysteresis_bpm, False) if trusted else NEITHER
+    judge_condition(state, limits, found, slot, source, BRADYCARDIA, slow, start_ns, now_ns, period_ns, bpm)
+    judge_condition(state, limits, found, slot, source, TACHYCARDIA, fast, start_ns, now_ns, period_ns, bpm)

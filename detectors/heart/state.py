@@ -5,27 +5,40 @@ Columns of the two front-end matrices are named here so that a slot's hot number
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.frame import NS_PER_S, Float32, Float64, Int32, Int64, UInt8
+from engine.frame import NS_PER_S, Float32, Float64, Int32, Int64
+
+UInt16 = NDArray[np.uint16]
 
 SOURCES: Final = 3
-ECG: Final = 0
-RR: Final = 1
-VITALS: Final = 2
 
-BRADYCARDIA: Final = 0
-TACHYCARDIA: Final = 1
-ASYSTOLE: Final = 2
-VENTRICULAR_TACHYCARDIA: Final = 3
-VENTRICULAR_FIBRILLATION: Final = 4
-ATRIAL_FIBRILLATION: Final = 5
-SPO2_LOW: Final = 6
-RESPIRATION_LOW: Final = 7
-RESPIRATION_HIGH: Final = 8
+
+def _number(value: int) -> int:
+    """`value` as a NumPy integer: of a Python constant, numba would compile every kernel that takes it anew."""
+    return cast("int", np.int64(value))
+
+
+ECG: Final = _number(0)
+RR: Final = _number(1)
+VITALS: Final = _number(2)
+
+HOLDS: Final = _number(1)
+OVER: Final = _number(0)
+NEITHER: Final = _number(-1)
+
+BRADYCARDIA: Final = _number(0)
+TACHYCARDIA: Final = _number(1)
+ASYSTOLE: Final = _number(2)
+VENTRICULAR_TACHYCARDIA: Final = _number(3)
+VENTRICULAR_FIBRILLATION: Final = _number(4)
+ATRIAL_FIBRILLATION: Final = _number(5)
+SPO2_LOW: Final = _number(6)
+RESPIRATION_LOW: Final = _number(7)
+RESPIRATION_HIGH: Final = _number(8)
 CODES: Final = (
     "heart.bradycardia",
     "heart.tachycardia",
@@ -79,13 +92,40 @@ BEATS_KEPT: Final = 32
 RATE_MHZ, ANCHOR_RAW, ANCHOR_NS, RAW, CARRY, GOOD_0, GOOD_1, N, MISSING, MISSING_0, MISSING_1, SAME, DOWN, LEARN = range(14)
 PEAK_N, LAST_BAD, BEAT_COUNT, LEARN_PEAKS, CHAIN, SEARCH_DUE, SECOND_DUE, QRS_AT, NOISE_AT, BACK_N = range(14, 24)
 RUN, RUN_NS, WAVE, WAVE_NS, TEMPLATED, MISFITS = range(24, 30)
-INT_COLUMNS: Final = 30
+RR_COUNT: Final = 30
+"""+ source: contiguous RR intervals so far."""
+SYMBOLS: Final = 32
+"""+ source: the rhythm word being built."""
+WORD_COUNT: Final = 34
+"""+ source: rhythm words so far."""
+DISTINCT: Final = 36
+"""+ source: distinct words in the window."""
+LAST_NS: Final = 38
+"""+ source: device time of the last beat, interval or vital sign."""
+EMITTED_NS: Final = 41
+"""End of the last minute summed up."""
+INT_COLUMNS: Final = 42
 
 # float columns of the ECG front end
 SUM_0, SUM_1, HELD_0, HELD_1, BASE_0, BASE_1, SLOPE_0, SLOPE_1, AREA_0, AREA_1, LAST_S, PEAK = range(12)
 THRESHOLD, NOISE_RATIO, LEARN_MAX, LEARN_SUM, LAST_BEAT, LAST_SLOPE, BACK, BACK_SLOPE, BACK_AT, BACK_WIDTH = range(12, 22)
 TYPICAL_RR, NORMAL_WIDTH = range(22, 24)
-FLOAT_COLUMNS: Final = 24
+WORD_SUM: Final = 24
+"""+ source: sum of c log2 c over the distinct words."""
+FLOAT_COLUMNS: Final = 26
+
+# rows of HeartState.past
+QRS_PEAKS, NOISE_PEAKS, RECENT_RR, RR_WINDOW = range(4)
+"""The last peaks (LEVELS), the last RR intervals in internal samples (LEVELS); + source: RR intervals in ms."""
+
+# rows of HeartState.latch
+RAISED_BY, ONSET_NS, CALM_NS, SINCE_NS = range(4)
+"""0 or 1 + the source that raised it; since when it has been over; + source: since when the condition has held."""
+
+# columns of Limits.per_slot
+RATE_BPM_MIN, RATE_BPM_MAX, SPO2_PERCENT_MIN, RESPIRATION_PER_MIN_LOW, RESPIRATION_PER_MIN_HIGH = range(5)
+PER_SLOT: Final = ("rate_bpm_min", "rate_bpm_max", "spo2_percent_min", "respiration_per_min_low", "respiration_per_min_high")
+
 
 # columns of a minute's sums
 (
@@ -104,92 +144,60 @@ FLOAT_COLUMNS: Final = 24
     DIFF_SQUARES_RR,
     DIFFS_RR,
 ) = range(14)
-SUM_COLUMNS: Final = 14
+MINUTE_BEAT_COUNT: Final = 14
+"""+ source."""
+SUM_COLUMNS: Final = 16
 
 
 class HeartState(NamedTuple):
-    """All arrays have axis 0 = slot; `source` axes are ECG, RR (, VITALS); times are device ns or NEVER."""
+    """All arrays have axis 0 = slot; times are device ns or NEVER. Few and wide: each array costs compile and call time."""
 
-    count: Int64  # (s, INT_COLUMNS) ECG front end
-    level: Float64  # (s, FLOAT_COLUMNS) ECG front end
-    wave: Float32  # (s, LEADS, RING) decimated signal, offset removed, mV
-    slope: Float32  # (s, LEADS, RING) its smoothed slope, mV a step
-    peaks: Float64  # (s, 2, LEVELS) QRS and noise peaks of the feature signal
-    recent_rr: Float64  # (s, LEVELS) last RR intervals in internal samples, for search-back
+    count: Int64  # (s, INT_COLUMNS)
+    level: Float64  # (s, FLOAT_COLUMNS)
+    signal: Float32  # (s, 2 LEADS, RING) decimated leads in mV, offset removed; then their smoothed slopes, mV a step
+    past: Float64  # (s, RR_WINDOW + 2, WINDOW_BEATS_MAX)
     shapes: Float64  # (s, 2, TEMPLATE) the normal beat; the last ventricular one
-    beat_ns: Int64  # (s, BEATS_KEPT) last beats
-    beat_wide: UInt8  # (s, BEATS_KEPT) 1: judged ventricular
-    rr: Float64  # (s, 2, WINDOW_BEATS_MAX) ms
-    rr_count: Int64  # (s, 2) contiguous intervals so far
-    last_ns: Int64  # (s, SOURCES) end of the source's data
-    symbols: Int64  # (s, 2) the word being built
-    words: Int32  # (s, 2, WORDS)
-    word_count: Int64  # (s, 2, 2) words so far, distinct words in the window
-    word_sum: Float64  # (s, 2) sum of c log2 c over the distinct words
-    active: UInt8  # (s, codes) 0, or 1 + the source that raised it
-    onset_ns: Int64  # (s, codes)
-    calm_ns: Int64  # (s, codes) since when it has been over
-    since_ns: Int64  # (s, SOURCES, codes) since when the condition has held
+    beats: Int64  # (s, 2, BEATS_KEPT) time of the last beats; 1 where it was judged ventricular
+    words: Int32  # (s, 2, WORDS) RR patterns by source
+    latch: Int64  # (s, SINCE_NS + SOURCES, codes)
     sums: Float64  # (s, 2, SUM_COLUMNS) even and odd minute
-    minute_rr: NDArray[np.uint16]  # (s, 2, 2, MINUTE_BEATS) ms; even/odd minute, source
-    minute_beats: Int64  # (s, 2, 2)
-    emit_ns: Int64  # (s, 2) when the open minute is complete; end of the last minute emitted
+    minute_rr: UInt16  # (s, 2, 2, MINUTE_BEATS) ms; even and odd minute, source
 
 
 def initial(capacity: int) -> HeartState:
     """State of `capacity` slots that have seen nothing."""
-    codes = len(CODES)
     count = np.zeros((capacity, INT_COLUMNS), np.int64)
+    count[:, LAST_NS : EMITTED_NS + 1] = NEVER
+    latch = np.full((capacity, SINCE_NS + SOURCES, len(CODES)), NEVER, np.int64)
+    latch[:, RAISED_BY] = 0
     sums = np.zeros((capacity, 2, SUM_COLUMNS))
     sums[:, :, MINUTE] = NEVER
     return HeartState(
         count=count,
         level=np.zeros((capacity, FLOAT_COLUMNS)),
-        wave=np.zeros((capacity, LEADS, RING), np.float32),
-        slope=np.zeros((capacity, LEADS, RING), np.float32),
-        peaks=np.zeros((capacity, 2, LEVELS)),
-        recent_rr=np.zeros((capacity, LEVELS)),
+        signal=np.zeros((capacity, 2 * LEADS, RING), np.float32),
+        past=np.zeros((capacity, RR_WINDOW + 2, WINDOW_BEATS_MAX)),
         shapes=np.zeros((capacity, 2, TEMPLATE)),
-        beat_ns=np.zeros((capacity, BEATS_KEPT), np.int64),
-        beat_wide=np.zeros((capacity, BEATS_KEPT), np.uint8),
-        rr=np.zeros((capacity, 2, WINDOW_BEATS_MAX)),
-        rr_count=np.zeros((capacity, 2), np.int64),
-        last_ns=np.full((capacity, SOURCES), NEVER, np.int64),
-        symbols=np.zeros((capacity, 2), np.int64),
+        beats=np.zeros((capacity, 2, BEATS_KEPT), np.int64),
         words=np.zeros((capacity, 2, WORDS), np.int32),
-        word_count=np.zeros((capacity, 2, 2), np.int64),
-        word_sum=np.zeros((capacity, 2)),
-        active=np.zeros((capacity, codes), np.uint8),
-        onset_ns=np.full((capacity, codes), NEVER, np.int64),
-        calm_ns=np.full((capacity, codes), NEVER, np.int64),
-        since_ns=np.full((capacity, SOURCES, codes), NEVER, np.int64),
+        latch=latch,
         sums=sums,
         minute_rr=np.zeros((capacity, 2, 2, MINUTE_BEATS), np.uint16),
-        minute_beats=np.zeros((capacity, 2, 2), np.int64),
-        emit_ns=np.full((capacity, 2), NEVER, np.int64),
     )
 
 
 class Limits(NamedTuple):
-    """Parameters as the kernels take them: columns (slots,) where a care plan may differ, else scalars; times in ns."""
+    """Parameters as the kernels take them: `per_slot` (slots, PER_SLOT) where a care plan may differ, else scalars; times in ns."""
 
-    rate_bpm_min: Float64
-    rate_bpm_max: Float64
-    spo2_percent_min: Float64
-    respiration_per_min_low: Float64
-    respiration_per_min_high: Float64
+    per_slot: Float64
+    turn_ns: Int64  # (2, codes) how long a condition must hold to be raised, and be over to clear
     rate_hysteresis_bpm: float
-    rate_confirm_ns: int
-    clear_ns: int
     rate_window_beats: int
     asystole_s: float
     ventricular_rr_ms_max: float
     ventricular_beats_min: int
     fibrillation_s: int
     atrial_entropy_min: float
-    atrial_confirm_ns: int
-    spo2_confirm_ns: int
-    respiration_confirm_ns: int
 
 
 class Found(NamedTuple):

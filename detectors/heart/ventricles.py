@@ -11,10 +11,13 @@ from detectors.heart.qrs import Candidate, Grid
 from detectors.heart.rhythm import judge_condition
 from detectors.heart.state import (
     ECG,
+    HOLDS,
     LAST_BAD,
     LAST_BEAT,
     MISFITS,
+    NEITHER,
     NORMAL_WIDTH,
+    OVER,
     RING,
     RUN,
     RUN_NS,
@@ -31,8 +34,8 @@ from detectors.heart.state import (
 )
 from engine.jit import kernel
 
-NORMAL: Final = 0
-LAST_STRANGE: Final = 1
+NORMAL, LAST_STRANGE = np.arange(2)
+"""Rows of HeartState.shapes (NumPy integers: see `state._number`)."""
 
 DOMINANT_BEATS: Final = 8
 """Beats after which the normal beat of this resident is known."""
@@ -68,7 +71,7 @@ HURRIED_RR_S: Final = 0.5
 @kernel
 def _likeness(state: HeartState, slot: int, start: int, span: int, which: int) -> float:
     """Correlation of `span` samples of lead 0 from `start` with a remembered shape; 0 where there is none."""
-    wave = state.wave[slot, 0]
+    wave = state.signal[slot, 0]
     shape = state.shapes[slot, which]
     mean = 0.0
     for k in range(span):
@@ -89,7 +92,7 @@ def _likeness(state: HeartState, slot: int, start: int, span: int, which: int) -
 @kernel
 def _remember(state: HeartState, slot: int, start: int, span: int, which: int, weight: float) -> None:
     """Move a remembered shape (mean removed) towards `span` samples of lead 0 from `start`."""
-    wave = state.wave[slot, 0]
+    wave = state.signal[slot, 0]
     shape = state.shapes[slot, which]
     mean = 0.0
     for k in range(span):
@@ -116,7 +119,7 @@ def on_shape(
     count = state.count[slot]
     level = state.level[slot]
     span = min(TEMPLATE, int(SHAPE_S * g.rate_internal_hz))
-    start = int(math.floor(beat.at + 0.5)) - int(SHAPE_BEFORE_S * g.rate_internal_hz)
+    start = math.floor(beat.at + 0.5) - int(SHAPE_BEFORE_S * g.rate_internal_hz)
     if start + span > now_n or start <= now_n - RING:  # found by search-back so late that its shape is gone
         return False
     known = count[TEMPLATED]
@@ -143,13 +146,13 @@ def on_shape(
         _remember(state, slot, start, span, LAST_STRANGE, 1.0)
     else:
         count[RUN] = 0
-    verdict = -1
+    verdict = NEITHER
     if count[RUN] >= limits.ventricular_beats_min:
-        verdict = 1
+        verdict = HOLDS
     elif count[RUN] <= 1:
-        verdict = 0
+        verdict = OVER
     rate = 60_000.0 / interval_ms if interval_ms > 0.0 else np.nan
-    judge_condition(state, found, slot, ECG, VENTRICULAR_TACHYCARDIA, verdict, count[RUN_NS], now_ns, 0, limits.clear_ns, rate)
+    judge_condition(state, limits, found, slot, ECG, VENTRICULAR_TACHYCARDIA, verdict, count[RUN_NS], now_ns, 0.0, rate)
     return strange
 
 
@@ -161,7 +164,7 @@ def wave_hz(state: HeartState, g: Grid, slot: int, n: int) -> float:
     factor, because rhythmic movement lets QRS complexes stand out of the wave and fibrillation does not.
     """
     size = min(RING, g.second)
-    wave = state.wave[slot, 0]
+    wave = state.signal[slot, 0]
     first = n - size + 1
     mean = 0.0
     for k in range(size):
@@ -207,9 +210,9 @@ def on_wave_second(state: HeartState, limits: Limits, g: Grid, found: Found, slo
         count[WAVE] += 1
     else:
         count[WAVE] = 0
-    verdict = -1
+    verdict = NEITHER
     if count[WAVE] >= limits.fibrillation_s:
-        verdict = 1
+        verdict = HOLDS
     elif count[WAVE] == 0:
-        verdict = 0
-    judge_condition(state, found, slot, ECG, VENTRICULAR_FIBRILLATION, verdict, count[WAVE_NS], now_ns, 0, limits.clear_ns, hz)
+        verdict = OVER
+    judge_condition(state, limits, found, slot, ECG, VENTRICULAR_FIBRILLATION, verdict, count[WAVE_NS], now_ns, 0.0, hz)
