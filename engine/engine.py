@@ -37,6 +37,8 @@ DEVICE_SILENT: Final = EventType(
 )
 STORED_KINDS: Final = frozenset({"vitals", "bed", "room_air", "electrical", "position"})
 """Raw kinds slow enough to be stored as they are."""
+JUMP_NS: Final = 7 * 86_400 * NS_PER_S
+"""A longer silence is a clock that was set (a box that booted in 1970), or a house that was shut: its seconds are not ticked through."""
 _CACHE_MAX: Final = 4096
 _FATES: Final = {
     clocks.FUTURE: (Reason.TIME_FUTURE, "t0_ns is {ahead:.0f} s ahead of arrival: set the device clock (NTP), UTC nanoseconds"),
@@ -170,6 +172,8 @@ class Engine:
         if self._last_tick_ns == NEVER_NS:
             self._last_tick_ns = now_ns // NS_PER_S * NS_PER_S
             self._hour_ns = _hour(now_ns)
+        if now_ns - self._last_tick_ns > JUMP_NS:
+            self._last_tick_ns = now_ns // NS_PER_S * NS_PER_S - NS_PER_S
         due = self._last_tick_ns + NS_PER_S
         return due if due <= now_ns else None
 

@@ -71,20 +71,15 @@ def line(transition: Transition, alert: Alert, people: dict[str, Person], langua
 
 
 def _quiet_logs() -> None:
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            structlog.dev.ConsoleRenderer(),
-        ]
+    # Plain tracebacks: the pretty ones print local variables, and those are people's data.
+    last = (
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
         if sys.stderr.isatty()
-        else [
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
+        else structlog.processors.JSONRenderer()
+    )
+    before = [] if sys.stderr.isatty() else [structlog.processors.format_exc_info]
+    structlog.configure(
+        processors=[structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso"), *before, last],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
@@ -107,6 +102,12 @@ def run(
     port: Annotated[int | None, typer.Option(help="Port of console and device door; 0 takes a free one.")] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Live through the simulated demo ward, from a fresh folder.")] = False,
     recording: Annotated[Path | None, typer.Option(help="Feed a recording, in its own time, then stay up.")] = None,
+    sender_clock: Annotated[
+        bool,
+        typer.Option(
+            "--sender-clock", help="Time is what senders say (header Vigil-Arrival-Ns): for accelerated simulations, not for a ward."
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of the demo ward.")] = 7,
 ) -> None:
     """The embedded Vigil: one process, no broker. Sources: HTTP, MQTT, a recording, or the demo ward."""
@@ -139,7 +140,7 @@ def run(
                 out.print(line(transition, alert, people, settings.language))
 
     try:
-        service = Service(settings, live=recording is None, listeners=[listen])
+        service = Service(settings, live=recording is None and not sender_clock, listeners=[listen])
     except OSError as error:
         raise fail(f"cannot listen on {settings.listen.host}:{settings.listen.port} ({error.strerror}): choose another --port") from error
     except ValueError as error:
@@ -236,25 +237,24 @@ def evaluate(
     report: Annotated[Path, typer.Option(help="Folder for scorecard.json and scorecard.html.")] = Path("build/scorecard"),
 ) -> None:
     """A scorecard: sensitivity, false alarms per resident-day, time to alert, each with a 95 % interval."""
-    from streams.recording import RecordingError
     from streams.scorecard import evaluate as run_evaluate
-    from streams.scorecard import page, table
+    from streams.scorecard import html_page, table, to_json
 
     settings = _config(config)
     with _bar() as progress:
-        task = progress.add_task("evaluating", total=len(recordings))
+        task = progress.add_task("evaluating", total=None)
+
+        def advance(name: str, number: int, total: int) -> None:
+            progress.update(task, completed=number - 1, total=total, description=f"evaluating {name}")
+
         try:
-            card = run_evaluate(
-                recordings,
-                settings.parameters,
-                progress=lambda n, name: progress.update(task, completed=n, description=f"evaluating {name}"),
-            )
-        except RecordingError as error:
+            card = run_evaluate(recordings, settings.parameters, progress=advance)
+        except ValueError as error:
             raise fail(str(error)) from error
     out.print(table(card))
     report.mkdir(parents=True, exist_ok=True)
-    (report / "scorecard.json").write_text(json.dumps(card.flat(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    (report / "scorecard.html").write_text(page(card), encoding="utf-8")
+    (report / "scorecard.json").write_bytes(to_json(card))
+    (report / "scorecard.html").write_text(html_page(card), encoding="utf-8")
     out.print(f"written: {report / 'scorecard.json'}, {report / 'scorecard.html'}")
 
 

@@ -64,19 +64,19 @@ class Core:
         self.repeated = 0
         self._batches: dict[tuple[str, str, int, int], None] = {}
 
-    def telemetry(self, payload: bytes, arrival_ns: int) -> Said:
-        """Take one wire message (JSON chunks or a ward batch). arrival_ns never goes back."""
+    def telemetry(self, payload: bytes, arrival_ns: int, key: str = "") -> Said:
+        """Take one wire message (JSON chunks or a ward batch). arrival_ns never goes back.
+
+        A message with a `key`, or a batch with a number, that was taken before is counted as repeated and nothing else.
+        """
         said = self.advance(arrival_ns)
         self.messages += 1
+        if key and self._had(("", key, 0, 0)):
+            return said
         decoded = decode(payload)
-        if decoded.seq >= 0:  # JSON chunks carry no batch number: their repeats are dropped per device
-            key = (decoded.ward, decoded.gateway, decoded.seq, decoded.sent_ns)
-            if key in self._batches:
-                self.repeated += 1
-                return said
-            if len(self._batches) >= BATCHES_REMEMBERED:
-                del self._batches[next(iter(self._batches))]
-            self._batches[key] = None
+        # JSON chunks carry no batch number: their repeats are dropped per device.
+        if decoded.seq >= 0 and self._had((decoded.ward, decoded.gateway, decoded.seq, decoded.sent_ns)):
+            return said
         if decoded.rejects:
             said.outputs.add(self.engine.refuse(decoded.rejects, arrival_ns))
         for block in decoded.blocks:
@@ -125,6 +125,15 @@ class Core:
         self.book.restore(saved.book)
         self._batches = dict.fromkeys(saved.batches)
         self.messages, self.repeated = saved.messages, saved.repeated
+
+    def _had(self, batch: tuple[str, str, int, int]) -> bool:
+        if batch in self._batches:
+            self.repeated += 1
+            return True
+        if len(self._batches) >= BATCHES_REMEMBERED:
+            del self._batches[next(iter(self._batches))]
+        self._batches[batch] = None
+        return False
 
     def _tell(self, outputs: Outputs, said: Said) -> None:
         said.outputs.add(outputs)

@@ -9,6 +9,7 @@ import msgspec
 from engine.frame import NS_PER_S
 from engine.registry import RegistryData
 from streams.embedded.journal import Topic, entries
+from streams.embedded.vigil import KEY_END
 from streams.recording import Meta, Record, Writer
 
 
@@ -32,7 +33,9 @@ def capture(data: Path, target: Path, minutes: float | None = None) -> int:
     with Writer(target, Meta(target.name.removesuffix(".vigil"), "captured from a journal"), registry) as writer:
         for start in starts:
             for entry in entries(folder / f"{start:016d}.log", start):
-                if entry.topic is Topic.TELEMETRY and entry.arrival_ns >= since_ns:
-                    writer.append(Record(entry.arrival_ns, entry.payload))
-                    count += 1
+                if entry.topic not in {Topic.TELEMETRY, Topic.KEYED_TELEMETRY} or entry.arrival_ns < since_ns:
+                    continue
+                payload = entry.payload.partition(KEY_END)[2] if entry.topic is Topic.KEYED_TELEMETRY else entry.payload
+                writer.append(Record(entry.arrival_ns, payload))
+                count += 1
     return count

@@ -25,6 +25,8 @@ from streams.embedded.vigil import Vigil
 REFUSALS_SHOWN_MAX: Final = 20
 RETRY_AFTER_S: Final = 5
 TOKEN_BYTES_MIN: Final = 16
+KEY_MAX: Final = 128
+ARRIVAL_HEADER: Final = "vigil-arrival-ns"
 
 
 class _Bind(msgspec.Struct, forbid_unknown_fields=True):
@@ -46,16 +48,17 @@ def _shown(reject: Reject) -> dict[str, object]:
 class Intake:
     """POST /v1/chunks (JSON or binary ward batch), GET/PUT /v1/registry, POST /v1/bindings, GET /v1/unbound.
 
-    With a token every request must carry `Authorization: Bearer <token>`. `stream_time`: records are stamped with the
-    batch's own sent_ns (recordings, accelerated simulation) instead of the wall clock.
+    With a token every request must carry `Authorization: Bearer <token>`. A chunk request with an `Idempotency-Key` may be
+    sent again without harm. `sender_clock`: records are stamped with the header Vigil-Arrival-Ns instead of the wall clock
+    (recordings, accelerated simulation).
     """
 
-    def __init__(self, vigil: Vigil, *, token: str | None = None, stream_time: bool = False) -> None:
+    def __init__(self, vigil: Vigil, *, token: str | None = None, sender_clock: bool = False) -> None:
         if token is not None and len(token) < TOKEN_BYTES_MIN:
             raise ValueError(f"the device token must have at least {TOKEN_BYTES_MIN} characters, got {len(token)}: choose a longer one")
         self._vigil = vigil
         self._token = token
-        self._stream_time = stream_time
+        self._sender_clock = sender_clock
 
     def routes(self) -> list[Route]:
         """For the ASGI app."""
@@ -85,9 +88,18 @@ class Intake:
             if len(body) > MESSAGE_BYTES_MAX:
                 return _json({"error": f"a message has at most {MESSAGE_BYTES_MAX} bytes: send smaller batches"}, 413)
         payload = bytes(body)
+        key = request.headers.get("idempotency-key", "")
+        if len(key) > KEY_MAX or not key.isascii() or "\0" in key:
+            return _json({"error": f"an Idempotency-Key has at most {KEY_MAX} ASCII characters"}, 422)
+        arrival_ns: int | None = None
+        if self._sender_clock:
+            stamp = request.headers.get(ARRIVAL_HEADER, "")
+            if not stamp.isdigit():
+                return _json({"error": f"this Vigil runs on the sender's clock: send {ARRIVAL_HEADER}"}, 422)
+            arrival_ns = int(stamp)
         decoded = decode(payload)
         try:
-            offset = await asyncio.wrap_future(self._vigil.telemetry(payload, (decoded.sent_ns or None) if self._stream_time else None))
+            offset = await asyncio.wrap_future(self._vigil.telemetry(payload, arrival_ns, key))
         except JournalError as error:
             return _json({"error": str(error)}, 503, {"Retry-After": str(RETRY_AFTER_S)})
         taken = sum(len(block.devices) for block in decoded.blocks)

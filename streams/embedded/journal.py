@@ -32,6 +32,7 @@ class Topic(IntEnum):
     TELEMETRY = 0
     COMMAND = 1
     REGISTRY = 2
+    KEYED_TELEMETRY = 3  # an idempotency key, a zero byte, then the wire payload
 
 
 class Entry(NamedTuple):

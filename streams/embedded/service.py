@@ -71,7 +71,7 @@ class Service:
         listen = config.listen
         token = listen.device_token.get_secret_value() if listen.device_token is not None else None
         access = Access(listen.console_password.get_secret_value() if listen.console_password is not None else None)
-        intake = Intake(self.vigil, token=token, stream_time=not live)
+        intake = Intake(self.vigil, token=token, sender_clock=not live)
         self.server = ConsoleServer(with_console(intake, create_app(self.backend, access)), board.live, listen.host, listen.port)
         self.mqtt = MqttSource(self.vigil, config.mqtt) if config.mqtt is not None else None
         self._stopping = threading.Event()

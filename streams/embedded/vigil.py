@@ -41,6 +41,8 @@ ANSWER_S: Final = 10.0
 CRASHES_MAX: Final = 2
 """A record on which the process died this often is quarantined unread: one poison record must not stop the ward."""
 
+KEY_END: Final = b"\0"
+
 Listener = Callable[[Said], None]
 
 
@@ -70,7 +72,8 @@ class Vigil:
         on_registry: Callable[[RegistryData, str], None] | None = None,
     ) -> None:
         self.folder = folder
-        self.journal = Journal(folder / "journal", clock)
+        # On the sender's clock a command or a change happens at the time of the last record.
+        self.journal = Journal(folder / "journal", clock if live else lambda: 0)
         self.snapshots = SnapshotFolder(folder / "snapshots")
         self.deliveries = list(deliveries)
         self.board = board if board is not None else LiveBoard()
@@ -128,8 +131,10 @@ class Vigil:
 
     # -- input ------------------------------------------------------------------------------------------------------
 
-    def telemetry(self, payload: bytes, arrival_ns: int | None = None) -> Future[int]:
-        """Take a wire message; the future resolves when it is on disk."""
+    def telemetry(self, payload: bytes, arrival_ns: int | None = None, key: str = "") -> Future[int]:
+        """Take a wire message; the future resolves when it is on disk. A `key` makes sending it again harmless."""
+        if key:
+            return self.journal.append(Topic.KEYED_TELEMETRY, key.encode() + KEY_END + payload, arrival_ns)
         return self.journal.append(Topic.TELEMETRY, payload, arrival_ns)
 
     def command(self, command: Command) -> Future[Refusal | None]:
@@ -225,6 +230,9 @@ class Vigil:
     def _apply(self, entry: Entry) -> Said:
         if entry.topic is Topic.TELEMETRY:
             return self.core.telemetry(entry.payload, entry.arrival_ns)
+        if entry.topic is Topic.KEYED_TELEMETRY:
+            key, _, payload = entry.payload.partition(KEY_END)
+            return self.core.telemetry(payload, entry.arrival_ns, key.decode())
         if entry.topic is Topic.COMMAND:
             command = msgspec.structs.replace(msgspec.json.decode(entry.payload, type=Command), at_ns=entry.arrival_ns)
             said = self.core.command(command)

@@ -295,3 +295,9 @@ def test_made_up_device_names_cannot_fill_the_memory(engine: Engine, monkeypatch
     assert sum(a.quarantined for a in engine.accounts()) == 2000
     assert len(engine.step(block("w1", 0, 9.0), at(1)).events) == 1
     assert engine.totals() == (10, 0, 0, 2000)
+
+
+def test_a_clock_that_is_set_by_years_does_not_tick_through_them(engine: Engine) -> None:
+    engine.advance(1)
+    engine.step(block("w1", 0), at(1))
+    assert len(engine.step(block("w1", 1, 9.0), at(2)).events) == 1

@@ -1,0 +1,226 @@
+"""The embedded Vigil: what it says equals what replay says, whatever happens to the process."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+
+from alerts.model import Action, Command, Outcome
+from engine.outputs import Reason
+from engine.registry import RegistryData
+from sinks.delivery import Delivery
+from sinks.sqlite import SqliteConfig, SqliteReader, SqliteSink
+from streams.embedded.registry_change import RegistryChange
+from streams.embedded.vigil import Vigil
+from streams.replay import replay
+from tests.integration.wards import TEN_MINUTES, Stream, running, write_registry
+from tests.services.receiver import Receiver, receiving
+
+LIVES = 20
+
+
+@pytest.fixture(scope="module")
+def stream() -> Stream:
+    return Stream(TEN_MINUTES)
+
+
+def embedded(folder: Path, **more: object) -> Vigil:
+    sink = Delivery(SqliteSink(SqliteConfig(path=folder / "vigil.db")), folder / "spool")
+    return Vigil(folder, deliveries=[sink], live=False, **more)  # type: ignore[arg-type]
+
+
+def test_embedded_and_replay_give_byte_identical_events(stream: Stream, tmp_path: Path) -> None:
+    heard: list[bytes] = []
+    steps: list[bytes] = []
+
+    def listen(said: object) -> None:
+        heard.extend(msgspec.json.encode(e) for e in said.outputs.events)  # type: ignore[attr-defined]
+        steps.extend(msgspec.json.encode(t) for t, _ in said.transitions)  # type: ignore[attr-defined]
+
+    vigil = embedded(tmp_path, listeners=[listen])
+    vigil.start()
+    first_ns = stream.records[0].arrival_ns
+    vigil.journal.append(*_registry(stream, first_ns)).result(10)
+    for record in stream.records:
+        vigil.telemetry(record.payload, record.arrival_ns)
+    assert vigil.drain(120)
+    vigil.stop()
+    expected = replay(stream.recording(), settle_s=0)
+    assert len(expected.events) >= 10
+    assert heard == [msgspec.json.encode(e) for e in expected.events]
+    assert steps == [msgspec.json.encode(t) for t, _ in expected.transitions]
+    stored = SqliteReader(tmp_path / "vigil.db").events_since(0, 10_000)[0]
+    assert [msgspec.json.encode(e) for e in stored] == heard
+
+
+def _registry(stream: Stream, at_ns: int) -> tuple[object, ...]:
+    from streams.embedded.journal import Topic
+
+    return Topic.REGISTRY, msgspec.json.encode(RegistryChange("r", "replace", "test", stream.registry)), at_ns
+
+
+def test_commands_are_carried_out_once_and_survive_a_restart(stream: Stream, tmp_path: Path) -> None:
+    vigil = embedded(tmp_path)
+    vigil.start()
+    vigil.change_registry(RegistryChange("r", "replace", "test", stream.registry)).result(10)
+    for record in stream.records[: len(stream.records) // 3]:
+        vigil.telemetry(record.payload, record.arrival_ns)
+    assert vigil.drain(120)
+    (alert, *_) = vigil.core.book.open()
+    at_ns = stream.records[len(stream.records) // 3].arrival_ns
+    assert vigil.command(Command("c1", Action.ACKNOWLEDGE, alert.id, "li", at_ns)).result(10) is None
+    assert vigil.command(Command("c2", Action.RESOLVE, alert.id, "li", at_ns + 1, Outcome.TRUE, "helped up")).result(10) is None
+    refused = vigil.command(Command("c3", Action.ACKNOWLEDGE, alert.id, "li", at_ns + 2)).result(10)
+    assert refused is not None
+    assert refused.reason == "closed"
+    vigil.stop()
+    again = embedded(tmp_path)
+    again.start()
+    assert again.drain(30)
+    assert alert.id not in {a.id for a in again.core.book.open()}
+    again.stop()
+    audit = SqliteReader(tmp_path / "vigil.db").audit_since(0)[0]
+    assert [(a.id, a.by, a.action) for a in audit if a.action != "registry"] == [
+        ("c1", "li", "acknowledge"),
+        ("c2", "li", "resolve"),
+        ("c3", "li", "acknowledge"),
+    ]
+
+
+def test_a_registry_that_contradicts_itself_is_refused_and_nothing_changes(stream: Stream, tmp_path: Path) -> None:
+    vigil = embedded(tmp_path)
+    vigil.start()
+    vigil.change_registry(RegistryChange("r", "replace", "test", stream.registry)).result(10)
+    broken = msgspec.structs.replace(stream.registry, bindings=(*stream.registry.bindings, stream.registry.bindings[0]))
+    with pytest.raises(ValueError, match="bound twice"):
+        vigil.change_registry(RegistryChange("r2", "replace", "test", broken)).result(10)
+    assert vigil.core.engine.registry.data == stream.registry
+    assert vigil.running
+    vigil.stop()
+
+
+def test_a_record_that_kills_the_engine_is_passed_over_after_two_crashes(
+    stream: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from streams.core import Core
+
+    real = Core.telemetry
+
+    def deadly(self: Core, payload: bytes, arrival_ns: int, key: str = "") -> object:
+        if payload == b"poison":
+            raise SystemError("a bug nobody knows yet")
+        return real(self, payload, arrival_ns, key)
+
+    monkeypatch.setattr(Core, "telemetry", deadly)
+    first = embedded(tmp_path)
+    first.start()
+    at_ns = stream.records[0].arrival_ns
+    first.telemetry(b"poison", at_ns).result(10)
+    first.telemetry(stream.records[0].payload, at_ns).result(10)
+    for attempt in range(2):
+        vigil = first if attempt == 0 else embedded(tmp_path)
+        if attempt:
+            vigil.start()
+        vigil._thread.join(30)
+        assert isinstance(vigil.error, SystemError)
+        vigil.stop()
+    third = embedded(tmp_path)
+    third.start()
+    assert third.drain(30)
+    assert third.error is None
+    assert third.rejected[Reason.INTERNAL][0] == 1
+    third.stop()
+
+
+def _send(stream: Stream, address: list[str], progress: list[int], done: threading.Event) -> None:
+    client = httpx.Client(timeout=5)
+    for number, record in enumerate(stream.records):
+        headers = {"vigil-arrival-ns": str(record.arrival_ns), "idempotency-key": f"m{number}"}
+        while not done.is_set():
+            try:
+                if client.post(f"{address[0]}/v1/chunks", content=record.payload, headers=headers).status_code in {202, 422}:
+                    break
+            except httpx.TransportError:
+                client.close()
+                client = httpx.Client(timeout=5)
+            time.sleep(0.02)
+        progress[0] = number + 1
+    done.set()
+
+
+def _stored(folder: Path) -> tuple[list[bytes], list[bytes], dict[str, str], list[tuple[object, ...]]]:
+    reader = SqliteReader(folder / "vigil.db")
+    events = sorted(msgspec.json.encode(e) for e in reader.events_since(0, 100_000)[0])
+    transitions = sorted(msgspec.json.encode(t) for t in reader.transitions_since(0, 100_000)[0])
+    alerts = {t.alert_id: reader.alert(t.alert_id).state.value for t in reader.transitions_since(0, 100_000)[0]}  # type: ignore[union-attr]
+    accounts = sorted(
+        (a.device, a.kind, a.hour_ns, a.received, a.processed, a.duplicate, a.late, a.quarantined) for a in reader.accounts(0, 2**62)
+    )
+    return events, transitions, alerts, accounts
+
+
+def _config(folder: Path, receiver: Receiver) -> Path:
+    path = folder.with_suffix(".toml")
+    path.write_text(
+        f'snapshot_every_s = 1.0\n[[sinks]]\nname = "oncall"\n[sinks.to]\ntype = "webhook"\nurl = "{receiver.url}"\nsecret = "0123456789abcdef0123"\n',
+        encoding="utf-8",
+    )
+    return path
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.slow
+def test_killed_twenty_times_equals_never_killed(stream: Stream, tmp_path: Path) -> None:
+    rng = random.Random(20260101)
+    results = {}
+    keys: dict[str, Counter[str]] = {}
+    for name, deaths in (("never", []), ("killed", sorted(rng.sample(range(20, len(stream.records) - 5), LIVES)))):
+        folder = tmp_path / name
+        write_registry(folder, stream)
+        with receiving() as receiver:
+            config = _config(folder, receiver)
+            address, progress, done = [""], [0], threading.Event()
+            sender = threading.Thread(target=_send, args=(stream, address, progress, done), daemon=True)
+            for death in [*deaths, None]:
+                with running(folder, "--sender-clock", "--config", str(config)) as lives:
+                    address[0] = lives.url
+                    if not sender.is_alive() and not done.is_set():
+                        sender.start()
+                    while progress[0] < (death if death is not None else len(stream.records)) and lives.process.poll() is None:
+                        time.sleep(0.005)
+                    assert lives.process.poll() is None, (folder / "stderr.log").read_text()[-2000:]
+                    if death is not None:
+                        time.sleep(rng.random() * 0.3)
+                        lives.kill()
+                    else:
+                        lives.drained()
+                        assert lives.stop() == 0
+            keys[name] = Counter(receiver.keys)
+        results[name] = _stored(folder)
+    assert len(results["never"][0]) >= 10
+    for part, whole in zip(results["killed"], results["never"], strict=True):
+        assert part == whole
+    assert set(keys["killed"]) == set(keys["never"])
+    with sqlite3.connect(tmp_path / "killed" / "vigil.db") as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_unknown_registry_means_quarantine_not_silence(tmp_path: Path, stream: Stream) -> None:
+    vigil = embedded(tmp_path)
+    vigil.start()
+    vigil.change_registry(RegistryChange("r", "replace", "test", RegistryData())).result(10)
+    for record in stream.records[:10]:
+        vigil.telemetry(record.payload, record.arrival_ns)
+    assert vigil.drain(30)
+    processed, _, _, quarantined = vigil.core.engine.totals()
+    vigil.stop()
+    assert processed == 0
+    assert quarantined > 0

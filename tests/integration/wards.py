@@ -1,0 +1,112 @@
+"""Simulated streams and running Vigils for the integration tests."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import httpx
+import msgspec
+
+from simulator.scenario import Incident, Scenario, Trouble
+from simulator.simulation import Simulation
+from streams.recording import START_NS, Meta, Record, Recording
+
+TEN_MINUTES = Scenario(
+    name="ten-minutes",
+    seed=11,
+    residents=6,
+    seconds=600,
+    start_ns=START_NS,
+    ecg_every=2,
+    incidents=(
+        Incident("fall", at_s=60.3, who=1, duration_s=90, variant="forward"),
+        Incident("sos", at_s=120.5, who=2),
+        Incident("tachycardia", at_s=150, who=0, duration_s=120, level=165),
+        Incident("smoulder", at_s=260, who=2, duration_s=200),
+        Incident("fall", at_s=420.1, who=3, duration_s=90),
+        Incident("bradycardia", at_s=470, who=2, duration_s=100, level=32),
+    ),
+    troubles=(
+        Trouble("duplicate", probability=0.03),
+        Trouble("late", probability=0.03, offset_s=1.2),
+        Trouble("dropout", at_s=300, duration_s=60, device="wb-006"),
+        Trouble("outage", at_s=380, duration_s=10),
+    ),
+)
+
+
+class Stream:
+    """A scenario lived through once, kept in memory."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        ward = Simulation(scenario)
+        self.registry = ward.registry()
+        self.truth = ward.truth()
+        self.records: list[Record] = list(ward.records())
+
+    def recording(self) -> Recording:
+        return Recording(Meta("ward", "simulator"), self.registry, self.truth, iter(self.records))
+
+
+class Running:
+    """A `vigil run` process."""
+
+    def __init__(self, folder: Path, log: IO[str], *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "streams.cli", "run", "--data", str(folder), "--port", "0", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+        self.url = self._address()
+
+    def _address(self) -> str:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            found = re.search(r"http://[0-9.]+:\d+", line)
+            if found:
+                return found.group()
+        raise AssertionError("vigil run ended without an address")
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        self.process.terminate()
+        return self.process.wait(60)
+
+    def drained(self, timeout_s: float = 120) -> None:
+        """Wait until the core has seen everything."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            view = httpx.get(f"{self.url}/api/system", timeout=10).json()
+            (journal,) = [d for d in view["deliveries"] if d["name"] == "journal"]
+            if journal["waiting"] == 0:
+                return
+            time.sleep(0.1)
+        raise AssertionError("the core did not catch up")
+
+
+@contextmanager
+def running(folder: Path, *arguments: str) -> Iterator[Running]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "stderr.log").open("a") as log:
+        vigil = Running(folder, log, *arguments)
+        try:
+            yield vigil
+        finally:
+            if vigil.process.poll() is None:
+                vigil.kill()
+
+
+def write_registry(folder: Path, stream: Stream) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "registry.json").write_bytes(msgspec.json.encode(stream.registry))
