@@ -111,6 +111,10 @@ class Broadcaster:
         with self._lock:
             self._mailboxes.discard(mailbox)
 
+    def open(self) -> None:
+        """Let browsers join again after `close`."""
+        self._closed = False
+
     def close(self) -> None:
         """End every stream, so that the server can stop."""
         self._closed = True

@@ -49,6 +49,7 @@ class ConsoleServer:
 
     def start(self) -> None:
         """Returns when the port answers; RuntimeError when it does not within START_S."""
+        self._live.open()
         self._thread.start()
         waited = threading.Event()
         for _ in range(int(START_S / 0.02)):

@@ -43,7 +43,7 @@ GIVEN = ("秀英", "桂兰", "建国", "淑珍", "玉梅", "德华", "凤英", "
 class PreviewHome:
     """Implements console.backend.ConsoleBackend over `residents` invented people, two to a room."""
 
-    def __init__(self, residents: int = 24, seed: int = 7, *, incidents: bool = False) -> None:
+    def __init__(self, residents: int = 24, seed: int = 7, *, incidents: bool = False, silent: tuple[int, ...] = ()) -> None:
         self.random = np.random.default_rng(seed)
         self.residents = [f"resident/r-{i:03d}" for i in range(residents)]
         self.rooms = [f"room/{2 + i // 20}{i % 20 + 1:02d}" for i in range((residents + 1) // 2)]
@@ -52,7 +52,7 @@ class PreviewHome:
         self._live_board = LiveBoard("Sunrise Home 朝阳颐养院", turn_interval_s=7200)
         self.started_ms = time.time_ns() // 1_000_000
         self.engine_runs = True
-        self.silent: set[str] = set()
+        self.silent: set[str] = {self.residents[i] for i in silent}
         self.unbound_devices = [UnboundDevice("mat-0A:31:7C", ["bed", "vitals"], 5231, self.started_ms - 7_200_000, self.started_ms)]
         self.bound: list[BindCommand] = []
         base = self.random.normal(72, 9, residents)
@@ -61,12 +61,11 @@ class PreviewHome:
         self.posture = self.random.integers(0, 4, residents)
         now_ns = time.time_ns()
         self._live_board.set_registry(self._registry(), now_ns)
-        self._live_board.set_people(
-            {
-                subject: Person(f"{SURNAMES[i % 20]}{GIVEN[(i * 5) % 16]}", self.rooms[i // 2].removeprefix("room/"), "AB"[i % 2])
-                for i, subject in enumerate(self.residents)
-            }
-        )
+        self.people = {
+            subject: Person(f"{SURNAMES[i % 20]}{GIVEN[(i * 5) % 16]}", self.rooms[i // 2].removeprefix("room/"), "AB"[i % 2])
+            for i, subject in enumerate(self.residents)
+        }
+        self._live_board.set_people(self.people)
         if incidents:
             self._scene()
         self.beat()
@@ -77,6 +76,14 @@ class PreviewHome:
             assignments=tuple(Assignment(r, b) for r, b in zip(self.residents, beds, strict=True)),
             places=tuple(Place(b, self.rooms[i // 2], WARD) for i, b in enumerate(beds)),
         )
+
+    def person(self, subject: str) -> Person:
+        return self.people[subject]
+
+    def rename(self, people: dict[str, Person]) -> None:
+        """Somebody is called something else from now on."""
+        self.people |= people
+        self._live_board.set_people(self.people)
 
     # -- what the world does ----------------------------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ class WallTile {
     this.turnBox = el("span", { class: "turn" }, icon("turn"), this.turn);
     this.out = el("span", { class: "out" });
     this.air = el("span", { class: "air" });
-    this.node = el("div", { class: "wall-tile", "data-subject": subject }, el("div", { class: "wall-top" }, this.where, this.name, this.mark), el("div", { class: "wall-foot" }, this.rateBox, this.turnBox, this.out, this.air));
+    this.node = el("div", { class: "wall-tile", "data-subject": subject }, el("div", { class: "wall-top" }, this.where, this.mark), this.name, el("div", { class: "wall-foot" }, this.rateBox, this.turnBox, this.out, this.air));
   }
 
   draw() {
@@ -42,7 +42,8 @@ class WallTile {
     const place = this.live.place(this.subject);
     const found = state(this.live, this.subject);
     setText(this.where, [place.room, place.bed].filter(Boolean).join("-") || place.name);
-    setText(this.name, showNames && place.named ? place.name : "");
+    this.name.hidden = !(showNames && place.named);
+    setText(this.name, this.name.hidden ? "" : place.name);
     setAttribute(this.node, "data-priority", found?.priority);
     setAttribute(this.node, "data-taken", found?.taken);
     setAttribute(this.node, "data-silent", silent(tile, now));
@@ -158,16 +159,26 @@ function drawAlerts(alerts) {
   document.body.dataset.worst = alerts.find((alert) => !alert.acknowledged)?.priority ?? "";
   setText(count, alerts.length === 0 ? (live.ready ? t("alerts.none") : t("live.connecting")) : t(alerts.length === 1 ? "alerts.open_one" : "alerts.open", { n: alerts.length }));
   alertsBox.hidden = alerts.length === 0;
-  // The unanswered high ones never leave the wall while there is room for them; the others share what is left.
-  const urgent = alerts.filter((alert) => !alert.acknowledged && alert.priority === 3).slice(0, ALERTS_SHOWN - 1);
-  const rest = alerts.filter((alert) => !urgent.includes(alert));
-  const places = ALERTS_SHOWN - urgent.length;
-  const { page } = turnOf(rest.length, places);
-  const shown = [...urgent, ...rest.slice(page * places, (page + 1) * places)];
   prune(cards, new Set(alerts.map((alert) => alert.id)));
-  arrange(alertsList, shown.map((alert) => cached(cards, alert.id, () => new WallAlert(live, alert.id)).node));
-  for (const alert of shown) cards.get(alert.id).draw();
-  setText(alertsMore, alerts.length > shown.length ? t("alerts.more", { n: alerts.length - shown.length }) : "");
+  for (let places = Math.min(ALERTS_SHOWN, alerts.length); places > 0; places--) {
+    const shown = chosen(alerts, places);
+    arrange(alertsList, shown.map((alert) => cached(cards, alert.id, () => new WallAlert(live, alert.id)).node));
+    for (const alert of shown) cards.get(alert.id).draw();
+    setText(alertsMore, alerts.length > shown.length ? t("alerts.more", { n: alerts.length - shown.length }) : "");
+    if (alertsList.scrollHeight <= alertsList.clientHeight) break; // long titles: fewer at a time, whole
+  }
+}
+
+// Whoever is answered gives way to whoever is not. The first unanswered high ones stay; the others share what is left.
+function chosen(alerts, places) {
+  const unanswered = alerts.filter((alert) => !alert.acknowledged);
+  const pool = unanswered.length >= places ? unanswered : alerts;
+  const fixed = pool === unanswered ? (alert) => alert.priority === 3 : (alert) => !alert.acknowledged;
+  const urgent = pool.filter(fixed).slice(0, places - 1);
+  const rest = pool.filter((alert) => !urgent.includes(alert));
+  const left = places - urgent.length;
+  const { page } = turnOf(rest.length, left);
+  return [...urgent, ...rest.slice(page * left, (page + 1) * left)];
 }
 
 function drawGrid() {
