@@ -56,6 +56,7 @@ TABLE_HZ: Final = 500
 BEFORE_S: Final = 0.45
 AFTER_S: Final = 0.75
 QRS_HALF_S: Final = 0.06
+WIDE_HALF_S: Final = 0.12
 PULSE_DELAY_S: Final = 0.22
 """From R peak to the foot of the pulse at the wrist."""
 ECG_STEP_MV: Final = 0.005
@@ -71,7 +72,9 @@ RSA: Final = 0.025
 RR_NOISE: Final = 0.012
 AF_SPREAD: Final = 0.19
 """Relative standard deviation of RR in AF (0.15-0.25 in afdb)."""
-VF_HZ: Final = (4.2, 5.4, 6.6)
+VF_HZ: Final = (3.7, 4.6, 5.3, 6.1, 7.1)
+"""Coarse fibrillation: incommensurate waves of 3-8 Hz that swell and fade each on its own."""
+VF_MV: Final = 0.22
 RATE_TIME_CONSTANT_S: Final = 8.0
 
 
@@ -185,9 +188,9 @@ class Hearts:
             tau = t - self._at[rows, b : b + 1]
             shape = self._shape[rows, b : b + 1]
             scale = np.sqrt(np.clip(self._rr[rows, b : b + 1], 0.3, 1.4))
-            outer = np.maximum(np.abs(tau) - QRS_HALF_S, 0.0)
-            wide = shape == Beat.VENTRICULAR
-            warped = np.where(wide, tau, np.sign(tau) * (np.minimum(np.abs(tau), QRS_HALF_S) + outer / scale))
+            half = np.where(shape == Beat.VENTRICULAR, WIDE_HALF_S, QRS_HALF_S)
+            distance = np.abs(tau)
+            warped = np.sign(tau) * (np.minimum(distance, half) + np.maximum(distance - half, 0.0) / scale)
             ecg[rows] += _look_up(_ECG_TABLE, warped, shape * _LENGTH)
             # A premature beat finds a half-filled ventricle: the pulse is weak.
             strength = np.clip(1.6 * self._rr[rows, b : b + 1] - 0.35, 0.15, 1.0)
@@ -203,8 +206,10 @@ class Hearts:
             rows = np.flatnonzero(fibrillating)
             ecg[rows] += 0.05 * np.sin(2 * np.pi * 6.1 * t + 0.8 * np.sin(2 * np.pi * 0.7 * t) + phase[rows, :1])
         for i in np.flatnonzero(rhythm == Rhythm.VENTRICULAR_FIBRILLATION):
-            swell = 1 + 0.4 * np.sin(2 * np.pi * 0.31 * t + phase[i, 0])
-            ecg[i] += 0.28 * swell * sum(np.sin(2 * np.pi * hz * t + phase[i, j] + 1.5 * np.sin(0.9 * j * t)) for j, hz in enumerate(VF_HZ))
+            for j, hz in enumerate(VF_HZ):
+                start = phase[i, j % 4] * (j + 1)
+                swell = 1 + 0.8 * np.sin(2 * np.pi * (0.11 + 0.07 * j) * t + 2 * start)
+                ecg[i] += VF_MV * swell * np.sin(2 * np.pi * hz * t + start + 1.2 * np.sin((0.9 + 0.4 * j) * t))
         ecg += 0.06 * np.sin(2 * np.pi * self.breath_hz[:, None] * t + phase[:, :1])
         ecg += 0.05 * np.sin(2 * np.pi * 0.05 * t + phase[:, 1:2])
         ecg += rng.standard_normal(ecg.shape) * (self._noise_mv + 0.06 * movement)[:, None]

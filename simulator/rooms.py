@@ -51,13 +51,13 @@ def smoulder(t: Float64, duration_s: float) -> Course:
     )
 
 
-def steam(t: Float64, duration_s: float) -> Course:
-    """A hot shower or a pot boiling: humid, warm, no CO; droplets dim a smoke detector's light a little."""
+def steam(t: Float64, duration_s: float, od_per_m: float) -> Course:
+    """A hot shower or a pot boiling: humid, warm, no CO; droplets dim a smoke detector's light by up to od_per_m."""
     x = t / duration_s
     up = _rise(x, 0.0, 0.3)
     away = np.where(x > 1.0, np.exp(-np.maximum(t - duration_s, 0) / 300.0), 1.0)
     zero = np.zeros_like(x)
-    return Course(0.02 * _rise(x, 0.15, 0.5) * away, zero, 4.0 * up * away, 38 * up * away, zero, zero)
+    return Course(od_per_m * _rise(x, 0.15, 0.5) * away, zero, 4.0 * up * away, 38 * up * away, zero, zero)
 
 
 class Rooms:

@@ -51,7 +51,8 @@ class Incident(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
     A fall ends with help after duration_s; a near_fall (hands and knees touch the floor, up again at once) is no fall.
     `variant`: of a fall "forward", "backward" or "slump"; of no_turn "supine", "left" or "right". `level`: the heart
-    rate in beats/min of a tachycardia, bradycardia, AF or VT, the SpO2 in percent of spo2_low; 0 takes the kind's own.
+    rate in beats/min of a tachycardia, bradycardia, AF or VT, the SpO2 in percent of spo2_low, the
+    optical density in 1/m of steam; 0 takes the kind's own.
     `every_s` > 0 repeats it for ever, each time to the resident (room) `stride` numbers further on.
     """
 
@@ -91,6 +92,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     kinds that are installed. Every `ecg_every`-th resident wears an ECG patch (1 = all, 0 = none). A resident's turn
     interval is `turn_interval_s` unless `turn_overrides` (resident number -> seconds) says otherwise. `stored_s` (resident
     number -> seconds): how much of the past that resident's pressure mattress kept in its own memory; it is sent at the start.
+    `map_every_s`: whole seconds from one pressure map to the next.
     """
 
     name: str = "ward"
@@ -106,6 +108,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     bedridden_share: float = 0.3
     turn_interval_s: float = 7200.0
     turn_overrides: dict[int, float] = {}
+    map_every_s: int = 1
     stored_s: dict[int, int] = {}
     incidents: tuple[Incident, ...] = ()
     troubles: tuple[Trouble, ...] = ()

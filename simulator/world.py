@@ -54,6 +54,7 @@ class World:
         self._body_c = self._rng.uniform(36.1, 36.8, n)
         self._systolic = self._rng.uniform(112, 150, n)
         self._in_toilet = np.zeros(n, np.bool_)
+        self._rr_seq = np.zeros(n, np.int64)
         self._next = 0
         self._ids = {
             prefix: tuple(f"{prefix}-{i + 1:03d}" for i in range(n)) for prefix in ("wb", "patch", "mat", "map", "sos", "tag", "cam")
@@ -89,9 +90,11 @@ class World:
         if "bed" in kinds:
             samples = self._beds.bed(poses, movement, self.script.moisture(second, active))
             blocks.append(self._block("bed", "mat", second, 1.0, samples))
-        if "pressure_map" in kinds:
+        every = self.scenario.map_every_s
+        if "pressure_map" in kinds and second % every == 0:
             maps = self._beds.pressure(second, poses, movement)
-            blocks.append(self._block("pressure_map", "map", second, 1.0, maps, shape=(ROWS, COLUMNS)))
+            block = self._block("pressure_map", "map", second, 1 / every, maps, shape=(ROWS, COLUMNS), seq=second // every)
+            blocks.append(block)
         if kinds & {"room_air", "electrical"}:
             air, electrical = self._rooms.second(second, self.routine.hour(second), self.script.courses(second, active))
             if "room_air" in kinds:
@@ -109,8 +112,7 @@ class World:
             for begin in range(0, seconds, STORED_CHUNK_S):
                 part = maps[None, begin : begin + STORED_CHUNK_S]
                 at = np.array([float(begin - seconds)])
-                block = self._block("pressure_map", "map", 0, 1.0, part, rows=[i], shape=(ROWS, COLUMNS), at_s=at)
-                blocks.append(block._replace(seq=np.full(1, NO_SEQ, np.int64)))
+                blocks.append(self._block("pressure_map", "map", 0, 1.0, part, rows=[i], shape=(ROWS, COLUMNS), at_s=at, seq=NO_SEQ))
         return blocks
 
     def _block(
@@ -125,8 +127,9 @@ class World:
         poor: Bool | None = None,
         shape: tuple[int, int] | None = None,
         at_s: Float64 | None = None,
+        seq: Any = None,
     ) -> Block:
-        """A block of the devices `prefix`-`rows` (default all); poor (n,) and at_s (k,) where they matter."""
+        """A block of the devices `prefix`-`rows` (default all); poor (n,) and at_s (k,) where they matter; seq default: second."""
         ids = self._ids[prefix]
         chosen = np.arange(len(ids)) if rows is None else np.asarray(rows, np.int64)
         k = chosen.size
@@ -135,7 +138,8 @@ class World:
         values = np.ascontiguousarray(samples if len(samples) == k else samples[chosen])
         quality = np.zeros(k, np.uint8) if poor is None else np.where(poor[chosen], QUALITY_POOR, 0).astype(np.uint8)
         names = ids if rows is None else tuple(ids[i] for i in chosen)
-        return Block(kind, names, t0, np.full(k, second, np.int64), rate_hz, values, quality, shape or (1, values.shape[2]))
+        number = np.full(k, second if seq is None else seq, np.int64)
+        return Block(kind, names, t0, number, rate_hz, values, quality, shape or (1, values.shape[2]))
 
     def _motion_blocks(self, second: int, kinds: set[str], poses: Poses, active: list[Incident], off_body: Bool) -> list[Block]:
         accel, gyro = self._motion.second(second, poses, self.script.falls(active), off_body)
@@ -156,7 +160,9 @@ class World:
             for count in np.unique(counts[counts > 0]):
                 rows = [i for i, c in zip(wearers, counts, strict=True) if c == count]
                 samples = np.stack([pulse.rr_ms[i] for i in rows]).astype(np.float32)[:, :, None]
-                blocks.append(self._block("rr_interval", "patch", second, 0.0, samples, rows=rows, at_s=pulse.rr_start_s[rows]))
+                at = pulse.rr_start_s[rows]
+                blocks.append(self._block("rr_interval", "patch", second, 0.0, samples, rows=rows, at_s=at, seq=self._rr_seq[rows]))
+                self._rr_seq[rows] += 1
         return blocks
 
     def _vitals(self, second: int, poses: Poses, pulse: Pulse, movement: Float64, off_body: Bool, active: list[Incident]) -> Block:
@@ -194,20 +200,22 @@ class World:
             rows = [i.who for i in pressed]
             for held_s, state in ((0.0, 1.0), (PRESS_S, 0.0)):
                 at = np.array([i.at_s + held_s for i in pressed])
-                block = self._block("button", "sos", second, 0.0, np.full((len(rows), 1, 1), state, np.float32), rows=rows, at_s=at)
-                blocks.append(block._replace(seq=np.full(len(rows), NO_SEQ, np.int64)))
+                samples = np.full((len(rows), 1, 1), state, np.float32)
+                blocks.append(self._block("button", "sos", second, 0.0, samples, rows=rows, at_s=at, seq=NO_SEQ))
         seen = [i for i in active if i.kind == "fall" and i.who % CAMERA_EVERY == 0 and second <= i.at_s + CAMERA_DELAY_S < second + 1]
         if "camera_event" in kinds and seen:
             at = np.array([i.at_s + CAMERA_DELAY_S for i in seen])
             verdict = np.tile(np.array([[[CAMERA_FALL, 0.9]]], np.float32), (len(seen), 1, 1))
-            blocks.append(self._block("camera_event", "cam", second, 0.0, verdict, rows=[i.who for i in seen], at_s=at))
+            blocks.append(self._block("camera_event", "cam", second, 0.0, verdict, rows=[i.who for i in seen], at_s=at, seq=NO_SEQ))
         if "position" in kinds and second % POSITION_EVERY_S == 0:
             room = np.arange(self.scenario.residents) // 2
             y = np.array([PLACE_M.get(Activity(int(a)), CORRIDOR_M) for a in poses.activity])
             x = ROOM_PITCH_M * room + np.where(y == CORRIDOR_M, (second * 0.9) % ROOM_PITCH_M, 1.5)
             spread = self._rng.normal(0, 0.2, (2, room.size))
             samples = np.stack([np.round(x + spread[0], 2), np.round(y + spread[1], 2), np.ones(room.size)], axis=1)
-            blocks.append(self._block("position", "tag", second, 0.0, samples.astype(np.float32)[:, None, :]))
+            blocks.append(
+                self._block("position", "tag", second, 0.0, samples.astype(np.float32)[:, None, :], seq=second // POSITION_EVERY_S)
+            )
         in_toilet = poses.activity == Activity.TOILET
         if second == 0:
             self._in_toilet = in_toilet
@@ -218,6 +226,5 @@ class World:
             for offset, state in ((0.0, 1.0), (0.8, 0.0)):
                 samples = np.full((moved.size, 1, 1), state, np.float32)
                 at = np.full(moved.size, second + offset)
-                block = self._block("door", "door", second, 0.0, samples, rows=moved, at_s=at)
-                blocks.append(block._replace(seq=np.full(moved.size, NO_SEQ, np.int64)))
+                blocks.append(self._block("door", "door", second, 0.0, samples, rows=moved, at_s=at, seq=NO_SEQ))
         return blocks

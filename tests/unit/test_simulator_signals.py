@@ -133,7 +133,7 @@ def test_smouldering_plug_runs_from_current_to_heat_and_steam_is_harmless() -> N
     ]
     assert first == sorted(first)
     assert fire.temperature_k[int(first[-1])] < 10 < fire.temperature_k[-1]
-    wet = steam(t, 300)
+    wet = steam(t, 300, 0.02)
     assert wet.humidity_percent.max() > 30
     assert wet.co_ppm.max() == wet.residual_ma.max() == 0
     assert wet.temperature_k.max() < 8
