@@ -71,7 +71,8 @@ _VERSION: Final = msgspec.msgpack.Decoder(_Version)
 class DeviceCache:
     """Device columns already seen: a gateway sends the same ids every second, reading them once is enough.
 
-    A pure memo: what it returns depends on the bytes alone. It never holds more than `bytes_max` of wire form.
+    A pure memo: what it returns depends on the bytes alone. It never holds more than `bytes_max` of wire form, and
+    remembers nothing that will be refused anyway.
     """
 
     def __init__(self, bytes_max: int = CACHE_BYTES_MAX) -> None:
@@ -85,7 +86,7 @@ class DeviceCache:
         found = self._known.get(key)
         if found is None:
             found = self._parse(key)
-            if len(key) <= self._bytes_max // 16:
+            if not found[1] and len(found[0]) <= CHUNKS_MAX and len(key) <= self._bytes_max // 16:
                 if self._size + len(key) > self._bytes_max:
                     self._known.clear()
                     self._size = 0
@@ -95,14 +96,11 @@ class DeviceCache:
 
     @staticmethod
     def _parse(column: bytes) -> tuple[tuple[str, ...], tuple[int, ...]]:
-        devices = tuple(part.decode("utf-8", "backslashreplace") for part in column.split(DEVICE_SEPARATOR, CHUNKS_MAX + 1))
-        try:
-            column.decode()
-            bad = tuple(row for row, device in enumerate(devices) if not good_device(device))
-        except UnicodeDecodeError:
-            parts = column.split(DEVICE_SEPARATOR, CHUNKS_MAX + 1)
-            bad = tuple(row for row, device in enumerate(devices) if not good_device(device) or device.encode() != parts[row])
-        return devices, bad
+        parts = column.split(DEVICE_SEPARATOR, CHUNKS_MAX + 1)
+        devices = tuple(part.decode("utf-8", "backslashreplace") for part in parts)
+        # what was not UTF-8 reads as printable escapes: only its bytes tell
+        bad = (row for row, device in enumerate(devices) if not good_device(device) or device.encode() != parts[row])
+        return devices, tuple(bad)
 
 
 _DEVICES: Final = DeviceCache()

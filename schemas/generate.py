@@ -159,6 +159,18 @@ def asyncapi() -> Json:
     }
 
 
+def kinds_rows() -> str:
+    """The rows of the table of kinds in docs/device-interface.md, the same in every language."""
+    rows = []
+    for kind in KINDS.values():
+        channels = "<br>".join(f"`{entry.name}` {entry.low:g} … {entry.high:g}" for entry in kind.channels)
+        channels = channels or f"1 … {kind.channels_max}: {kind.wide[0]:g} … {kind.wide[1]:g}"
+        units = ", ".join(f"`{unit}`" for unit in kind.units)
+        rate = f"{kind.rate_hz_min:.3g} … {kind.rate_hz_max:g}" if kind.timing == "regular" else "–"
+        rows.append(f"| `{kind.name}` | {channels} | {units} | {rate} | {kind.samples_max} |")
+    return "\n".join(rows)
+
+
 def documents() -> dict[str, str]:
     """File name to content."""
     return {

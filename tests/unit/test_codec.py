@@ -231,6 +231,7 @@ def test_the_device_cache_is_bounded_and_a_pure_memo() -> None:
     first = cache.read(memoryview(b"x\ny"))[0]
     assert cache.read(memoryview(b"x\ny"))[0] is first
     assert cache.read(memoryview(b"ok\n\xff\n\x07"))[1] == (1, 2)
+    assert b"ok\n\xff\n\x07" not in cache._known
 
 
 def test_samples_are_ready_for_a_kernel_whatever_the_alignment() -> None:
