@@ -59,7 +59,7 @@ class ParquetSink:
     def deliver(self, items: Sequence[Item]) -> list[Outcome]:
         """Write what is new; a disk that fails leaves whole files only, and the rest is tried again."""
         outcomes: list[Outcome] = []
-        groups: dict[_Group, list[tuple[str, Measurements]]] = {}
+        groups: dict[_Group, dict[str, Measurements]] = {}
         try:
             known = self._opened()
             for item in items:
@@ -69,7 +69,7 @@ class ParquetSink:
                     _sort_in(groups, known, item.id, item.body)
             for group, parts in groups.items():
                 self._write(group, parts)
-                for key, _ in parts:
+                for key in parts:
                     known[group.day, key] = None
             while len(known) > _KNOWN_MAX:
                 known.popitem(last=False)
@@ -94,18 +94,18 @@ class ParquetSink:
             self._known = known
         return self._known
 
-    def _write(self, group: _Group, parts: list[tuple[str, Measurements]]) -> None:
-        counts = [len(rows.subjects) for _, rows in parts]
-        values = np.concatenate([rows.values for _, rows in parts])
+    def _write(self, group: _Group, parts: dict[str, Measurements]) -> None:
+        counts = [len(rows.subjects) for rows in parts.values()]
+        values = np.concatenate([rows.values for rows in parts.values()])
         arrays: dict[str, Any] = {
-            "t_ns": pa.array(np.concatenate([rows.t_ns for _, rows in parts]), pa.int64()),
-            "subject": pa.array([subject for _, rows in parts for subject in rows.subjects], pa.string()),
-            "item": pa.array(np.repeat([key for key, _ in parts], counts).tolist(), pa.string()),
+            "t_ns": pa.array(np.concatenate([rows.t_ns for rows in parts.values()]), pa.int64()),
+            "subject": pa.array([subject for rows in parts.values() for subject in rows.subjects], pa.string()),
+            "item": pa.array(np.repeat(list(parts), counts).tolist(), pa.string()),
         }
         for index, column in enumerate(group.columns):
             # NaN is how the core says missing; null is how Parquet does.
             arrays[column] = pa.array(values[:, index], pa.float32(), from_pandas=True)
-        ids = [key for key, _ in parts]
+        ids = list(parts)
         table = pa.table(arrays).replace_schema_metadata({_ITEMS_KEY: " ".join(ids)})
         folder = self._config.root / f"date={np.datetime64(group.day, 'D')}" / f"name={group.name}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -122,17 +122,19 @@ class ParquetSink:
 
 
 def _sort_in(
-    groups: dict[_Group, list[tuple[str, Measurements]]], known: OrderedDict[tuple[int, str], None], key: str, rows: Measurements
+    groups: dict[_Group, dict[str, Measurements]], known: OrderedDict[tuple[int, str], None], key: str, rows: Measurements
 ) -> None:
     """Cut `rows` by day and add the parts that are not stored yet to their groups."""
     days = rows.t_ns // _NS_PER_DAY
-    for day in np.unique(days).tolist():
-        parts = groups.setdefault(_Group(day, rows.name, rows.columns), []) if (day, key) not in known else None
-        if parts is None or any(other == key for other, _ in parts):
+    for day in sorted(set(days.tolist())):
+        if (day, key) in known:
             continue
-        mine = np.flatnonzero(days == day)
-        subjects = tuple(rows.subjects[index] for index in mine)
-        parts.append((key, Measurements(rows.name, subjects, rows.t_ns[mine], rows.columns, rows.values[mine])))
+        mine = days == day
+        part = rows
+        if not mine.all():
+            subjects = tuple(subject for subject, kept in zip(rows.subjects, mine, strict=True) if kept)
+            part = Measurements(rows.name, subjects, rows.t_ns[mine], rows.columns, rows.values[mine])
+        groups.setdefault(_Group(day, rows.name, rows.columns), {})[key] = part
 
 
 def _unfit(body: Any) -> Rejected | None:
