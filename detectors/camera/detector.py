@@ -42,7 +42,9 @@ class CameraDetector(Detector[CameraParams, CameraState]):
     def step(self, frame: Frame) -> StepResult:
         """Take one frame of camera reports."""
         same_fall_ns = int(self.params.same_fall_s * NS_PER_S)
-        found, confidence = falls(frame.slot, frame.t0_ns, frame.samples, frame.valid, self.state, self.params.confidence_min, same_fall_ns)
+        found, confidence = falls(
+            frame.slot, frame.t0_ns, frame.samples, frame.valid, self.state, self.params.confidence_fraction_min, same_fall_ns
+        )
         if not found.shape[0]:
             return NOTHING
         pairs = zip(found.tolist(), confidence.tolist(), strict=True)

@@ -24,7 +24,13 @@ class CameraState(NamedTuple):
 
 @kernel
 def falls(
-    slots: Int32, t0_ns: Int64, samples: NDArray[np.float32], valid: Bool, state: CameraState, confidence_min: float, same_fall_ns: int
+    slots: Int32,
+    t0_ns: Int64,
+    samples: NDArray[np.float32],
+    valid: Bool,
+    state: CameraState,
+    confidence_fraction_min: float,
+    same_fall_ns: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Rows (slot, time) of new falls and their confidence, from `samples` (k, n, 2) = code, confidence; NaN counts for nothing."""
     found = np.empty((slots.shape[0], 2), np.int64)
@@ -37,7 +43,7 @@ def falls(
         t = t0_ns[k]
         best = -1.0
         for i in range(samples.shape[1]):
-            if samples[k, i, CODE] == CAMERA_FALL and samples[k, i, CONFIDENCE] >= confidence_min:
+            if samples[k, i, CODE] == CAMERA_FALL and samples[k, i, CONFIDENCE] >= confidence_fraction_min:
                 best = max(best, samples[k, i, CONFIDENCE])
         if best < 0.0:
             continue

@@ -78,7 +78,7 @@ class FireDetector(Detector[FireParams, FireState]):
         ),
         overridable=(
             "heat_static_c",
-            "rise_rate_k_per_min",
+            "rise_in_1min_c",
             "smoke_alarm_db_per_m",
             "cohb_alarm_percent",
             "residual_current_ma",
@@ -101,14 +101,14 @@ class FireDetector(Detector[FireParams, FireState]):
             p.cable_confirm_s,
         )
         self._limits = Limits(
-            p.heat_fast_below_k,
-            p.heat_fast_rate_k_per_min,
-            p.rise_min_k,
-            p.rise_floor_below_k,
-            p.rise_corroborate_k,
+            p.heat_fast_below_c,
+            p.heat_fast_rise_in_1min_c,
+            p.rise_c_min,
+            p.rise_floor_below_c,
+            p.rise_corroborate_c,
             p.smoke_corroborated_db_per_m / DB_PER_OD,
-            p.smoke_drift_share_per_h,
-            p.smoke_offset_share,
+            p.smoke_drift_ratio_per_h,
+            p.smoke_offset_ratio,
             p.cohb_prewarning_percent,
             p.co_floor_ppm,
             p.co_corroborate_ppm,
@@ -143,7 +143,7 @@ class FireDetector(Detector[FireParams, FireState]):
         columns = self.columns
         limits = Columns(
             columns["heat_static_c"],
-            columns["rise_rate_k_per_min"],
+            columns["rise_in_1min_c"],
             columns["smoke_alarm_db_per_m"],
             columns["cohb_alarm_percent"],
             columns["residual_current_ma"],

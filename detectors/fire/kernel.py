@@ -45,7 +45,7 @@ DB_PER_OD: Final = 10.0
 SMOKE_FILTER_S: Final = 5.0
 """Long enough to average an optical sensor's noise, short against a fire's minute."""
 SMOKE_SETTLE_S: Final = 20.0
-"""A fresh sensor's offset is read off its first seconds; the offset that may be assumed is bounded (smoke_offset_share)."""
+"""A fresh sensor's offset is read off its first seconds; the offset that may be assumed is bounded (smoke_offset_ratio)."""
 SMOKE_BASELINE_DOWN_S: Final = 600.0
 """Air that is cleaner than the baseline proves the baseline wrong: it comes down within minutes, but rises by drift only."""
 CO_FILTER_S: Final = 15.0
@@ -108,14 +108,14 @@ class FireState(NamedTuple):
 class Limits(NamedTuple):
     """Parameters common to all rooms, in SI-like units: 1/m, ppm, K, K/min, seconds as ns."""
 
-    heat_fast_below_k: float
-    heat_fast_rate_k_per_min: float
-    rise_min_k: float
-    rise_floor_below_k: float
-    rise_corroborate_k: float
+    heat_fast_below_c: float
+    heat_fast_rise_in_1min_c: float
+    rise_c_min: float
+    rise_floor_below_c: float
+    rise_corroborate_c: float
     smoke_corroborated_per_m: float
-    smoke_drift_share_per_h: float
-    smoke_offset_share: float
+    smoke_drift_ratio_per_h: float
+    smoke_offset_ratio: float
     cohb_prewarning_percent: float
     co_floor_ppm: float
     co_corroborate_ppm: float
@@ -127,7 +127,7 @@ class Columns(NamedTuple):
     """Parameters that may differ by room, (slot,) each."""
 
     heat_static_c: Float64
-    rise_rate_k_per_min: Float64
+    rise_in_1min_c: Float64
     smoke_alarm_db_per_m: Float64
     cohb_alarm_percent: Float64
     residual_current_ma: Float64
@@ -243,7 +243,7 @@ def _take_smoke(state: FireState, slot: int, value: float, t_ns: int, hold_ns: i
     fresh = seen == NEVER
     u = _median(state, slot, SMOKE, value, fresh or t_ns - seen > hold_ns)
     smoke = state.smoke[slot]
-    bound = limits.smoke_offset_share * alarm_per_m
+    bound = limits.smoke_offset_ratio * alarm_per_m
     dt_s = (t_ns - seen) / NS_PER_S
     smoke[0] = u if fresh else _follow(smoke[0], u, dt_s, SMOKE_FILTER_S)
     if state.smoke_start_ns[slot] == NEVER:
@@ -255,7 +255,7 @@ def _take_smoke(state: FireState, slot: int, value: float, t_ns: int, hold_ns: i
         if low < smoke[1]:
             smoke[1] = _follow(smoke[1], low, dt_s, SMOKE_BASELINE_DOWN_S)
         else:
-            step = limits.smoke_drift_share_per_h * alarm_per_m * min(dt_s, hold_ns / NS_PER_S) / 3600.0
+            step = limits.smoke_drift_ratio_per_h * alarm_per_m * min(dt_s, hold_ns / NS_PER_S) / 3600.0
             smoke[1] = min(smoke[1] + step, low)
     smoke[1] = max(-bound, min(bound, smoke[1]))
 
@@ -390,11 +390,11 @@ def room_air(
             fast = state.heat[s, 0]
             rise = fast - state.heat[s, 2]
             rate = state.heat[s, 3]
-            rising_fast = rate >= limits.heat_fast_rate_k_per_min
+            rising_fast = rate >= limits.heat_fast_rise_in_1min_c
             smoke_agrees = smoke_live and excess >= limits.smoke_corroborated_per_m
             co_agrees = co_live and co - state.co[s, 1] >= limits.co_corroborate_ppm
-            heat_agrees = heat_live and rising_fast and rise >= limits.rise_corroborate_k
-            heat_limit = static - limits.heat_fast_below_k if rising_fast else static
+            heat_agrees = heat_live and rising_fast and rise >= limits.rise_corroborate_c
+            heat_limit = static - limits.heat_fast_below_c if rising_fast else static
 
             for condition in range(C_PREWARNING + 1):
                 confirm_ns = limits.confirm_ns[condition]
@@ -411,15 +411,15 @@ def room_air(
                     if not heat_here:
                         continue
                     above = fast >= heat_limit
-                    below = fast < static - limits.heat_fast_below_k - HEAT_HYSTERESIS_K
+                    below = fast < static - limits.heat_fast_below_c - HEAT_HYSTERESIS_K
                     slack = HEAT_HYSTERESIS_K if state.raised[s, TEMPERATURE] else 0.0
                     state.raised[s, TEMPERATURE] = fast >= heat_limit - HEAT_PREWARNING_K - slack
                 elif condition == C_RISE:
                     if not heat_here:
                         continue
-                    needed = columns.rise_rate_k_per_min[s]
-                    hot = fast >= static - limits.rise_floor_below_k
-                    above = rate >= needed and rise >= limits.rise_min_k and (hot or smoke_agrees or co_agrees)
+                    needed = columns.rise_in_1min_c[s]
+                    hot = fast >= static - limits.rise_floor_below_c
+                    above = rate >= needed and rise >= limits.rise_c_min and (hot or smoke_agrees or co_agrees)
                     below = rate < HALF * needed
                 elif condition == C_CO:
                     if not co_here:

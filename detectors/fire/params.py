@@ -16,34 +16,36 @@ class FireParams(Params):
         le=85,
         description="Fixed-temperature limit, °C. 54–65 is class A1 (EN 54-5 / GB 4716); kitchens and boilers: class B, 69–85.",
     )
-    heat_fast_below_k: float = Field(10.0, ge=0, le=10, description="How far below heat_static_c a fast-rising room already alarms, K.")
-    heat_fast_rate_k_per_min: float = Field(4.0, ge=2, le=10, description="Rise above which the lower heat limit counts, K/min.")
+    heat_fast_below_c: float = Field(10.0, ge=0, le=10, description="How far below heat_static_c a fast-rising room already alarms, °C.")
+    heat_fast_rise_in_1min_c: float = Field(
+        4.0, ge=2, le=10, description="Rise within a minute from which the lower heat limit counts, °C."
+    )
     heat_confirm_s: float = Field(5.0, ge=0, le=60, description="How long a heat limit must be exceeded, s.")
 
-    rise_rate_k_per_min: float = Field(
-        8.3, ge=5, le=30, description="Rate of rise that counts as a fire criterion, K/min (15 °F/min; EN 54-5 tests class R from 10)."
+    rise_in_1min_c: float = Field(
+        8.3, ge=5, le=30, description="Rise within a minute that counts as a fire criterion, °C (15 °F/min; EN 54-5 tests class R from 10)."
     )
-    rise_min_k: float = Field(
-        8.0, ge=3, le=30, description="Rise over the room's own recent temperature that rate of rise needs as well, K."
+    rise_c_min: float = Field(
+        8.0, ge=3, le=30, description="Rise over the room's own recent temperature that rate of rise needs as well, °C."
     )
-    rise_floor_below_k: float = Field(
-        20.0, ge=10, le=30, description="Rate of rise counts without smoke or CO only from heat_static_c minus this, K."
+    rise_floor_below_c: float = Field(
+        20.0, ge=10, le=30, description="Rate of rise counts without smoke or CO only from heat_static_c minus this, °C."
     )
     rise_confirm_s: float = Field(10.0, ge=0, le=60, description="How long the rise must last, s.")
-    rise_corroborate_k: float = Field(3.0, ge=1, le=10, description="Rise that lets heat confirm smoke (at heat_fast_rate), K.")
+    rise_corroborate_c: float = Field(3.0, ge=1, le=10, description="Rise that lets heat confirm smoke (when it is that fast), °C.")
 
     smoke_alarm_db_per_m: float = Field(
         0.2, ge=0.05, le=2, description="Smoke alarm limit over the clean-air baseline, dB/m (never below 0.05: EN 54-7 / GB 4715)."
     )
     smoke_corroborated_db_per_m: float = Field(0.05, ge=0.05, le=1, description="Smoke limit once heat or CO rises with it, dB/m.")
     smoke_confirm_s: float = Field(5.0, ge=0, le=60, description="How long the smoke limit must be exceeded, s.")
-    smoke_drift_share_per_h: float = Field(
+    smoke_drift_ratio_per_h: float = Field(
         0.05,
         ge=0,
         le=0.09,
         description="Fastest upward drift compensation, share of the alarm limit per hour (EN 54-7, slowly developing fires).",
     )
-    smoke_offset_share: float = Field(
+    smoke_offset_ratio: float = Field(
         0.6, ge=0, le=0.6, description="Most that drift compensation may add to the alarm limit, share of it."
     )
 
