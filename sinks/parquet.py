@@ -1,5 +1,6 @@
 """Measurements as Parquet files: `date=<day>/name=<measurement>/<id>.parquet`, the layout every analytics tool reads.
 
+Of a day long past the many small files of a folder become one (`whole-<id>.parquet`, which names its sources until they are gone).
 A file appears whole or not at all (written beside, fsync, rename). Every row carries the id of the item it came in, and a file's
 metadata lists them, so that what a crash left unacknowledged is known and not written twice.
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -24,7 +25,12 @@ from sinks.base import ACCEPTED, Item, ItemKind, Outcome, Rejected, Retry, SinkC
 
 _NS_PER_DAY: Final = 86_400 * 1_000_000_000
 _ITEMS_KEY: Final = b"vigil.items"
+_SOURCES_KEY: Final = b"vigil.sources"
 _NAME_MAX: Final = 100
+_MERGE_AFTER_DAYS: Final = 2
+"""Late data has usually come by then; what comes later still is merged in its turn."""
+_GROUP_ROWS: Final = 500_000
+"""Rows of one row group of a merged file; bounds the memory of merging to some tens of MB."""
 _KNOWN_MAX: Final = 100_000
 _RECENT_FILES: Final = 256
 """Newest files whose item ids are read on opening: more than one batch writes (a file per day and measurement name)."""
@@ -55,6 +61,8 @@ class ParquetSink:
     def __init__(self, config: ParquetConfig) -> None:
         self._config = config
         self._known: OrderedDict[tuple[int, str], None] | None = None
+        self._newest_day = 0
+        self._to_merge: list[Path] = []
 
     def deliver(self, items: Sequence[Item]) -> list[Outcome]:
         """Write what is new; a disk that fails leaves whole files only, and the rest is tried again."""
@@ -73,8 +81,9 @@ class ParquetSink:
                     known[group.day, key] = None
             while len(known) > _KNOWN_MAX:
                 known.popitem(last=False)
-        except OSError as error:
-            return all_retry(Retry(f"Parquet: {error.strerror or type(error).__name__}"), len(items))
+            self._merge_one(max((group.day for group in groups), default=0))
+        except (OSError, pa.ArrowException) as error:
+            return all_retry(Retry(f"Parquet: {getattr(error, 'strerror', None) or type(error).__name__}"), len(items))
         return outcomes
 
     def close(self) -> None:
@@ -85,12 +94,12 @@ class ParquetSink:
             self._config.root.mkdir(parents=True, exist_ok=True)
             for left in self._config.root.glob("date=*/name=*/*.part"):
                 left.unlink()
+            for folder in {path.parent for path in self._config.root.glob("date=*/name=*/whole-*.parquet")}:
+                _drop_sources(folder)
             files = sorted(self._config.root.glob("date=*/name=*/*.parquet"), key=lambda path: path.stat().st_mtime_ns)
             known: OrderedDict[tuple[int, str], None] = OrderedDict()
             for path in files[-_RECENT_FILES:]:
-                day = int(np.datetime64(path.parent.parent.name.removeprefix("date="), "D").astype(int))
-                ids = (pq.read_schema(path).metadata or {}).get(_ITEMS_KEY, b"").decode().split()
-                known.update({(day, key): None for key in ids})
+                known.update({(_day(path.parent), key): None for key in _noted(path, _ITEMS_KEY)})
             self._known = known
         return self._known
 
@@ -110,15 +119,75 @@ class ParquetSink:
         folder = self._config.root / f"date={np.datetime64(group.day, 'D')}" / f"name={group.name}"
         folder.mkdir(parents=True, exist_ok=True)
         name = hashlib.blake2b("\n".join((*group.columns, "", *ids)).encode(), digest_size=16).hexdigest()
-        part = folder / f"{name}.part"
+        self._publish(folder / f"{name}.parquet", table.schema, [table])
+
+    def _publish(self, path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
+        """Write a file beside, force it to disk, let it appear."""
+        part = path.with_suffix(".part")
         with part.open("wb") as file:
-            pq.write_table(table, file, compression=self._config.compression)
+            with pq.ParquetWriter(file, schema, compression=self._config.compression) as writer:
+                for table in tables:
+                    writer.write_table(table)
             file.flush()
             os.fsync(file.fileno())
-        part.replace(folder / f"{name}.parquet")
-        handle = os.open(folder, os.O_RDONLY)
+        part.replace(path)
+        handle = os.open(path.parent, os.O_RDONLY)
         os.fsync(handle)
         os.close(handle)
+
+    def _merge_one(self, day: int) -> None:
+        """Merge one folder of a past day, so that a batch is never held up by many."""
+        if day > self._newest_day:
+            self._newest_day = day
+            past = (folder for folder in self._config.root.glob("date=*/name=*") if _day(folder) <= day - _MERGE_AFTER_DAYS)
+            self._to_merge = sorted((folder for folder in past if len(list(folder.glob("*.parquet"))) > 1), reverse=True)
+        if not self._to_merge:
+            return
+        folder = self._to_merge.pop()
+        sources = sorted(folder.glob("*.parquet"), key=lambda path: path.stat().st_mtime_ns)
+        names = [path.name for path in sources]
+        merged = pa.unify_schemas([pq.read_schema(path).remove_metadata() for path in sources])
+        schema = merged.with_metadata({_SOURCES_KEY: " ".join(names)})
+        whole = hashlib.blake2b("\n".join(names).encode(), digest_size=16).hexdigest()
+        self._publish(folder / f"whole-{whole}.parquet", schema, _gathered(sources, schema))
+        _drop_sources(folder)
+
+
+def _gathered(sources: Sequence[Path], schema: pa.Schema) -> Iterator[pa.Table]:
+    """The rows of `sources` in tables of about _GROUP_ROWS; a column that a source lacks is null."""
+    waiting: list[pa.Table] = []
+    for path in sources:
+        table = pq.read_table(path, partitioning=None).replace_schema_metadata(None)
+        waiting.append(pa.concat_tables([schema.empty_table().replace_schema_metadata(None), table], promote_options="default"))
+        if sum(table.num_rows for table in waiting) >= _GROUP_ROWS:
+            yield pa.concat_tables(waiting).combine_chunks()
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting).combine_chunks()
+
+
+def _noted(path: Path, key: bytes) -> list[str]:
+    """A list of names in a file's metadata."""
+    noted: bytes = (pq.read_schema(path).metadata or {}).get(key, b"")
+    return noted.decode().split()
+
+
+def _day(folder: Path) -> int:
+    """The day of a `date=<day>/name=<measurement>` folder."""
+    return int(np.datetime64(folder.parent.name.removeprefix("date="), "D").astype(int))
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files that count: a merged file stands for its sources, also before they are deleted."""
+    gone = {name for path in folder.glob("whole-*.parquet") for name in _noted(path, _SOURCES_KEY)}
+    return sorted(path for path in folder.glob("*.parquet") if path.name not in gone)
+
+
+def _drop_sources(folder: Path) -> None:
+    kept = set(_files(folder))
+    for path in folder.glob("*.parquet"):
+        if path not in kept:
+            path.unlink()
 
 
 def _sort_in(
@@ -153,9 +222,8 @@ def read(root: Path, name: str, from_ns: int, to_ns: int) -> pa.Table | None:
     first, last = from_ns // _NS_PER_DAY, (to_ns - 1) // _NS_PER_DAY
     tables = []
     for folder in sorted(root.glob(f"date=*/name={name}")):
-        day = int(np.datetime64(folder.parent.name.removeprefix("date="), "D").astype(int))
-        if first <= day <= last:
-            tables += [pq.read_table(path, partitioning=None) for path in sorted(folder.glob("*.parquet"))]
+        if first <= _day(folder) <= last:
+            tables += [pq.read_table(path, partitioning=None) for path in _files(folder)]
     if not tables:
         return None
     table = pa.concat_tables(tables, promote_options="default")

@@ -153,6 +153,30 @@ def test_parquet_refuses_names_that_are_paths(tmp_path: Path, name: str) -> None
     assert [path.name for path in tmp_path.rglob("*")] == ["in"]
 
 
+def test_parquet_merges_the_files_of_past_days_and_nothing_changes_for_readers(tmp_path: Path) -> None:
+    sink = ParquetSink(ParquetConfig(root=tmp_path))
+    old, items = T0_NS - 5 * DAY_NS, []
+    for index in range(6):
+        items.append(many("f", 4, old + index * HOUR_NS, 1000, ("a", "b") if index % 2 else ("a",)))
+        sink.deliver([items[-1]])
+    before = parquet.read(tmp_path, "f", 0, 2**62)
+    assert len(list(tmp_path.rglob("*.parquet"))) == 6
+    sources = {path: path.read_bytes() for path in tmp_path.rglob("*.parquet")}
+    sink.deliver([many("g", 1, T0_NS, 1)])
+    (whole, _) = sorted(tmp_path.rglob("*.parquet"))
+    assert whole.name.startswith("whole-")
+    assert before is not None
+    assert parquet.read(tmp_path, "f", 0, 2**62) == before
+    for path, data in sources.items():  # as a crash before the sources were deleted leaves them
+        path.write_bytes(data)
+    assert parquet.read(tmp_path, "f", 0, 2**62) == before
+    sink.deliver(items)  # still known
+    again = ParquetSink(ParquetConfig(root=tmp_path))
+    again.deliver([many("g", 1, T0_NS, 1)])
+    assert len(list(tmp_path.rglob("*.parquet"))) == 2
+    assert parquet.read(tmp_path, "f", 0, 2**62) == before
+
+
 def test_parquet_clears_what_a_crash_left_half_written(tmp_path: Path) -> None:
     ParquetSink(ParquetConfig(root=tmp_path)).deliver([many("f", 2, T0_NS, 1)])
     (whole,) = tmp_path.rglob("*.parquet")
