@@ -14,9 +14,13 @@ import numpy as np
 from benchmarks.quality.pressure_injury_fit import Labels, Matrix, Weights, features_of, fit, predict
 from detectors.pressure_injury import posture
 from detectors.pressure_injury.coefficients import SIDE_WEIGHTS, SUPINE_BIAS, SUPINE_WEIGHTS
+from detectors.pressure_injury.detector import FEATURE
 from engine.events import Event
+from engine.frame import NS_PER_S
+from engine.outputs import Measurements
 from streams.importers import pmatdata, popu_preview
 from streams.importers.pmatdata import Stay, Trial
+from streams.recording import START_NS
 from streams.replay import replay
 from streams.stats import Figure, by_person, proportion, rate
 
@@ -137,6 +141,8 @@ class _Night(NamedTuple):
     delays_s: list[float]
     false: int
     cleared: int
+    turns: int
+    turns_seen: int
 
 
 def plan_night(rng: np.random.Generator, *, overdue: bool) -> list[Stay]:
@@ -153,19 +159,35 @@ def plan_night(rng: np.random.Generator, *, overdue: bool) -> list[Stay]:
     return stays
 
 
-def _judge(events: Sequence[Event], truth: Sequence[tuple[int, int]], hours: float) -> _Night:
+def _turns(measurements: Sequence[Measurements], plan: Sequence[Stay], start_ns: int) -> tuple[int, int]:
+    """(turns seen, turns): a turn is seen when, at the end of the new stay, the turn clock counts from its beginning."""
+    t_ns = np.concatenate([m.t_ns for m in measurements])
+    clock_s = np.concatenate([m.values[:, m.columns.index("turn_clock_s")] for m in measurements])
+    seen = turns = 0
+    begin_ns = start_ns
+    for before, stay in zip((None, *plan), plan, strict=False):
+        end_ns = begin_ns + round(stay.duration_s / NIGHT_FRAME_S) * round(NIGHT_FRAME_S * NS_PER_S)
+        if before is not None and None not in {before.posture, stay.posture}:
+            last = np.flatnonzero(t_ns < end_ns)[-1]
+            seen += bool(abs(float(clock_s[last]) - float(t_ns[last] - begin_ns) / NS_PER_S) <= TRUTH_SLACK_S)
+            turns += 1
+        begin_ns = end_ns
+    return seen, turns
+
+
+def _judge(events: Sequence[Event], truth: Sequence[tuple[int, int]], hours: float, turns: tuple[int, int]) -> _Night:
     onsets = [e for e in events if e.code == pmatdata.TURN_OVERDUE and e.phase == "onset"]
     clears = {e.onset_ns for e in events if e.code == pmatdata.TURN_OVERDUE and e.phase == "clear"}
-    slack_ns = TRUTH_SLACK_S * 1e9
+    slack_ns = TRUTH_SLACK_S * NS_PER_S
     caught, delays, cleared, used = 0, [], 0, set()
     for start_ns, end_ns in truth:
         hit = next((e for e in onsets if start_ns - slack_ns <= e.onset_ns <= end_ns and e.id not in used), None)
         if hit is not None:
             used.add(hit.id)
             caught += 1
-            delays.append((hit.decided_ns - start_ns) / 1e9)
+            delays.append((hit.decided_ns - start_ns) / NS_PER_S)
             cleared += hit.onset_ns in clears
-    return _Night(hours, len(truth), caught, delays, len(onsets) - len(used), cleared)
+    return _Night(hours, len(truth), caught, delays, len(onsets) - len(used), cleared, turns[1], turns[0])
 
 
 def _nights(trials_of_all: Iterable[Trial], source: str, progress: Progress) -> dict[str, Figure]:
@@ -178,16 +200,12 @@ def _nights(trials_of_all: Iterable[Trial], source: str, progress: Progress) -> 
             for overdue in (False, True):
                 progress(f"pressure_injury: night {number + 1} of {source} {person}, {'one turn overdue' if overdue else 'turned in time'}")
                 seed = NIGHT_SEED + 1000 * index + 10 * number + overdue
-                recording = pmatdata.night(
-                    trials,
-                    plan_night(np.random.default_rng(seed), overdue=overdue),
-                    name=f"{person}-{seed}",
-                    frame_s=NIGHT_FRAME_S,
-                    shuffle_seed=seed,
-                )
-                said = replay(recording)
+                plan = plan_night(np.random.default_rng(seed), overdue=overdue)
+                recording = pmatdata.night(trials, plan, name=f"{person}-{seed}", frame_s=NIGHT_FRAME_S, shuffle_seed=seed)
+                said = replay(recording, measurements=True)
                 hours = sum(said.exposure_s.values()) / 3600
-                nights.append(_judge(said.events, [(t.start_ns, t.end_ns) for t in recording.truth], hours))
+                turns = _turns([m for m in said.measurements if m.name == FEATURE], plan, START_NS)
+                nights.append(_judge(said.events, [(t.start_ns, t.end_ns) for t in recording.truth], hours, turns))
     basis = (
         f"{len(nights)} nights of {len(by_name)} people, each night concatenated from real frames ({source}), one map per {NIGHT_FRAME_S:g} s, posture "
         "coefficients as shipped (fitted to PmatData i S1-S5)"
@@ -197,6 +215,11 @@ def _nights(trials_of_all: Iterable[Trial], source: str, progress: Progress) -> 
     days = sum(n.hours for n in nights) / 24
     return {
         "overdue_sensitivity": proportion(caught, spans, f"overdue turns raised; {basis}"),
+        "turn_sensitivity": proportion(
+            sum(n.turns_seen for n in nights),
+            sum(n.turns for n in nights),
+            f"turns the clock counts from, within {TRUTH_SLACK_S:g} s; {basis}",
+        ),
         "overdue_cleared": proportion(
             sum(n.cleared for n in nights), caught, f"raised overdue turns cleared by the next effective turn; {basis}"
         ),
