@@ -22,9 +22,8 @@ from streams.stats import Figure, by_person, proportion, rate
 
 SLACK_S: Final = 2.0
 """An alert whose onset lies this far outside a labelled fall still belongs to it (labels are by eye, to 0.1-1 s)."""
-SIMPLE_HZ: Final = 25.0
-SIMPLE_RANGE_G: Final = 2.0
-"""A simple wearable: the slowest rate and the narrowest range that are common."""
+SIMPLE_DEVICES: Final = {"25hz-2g": (25.0, 2.0), "10hz": (10.0, 16.0)}
+"""Rate (Hz) and range (g) of simple wearables: the narrowest common range, and the slowest rate that is judged."""
 SECONDS_PER_HOUR: Final = 3600.0
 
 _Source = tuple[Callable[[Path], Iterator[Trial]], str]
@@ -84,12 +83,12 @@ def _people(trials: Iterable[Outcome]) -> str:
     return "people the set does not tell apart" if people == {""} else f"{len(people)} people"
 
 
-def simple_device(trial: Trial) -> Trial:
-    """The same movement as a simple wearable would send it: 25 Hz (block means), clipped at ±2 g an axis."""
+def simple_device(trial: Trial, rate_hz: float, range_g: float) -> Trial:
+    """The same movement as a simple wearable would send it: clipped at ±range_g an axis, block means at rate_hz."""
     signal = trial.signal
-    block = round(signal.rate_hz / SIMPLE_HZ)
+    block = round(signal.rate_hz / rate_hz)
     whole = signal.samples[: len(signal.samples) // block * block]
-    samples = np.clip(whole, -SIMPLE_RANGE_G, SIMPLE_RANGE_G).reshape(-1, block, whole.shape[1]).mean(axis=1)
+    samples = np.clip(whole, -range_g, range_g).reshape(-1, block, whole.shape[1]).mean(axis=1)
     return trial._replace(signal=signal._replace(rate_hz=signal.rate_hz / block, samples=samples.astype(np.float32)))
 
 
@@ -138,20 +137,22 @@ def _by_person(data_set: str, trials: Iterable[Trial], source: str) -> list[Outc
 def evaluate(root: Path, progress: Callable[[str], None]) -> dict[str, Figure]:
     """All figures from the data sets found under `root`; what is missing is said through `progress` and left out.
 
-    SisFall is measured a second time as a simple device would record it (keys `falls.sisfall-25hz-2g.*`).
+    SisFall is measured again as simple devices would record it (keys `falls.sisfall-25hz-2g.*`, `falls.sisfall-10hz.*`).
     """
     figures: dict[str, Figure] = {}
+
+    def measure(name: str, trials: Iterable[Trial], source: str) -> None:
+        found = _by_person(name, trials, source)
+        progress(f"falls: {name}: {len(found)} trials")
+        figures.update(_figures(name, found))
+
     for data_set, (trials, source) in SOURCES.items():
         folder = root / data_set
         if not folder.is_dir():
             progress(f"falls: {data_set} is not in {root}: skipped")
             continue
-        found = _by_person(data_set, trials(folder), source)
-        progress(f"falls: {data_set}: {len(found)} trials")
-        figures.update(_figures(data_set, found))
+        measure(data_set, trials(folder), source)
         if data_set == "sisfall":
-            simple = f"{data_set}-25hz-2g"
-            found = _by_person(simple, map(simple_device, trials(folder)), source)
-            progress(f"falls: {simple}: {len(found)} trials")
-            figures.update(_figures(simple, found))
+            for device, (rate_hz, range_g) in SIMPLE_DEVICES.items():
+                measure(f"{data_set}-{device}", (simple_device(trial, rate_hz, range_g) for trial in trials(folder)), source)
     return figures

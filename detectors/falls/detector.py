@@ -9,6 +9,7 @@ import numpy as np
 from detectors.falls.kernel import (
     ACTIVITY,
     BIN_FIELDS,
+    BIN_S,
     MINUTE_BINS,
     MINUTE_FIELDS,
     RING,
@@ -19,7 +20,7 @@ from detectors.falls.kernel import (
     Personal,
     run,
 )
-from detectors.falls.params import BIN_S, FallParams
+from detectors.falls.params import FallParams
 from engine.detector import NOTHING, Detector, Spec, StepResult
 from engine.events import Detection, EventType, Priority
 from engine.frame import NS_PER_S, Frame, frame
@@ -39,7 +40,7 @@ def _whole_ms(t_ns: int) -> int:
 class FallDetector(Detector[FallParams, FallState]):
     """A fall is an impact, a body that lies differently than before, and stillness, in that order.
 
-    Input: "accel" frames, float32 (k, n, 3) in g, any mounting (waist, wrist, chest, pendant), 20 Hz or faster; slower
+    Input: "accel" frames, float32 (k, n, 3) in g, any mounting (waist, wrist, chest, pendant), 10 Hz or faster; slower
     streams are not judged. When a second of stillness ends, the kernel looks back for the impact that came before it and multiplies three
     pieces of evidence: impulse of the impact, turn of the sensor against gravity, and stillness; see README.md.
     Event: falls.fall, onset at the 0.1 s bin of the impact; never cleared by the detector.

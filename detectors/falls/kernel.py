@@ -6,10 +6,14 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from detectors.falls.params import BIN_S, RATE_HZ_MIN
 from engine.frame import GAP_RESTART, NS_PER_S, Bool, Float32, Float64, Int32, Int64, Samples
 from engine.jit import kernel
 
+# Constants of the kernels live in this file: the compiled cache follows changes of this file alone.
+BIN_S: Final = 0.1
+"""Time resolution of the features: an impact on a hard floor lasts 20-100 ms, on a mattress up to 200 ms."""
+RATE_HZ_MIN: Final = 10.0
+"""Below one sample a bin an impact is missed more often than seen: such streams are not judged."""
 RING: Final = 96
 """Bins kept: 5 s before the impact, the impact, settling (<= 2 s) and stillness (<= 3 s) fit, with a margin."""
 _X, _Y, _Z, _SQUARE, _PEAK, _EXCESS = range(6)

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from pydantic import Field
 
 from engine.detector import Params
-
-BIN_S: Final = 0.1
-"""Time resolution of the features: an impact on a hard floor lasts 20-100 ms, on a mattress up to 200 ms."""
-RATE_HZ_MIN: Final = 20.0
-"""Below two samples a bin an impact is missed more often than seen: such streams are not judged."""
 
 
 class FallParams(Params):

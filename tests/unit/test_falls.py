@@ -61,7 +61,7 @@ def test_the_sensor_may_be_mounted_anyhow(seed: int) -> None:
     assert [(d.onset_ns, d.decided_ns) for d in turned] == [(d.onset_ns, d.decided_ns) for d in plain]
 
 
-@pytest.mark.parametrize("rate_hz", [20.0, 25.0, 31.25, 32.0, 50.0, 64.0, 100.0, 104.0, 200.0])
+@pytest.mark.parametrize("rate_hz", [10.0, 12.5, 19.9, 25.0, 31.25, 32.0, 50.0, 64.0, 100.0, 104.0, 200.0])
 def test_the_rule_is_the_same_at_every_rate(rate_hz: float) -> None:
     signal = signal_of(positive())
     t = np.arange(len(signal)) / RATE_HZ
@@ -71,7 +71,7 @@ def test_the_rule_is_the_same_at_every_rate(rate_hz: float) -> None:
 
 
 def test_streams_too_slow_to_show_an_impact_are_not_judged() -> None:
-    assert feed(signal_of(positive())[::5], 10.0) == []
+    assert feed(signal_of(positive())[::10], 5.0) == []
 
 
 def test_a_device_clipped_at_2_g_still_sees_it() -> None:
