@@ -84,8 +84,7 @@ def predict(weights: Weights, features: Matrix) -> Labels:
 
 def _rows(name: str, values: Matrix) -> str:
     lines = [", ".join(f"{v:.4f}" for v in values[i : i + posture.BANDS]) for i in range(0, len(values), posture.BANDS)]
-    body = "".join(f"        {line},\n" for line in lines)
-    return f"{name}: Final = np.array(\n    [\n{body}    ]\n)\n"
+    return f"{name}: Final = np.array([\n" + "".join(f"    {line},\n" for line in lines) + "])  # fmt: skip\n"
 
 
 def main(root: Path) -> None:
