@@ -2,16 +2,8 @@
 
 import { el, setText } from "./dom.js";
 import { title, where } from "./alerts.js";
-import { duration, has, hoursMinutes, measured, moment, quantityName, t } from "./i18n.js";
-import { bedState } from "./tiles.js";
-
-const CLOCKS = new Set(["since_turn_s"]);
-
-function shown(quantity, value, tile, now) {
-  if (CLOCKS.has(quantity)) return hoursMinutes(value * 1000);
-  if (quantity === "posture" || quantity === "in_bed") return bedState(tile, now).text;
-  return measured(quantity, value);
-}
+import { duration, has, moment, quantityName, t } from "./i18n.js";
+import { readingText } from "./tiles.js";
 
 async function history(id) {
   const response = await fetch(`/api/alerts/${encodeURIComponent(id)}`);
@@ -33,7 +25,7 @@ export function openDetails(live, subject) {
   const now = live.now();
   const tile = live.tiles.get(subject);
   const rows = Object.entries(tile?.readings ?? {}).map(([quantity, [value, at]]) =>
-    el("tr", {}, el("th", { scope: "row" }, quantityName(quantity)), el("td", {}, shown(quantity, value, tile, now)), el("td", { class: "muted" }, t("ui.ago", { d: duration(now - at) }))),
+    el("tr", {}, el("th", { scope: "row" }, quantityName(quantity)), el("td", {}, readingText(quantity, value)), el("td", { class: "muted" }, t("ui.ago", { d: duration(now - at) }))),
   );
   const records = el("div");
   const dialog = el(

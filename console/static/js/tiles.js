@@ -2,7 +2,7 @@
 
 import { el, icon, setAttribute, setText, shape } from "./dom.js";
 import { title } from "./alerts.js";
-import { decimal, duration, hoursMinutes, t } from "./i18n.js";
+import { decimal, duration, hoursMinutes, measured, t } from "./i18n.js";
 
 export const FADE_MS = 130000; // older than this a reading is not "now": a minute's figure carries its start, so is two minutes old when the next comes
 export const GONE_MS = 600000; // older than this it is not shown on a tile
@@ -20,12 +20,23 @@ export function reading(tile, quantity, now) {
   return ageMs > GONE_MS ? null : { value: held[0], ageMs, old: ageMs > FADE_MS };
 }
 
+const postureText = (value) => (POSTURES[Math.round(value)] ? t(POSTURES[Math.round(value)]) : "");
+const inBedText = (value) => t(value >= IN_BED ? "bed.in" : "bed.out");
+
+// A reading as the details show it.
+export function readingText(quantity, value) {
+  if (quantity === "posture") return postureText(value) || "–";
+  if (quantity === "in_bed") return inBedText(value);
+  if (quantity === "since_turn_s") return hoursMinutes(value * 1000);
+  return measured(quantity, value);
+}
+
 export function bedState(tile, now) {
   const posture = reading(tile, "posture", now);
   const inBed = reading(tile, "in_bed", now);
-  const known = posture && POSTURES[Math.round(posture.value)];
-  if (known && !(inBed && inBed.ageMs < posture.ageMs - FADE_MS)) return { text: t(known), inBed: Math.round(posture.value) > 0, old: posture.old };
-  if (inBed) return { text: t(inBed.value >= IN_BED ? "bed.in" : "bed.out"), inBed: inBed.value >= IN_BED, old: inBed.old };
+  const known = posture && postureText(posture.value);
+  if (known && !(inBed && inBed.ageMs < posture.ageMs - FADE_MS)) return { text: known, inBed: Math.round(posture.value) > 0, old: posture.old };
+  if (inBed) return { text: inBedText(inBed.value), inBed: inBed.value >= IN_BED, old: inBed.old };
   return { text: t("bed.unknown"), inBed: null, old: true };
 }
 

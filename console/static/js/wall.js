@@ -136,9 +136,12 @@ function subjects() {
   });
 }
 
-function turnOf(total, size) {
-  const pages = Math.max(1, Math.ceil(total / size));
-  return { pages, page: Math.floor(live.now() / PAGE_MS) % pages };
+// The part of `all` whose turn it is, at most `size` at a time, in pages of even length.
+function share(all, size) {
+  const pages = Math.max(1, Math.ceil(all.length / size));
+  const each = Math.ceil(all.length / pages);
+  const page = Math.floor(live.now() / PAGE_MS) % pages;
+  return { pages, page, shown: all.slice(page * each, (page + 1) * each) };
 }
 
 function draw(change) {
@@ -169,16 +172,19 @@ function drawAlerts(alerts) {
   }
 }
 
-// Whoever is answered gives way to whoever is not. The first unanswered high ones stay; the others share what is left.
+// Unanswered high ones first, then the other unanswered, then those somebody is at; a rank that does not fit takes turns.
 function chosen(alerts, places) {
-  const unanswered = alerts.filter((alert) => !alert.acknowledged);
-  const pool = unanswered.length >= places ? unanswered : alerts;
-  const fixed = pool === unanswered ? (alert) => alert.priority === 3 : (alert) => !alert.acknowledged;
-  const urgent = pool.filter(fixed).slice(0, places - 1);
-  const rest = pool.filter((alert) => !urgent.includes(alert));
-  const left = places - urgent.length;
-  const { page } = turnOf(rest.length, left);
-  return [...urgent, ...rest.slice(page * left, (page + 1) * left)];
+  const ranks = [
+    alerts.filter((alert) => !alert.acknowledged && alert.priority === 3),
+    alerts.filter((alert) => !alert.acknowledged && alert.priority !== 3),
+    alerts.filter((alert) => alert.acknowledged),
+  ];
+  const shown = [];
+  for (const rank of ranks) {
+    const left = places - shown.length;
+    if (left > 0) shown.push(...share(rank, left).shown);
+  }
+  return shown;
 }
 
 function drawGrid() {
@@ -188,8 +194,7 @@ function drawGrid() {
   const rows = Math.max(1, Math.floor(grid.clientHeight / (TILE_HEIGHT_VH * vh)));
   grid.style.setProperty("--columns", columns);
   grid.style.setProperty("--rows", rows);
-  const { page, pages } = turnOf(all.length, columns * rows);
-  const shown = all.slice(page * columns * rows, (page + 1) * columns * rows);
+  const { page, pages, shown } = share(all, columns * rows);
   prune(tiles, new Set(all));
   arrange(grid, shown.map((subject) => cached(tiles, subject, () => new WallTile(live, subject)).node));
   for (const subject of shown) tiles.get(subject).draw();
