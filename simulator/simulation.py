@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from engine.block import Block
-from engine.registry import RegistryData
+from engine.devices import SILENT_AFTER_NS
+from engine.frame import NS_PER_S
+from engine.registry import Registry, RegistryData
 from simulator import home
 from simulator.scenario import Scenario
 from simulator.transport import Transport
@@ -50,7 +52,20 @@ class Simulation:
         limit = self.scenario.seconds if until_s is None else until_s
         if not np.isfinite(limit):
             raise ValueError("this ward never ends: say until which second the truth is wanted (until_s)")
-        return self.world.script.truth(limit)
+        return tuple(sorted((*self.world.script.truth(limit), *self._silences(limit)), key=lambda t: (t.start_ns, t.subject, t.code)))
+
+    def _silences(self, until_s: float) -> Iterator[Truth]:
+        """Dropouts long enough to be a silent device: data went missing, which Vigil announces."""
+        registry = Registry(self.registry())
+        start = self.scenario.start_ns
+        for trouble in self.scenario.troubles:
+            if trouble.kind == "dropout" and trouble.at_s < until_s and trouble.duration_s * NS_PER_S > SILENT_AFTER_NS:
+                begin = start + round(trouble.at_s * NS_PER_S)
+                end = start + round(min(trouble.at_s + trouble.duration_s, until_s) * NS_PER_S)
+                gone = sorted(b.device for b in registry.data.bindings if b.device.startswith(trouble.device))
+                for subject in dict.fromkeys(registry.subject(device, begin) for device in gone):
+                    if subject:
+                        yield Truth(subject, "device.silent", begin, end, trouble.device)
 
     def registry(self) -> RegistryData:
         """Who wears what, who lies where, and each resident's own turn interval."""

@@ -148,6 +148,12 @@ def test_dropout_loses_just_that_device_and_time() -> None:
     assert ward.transport.tally["dropped"] == 3
 
 
+def test_a_long_dropout_is_a_silent_device_and_a_short_one_is_not() -> None:
+    troubles = (Trouble("dropout", at_s=5, duration_s=60, device="patch-002"), Trouble("dropout", at_s=9, duration_s=200, device="air-102"))
+    truth = Simulation(msgspec.structs.replace(SMALL, seconds=600, troubles=troubles)).truth()
+    assert [(t.subject, t.code, (t.start_ns - SMALL.start_ns) / NS_PER_S) for t in truth] == [("room/102", "device.silent", 9)]
+
+
 def test_outage_delays_everything_and_loses_nothing() -> None:
     whole, _ = played(SMALL)
     held, ward = played(msgspec.structs.replace(SMALL, troubles=(Trouble("outage", at_s=4, duration_s=8),)))
