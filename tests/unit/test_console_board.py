@@ -14,7 +14,7 @@ import pytest
 from alerts.book import AlertBook
 from alerts.model import Action, Alert, Command, Outcome, Reason, RefusalReason, State
 from alerts.policy import DEFAULT_CODES
-from alerts.texts import LANGUAGES, TEXTS
+from alerts.texts import LANGUAGES, TEXTS, Language
 from console import texts
 from console.backend import history
 from console.board import HOLD_MS, PUBLISH_EVERY_MS, SOURCES, BoardModel, LiveBoard
@@ -274,7 +274,7 @@ def test_both_languages_have_the_same_keys_and_placeholders() -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_every_code_and_reason_has_words(language: texts.Language) -> None:
+def test_every_code_and_reason_has_words(language: Language) -> None:
     words = texts.texts(language)
     codes = set(TEXTS) | {event.code for detector in (*DETECTORS, *MODELS) for event in detector.spec.events}
     wanted = {f"{prefix}.{code}" for code in codes for prefix in ("code", "do")}
