@@ -192,6 +192,7 @@ def test_its_configuration_is_complete(case: Case) -> None:
     assert type(build(config)) is SINKS[config.type]
 
 
+@pytest.mark.slow
 def test_kill_9_loses_nothing_and_doubles_nothing(case: Case, tmp_path: Path) -> None:
     count, rng = 150, Random(7)
     config = tmp_path / "sink.json"
