@@ -9,6 +9,7 @@ import numpy as np
 from detectors.heart import kernel
 from detectors.heart.params import HeartParams
 from detectors.heart.qrs import Grid, grid
+from detectors.heart.rhythm import RR_MS_MAX
 from detectors.heart.state import (
     BEAT_COUNT,
     BEATS_KEPT,
@@ -89,10 +90,10 @@ class HeartDetector(Detector[HeartParams, HeartState]):
         """Take one frame of ECG, RR intervals or vital signs."""
         state, limits = self.state, self._limits()
         k, n = frame.samples.shape[:2]
-        seconds = n / frame.rate_hz if frame.rate_hz > 0 else float(n * kernel.RR_MS_MAX / 1000)
+        seconds = n / frame.rate_hz if frame.rate_hz > 0 else float(n * RR_MS_MAX / 1000)
         # a hole of any length sums up at most the two open minutes
         found = buffers(k, seconds)
-        rows = (frame.slot, frame.t0_ns, frame.gap_ns, frame.valid)
+        rows = (frame.slot.astype(np.int64), frame.t0_ns, frame.gap_ns, frame.valid)
         if frame.kind == "ecg":
             g = self._grids.get(frame.rate_hz)
             if g is None:
@@ -169,7 +170,7 @@ def detect_beats(signal: Float64, rate_hz: float) -> tuple[Int64, np.ndarray]:
         part = np.ascontiguousarray(samples[None, start : start + size])
         t0_ns = int(start * NS_PER_S / rate_hz + 0.5)
         detector.step(frame("ecg", [0], [t0_ns], rate_hz, part, gap_ns=[-1 if start == 0 else 0]))
-        total = int(detector.state.count[0, BEAT_COUNT])
+        total = int(detector.state.tally[0, BEAT_COUNT])
         for index in range(seen, total):
             times.append(int(detector.state.beats[0, 0, index % BEATS_KEPT]))
             wide.append(int(detector.state.beats[0, 1, index % BEATS_KEPT]))

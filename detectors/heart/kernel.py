@@ -94,7 +94,7 @@ from detectors.heart.state import (
     N,
 )
 from detectors.heart.ventricles import on_shape, on_wave_second
-from engine.frame import GAP_RESTART, NS_PER_S, Bool, Float32, Int32, Int64
+from engine.frame import GAP_RESTART, NS_PER_S, Bool, Float32, Int64
 from engine.jit import kernel
 from engine.kinds import channel
 
@@ -119,15 +119,15 @@ SPO2: Final = channel("vitals", "spo2_percent")
 @kernel
 def sample_ns(state: HeartState, g: Grid, slot: int, n: float) -> int:
     """Device time of internal sample `n` (the middle of the device samples it is the mean of)."""
-    count = state.count[slot]
+    count = state.tally[slot]
     raw = n * g.decimation + 0.5 * (g.decimation - 1) - count[ANCHOR_RAW]
-    return count[ANCHOR_NS] + math.floor(raw * (1e9 / g.rate_hz) + 0.5)
+    return int(count[ANCHOR_NS] + math.floor(raw * (1e9 / g.rate_hz) + 0.5))
 
 
 @kernel
 def on_beat(state: HeartState, limits: Limits, g: Grid, found: Found, slot: int, beat: Candidate, now_n: int) -> None:
     """A QRS complex: the rhythm, the run of ventricular beats, the end of an asystole."""
-    count = state.count[slot]
+    count = state.tally[slot]
     interval_ms = accept(state, g, slot, beat, now_n) * 1000.0 / g.rate_internal_hz
     t_ns = sample_ns(state, g, slot, beat.at)
     now_ns = sample_ns(state, g, slot, now_n)
@@ -136,20 +136,20 @@ def on_beat(state: HeartState, limits: Limits, g: Grid, found: Found, slot: int,
     state.beats[slot, 0, index] = t_ns
     state.beats[slot, 1, index] = 1 if wide else 0
     count[BEAT_COUNT] += 1
-    if state.count[slot, LAST_NS + ECG] != NEVER and t_ns - state.count[slot, LAST_NS + ECG] > STALE_WORDS_NS:
+    if state.tally[slot, LAST_NS + ECG] != NEVER and t_ns - state.tally[slot, LAST_NS + ECG] > STALE_WORDS_NS:
         forget_pattern(state, slot, ECG)
-    state.count[slot, LAST_NS + ECG] = t_ns
+    state.tally[slot, LAST_NS + ECG] = t_ns
     if interval_ms > 0.0:
         parity = minute_of(state, found, slot, t_ns)
         on_interval(state, limits, found, slot, ECG, now_ns, interval_ms, parity, state.level[slot, NOISE_RATIO] <= NOISY)
-    if state.latch[slot, RAISED_BY, ASYSTOLE] != 0 and state.count[slot, RR_COUNT + ECG] >= EPISODE_END_BEATS - 1:
+    if state.latch[slot, RAISED_BY, ASYSTOLE] != 0 and state.tally[slot, RR_COUNT + ECG] >= EPISODE_END_BEATS - 1:
         judge_condition(state, limits, found, slot, ECG, ASYSTOLE, OVER, now_ns, now_ns, 0.0, 0.0)
 
 
 @kernel
 def on_second(state: HeartState, limits: Limits, g: Grid, found: Found, slot: int, n: int) -> None:
     """Once a second of signal time: coverage, asystole, fibrillation, finished minutes."""
-    count = state.count[slot]
+    count = state.tally[slot]
     now_ns = sample_ns(state, g, slot, n)
     good = count[DOWN] == 0 and count[LEARN] == 0 and count[LAST_BAD] <= n - g.second
     parity = minute_of(state, found, slot, now_ns - NS_PER_S // 2)
@@ -180,15 +180,15 @@ def on_learning(state: HeartState, g: Grid, slot: int, n: int, peak: float) -> N
     level = state.level[slot]
     level[LEARN_MAX] = max(level[LEARN_MAX], peak)
     level[LEARN_SUM] += peak
-    state.count[slot, LEARN_PEAKS] += 1
-    if n >= state.count[slot, LEARN]:
+    state.tally[slot, LEARN_PEAKS] += 1
+    if n >= state.tally[slot, LEARN]:
         learn(state, g, slot, n)
 
 
 @kernel
 def on_timer(state: HeartState, limits: Limits, g: Grid, found: Found, slot: int, n: int) -> None:
     """A due time came: search-back, or the turn of a second of signal time."""
-    count = state.count[slot]
+    count = state.tally[slot]
     if n >= count[SECOND_DUE]:
         count[SECOND_DUE] = n + g.second
         on_second(state, limits, g, found, slot, n)
@@ -202,7 +202,7 @@ def on_timer(state: HeartState, limits: Limits, g: Grid, found: Found, slot: int
 @kernel
 def open_stream(state: HeartState, g: Grid, found: Found, slot: int, t0_ns: int, gap_ns: int) -> None:
     """Place a chunk in time; restart the front end where its stream starts, changes rate or has a hole."""
-    count = state.count[slot]
+    count = state.tally[slot]
     rate_mhz = int(g.rate_hz * 1000.0 + 0.5)
     fresh = gap_ns == GAP_RESTART or count[RATE_MHZ] != rate_mhz
     expected = count[ANCHOR_NS] + math.floor((count[RAW] - count[ANCHOR_RAW]) * (1e9 / g.rate_hz) + 0.5)
@@ -221,11 +221,11 @@ def open_stream(state: HeartState, g: Grid, found: Found, slot: int, t0_ns: int,
             interrupt(state, slot, ECG)
             restart(state, g, slot, count[N], fresh)
             count[SECOND_DUE] = count[N] + g.second
-            if t0_ns < state.count[slot, EMITTED_NS] - MINUTE_NS:  # the device's clock was set back: minutes start anew
+            if t0_ns < state.tally[slot, EMITTED_NS] - MINUTE_NS:  # the device's clock was set back: minutes start anew
                 emit_minute(state, found, slot, 0)
                 emit_minute(state, found, slot, 1)
-                state.count[slot, EMITTED_NS] = NEVER
-                state.count[slot, LAST_NS + ECG] = NEVER
+                state.tally[slot, EMITTED_NS] = NEVER
+                state.tally[slot, LAST_NS + ECG] = NEVER
         else:
             for lead in range(LEADS):
                 hold = state.signal[slot, lead, (count[N] - skipped - 1) & MASK]
@@ -243,7 +243,7 @@ def ecg_frame(
     limits: Limits,
     g: Grid,
     found: Found,
-    slots: Int32,
+    slots: Int64,
     t0_ns: Int64,
     gap_ns: Int64,
     valid: Bool,
@@ -258,9 +258,9 @@ def ecg_frame(
     inverse = 1.0 / m
     share = 1.0 / g.area
     for row in range(slots.shape[0]):
-        slot = np.int64(slots[row])
+        slot = int(slots[row])
         open_stream(state, g, found, slot, t0_ns[row], gap_ns[row])
-        count = state.count[slot]
+        count = state.tally[slot]
         level = state.level[slot]
         wave_0 = state.signal[slot, 0]
         wave_1 = state.signal[slot, 1]
@@ -383,12 +383,12 @@ def ecg_frame(
 
 @kernel
 def rr_frame(
-    state: HeartState, limits: Limits, found: Found, slots: Int32, t0_ns: Int64, gap_ns: Int64, valid: Bool, samples: Float32
+    state: HeartState, limits: Limits, found: Found, slots: Int64, t0_ns: Int64, gap_ns: Int64, valid: Bool, samples: Float32
 ) -> None:
     """RR interval chunks: samples (k, n, 1) in ms, one after the other from t0."""
     for row in range(slots.shape[0]):
-        slot = np.int64(slots[row])
-        last_ns = state.count[slot, LAST_NS + RR]
+        slot = int(slots[row])
+        last_ns = state.tally[slot, LAST_NS + RR]
         start_ns = t0_ns[row]
         if gap_ns[row] != 0 or last_ns == NEVER:
             interrupt(state, slot, RR)
@@ -408,7 +408,7 @@ def rr_frame(
                 state.sums[slot, parity, COVERED_RR_S] += value * 1e-3
             on_interval(state, limits, found, slot, RR, end_ns, value, parity, True)
             pass_time(state, found, slot, end_ns)
-        state.count[slot, LAST_NS + RR] = end_ns
+        state.tally[slot, LAST_NS + RR] = end_ns
 
 
 @kernel
@@ -416,7 +416,7 @@ def vitals_frame(
     state: HeartState,
     limits: Limits,
     found: Found,
-    slots: Int32,
+    slots: Int64,
     t0_ns: Int64,
     gap_ns: Int64,
     valid: Bool,
@@ -431,7 +431,7 @@ def vitals_frame(
     hold_ns = max(float(VITALS_HOLD_NS), VITALS_HOLD_PERIODS * period_ns)
     weight = min(period_ns * 1e-9, 60.0) if rate_hz > 0.0 else 0.0
     for row in range(slots.shape[0]):
-        slot = np.int64(slots[row])
+        slot = int(slots[row])
         if gap_ns[row] == GAP_RESTART or gap_ns[row] > hold_ns:
             interrupt(state, slot, VITALS)
         for i in range(samples.shape[1]):
@@ -441,9 +441,9 @@ def vitals_frame(
             spo2 = float(samples[row, i, SPO2]) if valid[row] else np.nan
             if not (heart > 0.0 or breaths >= 0.0 or spo2 > 0.0):
                 continue
-            if state.count[slot, LAST_NS + VITALS] != NEVER and t_ns - state.count[slot, LAST_NS + VITALS] > hold_ns:
+            if state.tally[slot, LAST_NS + VITALS] != NEVER and t_ns - state.tally[slot, LAST_NS + VITALS] > hold_ns:
                 interrupt(state, slot, VITALS)
-            state.count[slot, LAST_NS + VITALS] = t_ns
+            state.tally[slot, LAST_NS + VITALS] = t_ns
             parity = minute_of(state, found, slot, t_ns)
             if parity >= 0:
                 state.sums[slot, parity, COVERED_VITALS_S] += weight

@@ -171,7 +171,7 @@ def median8(values: Float64) -> float:
             ordered[j] = ordered[j - 1]
             j -= 1
         ordered[j] = value
-    return 0.5 * (ordered[LEVELS // 2 - 1] + ordered[LEVELS // 2])
+    return float(0.5 * (ordered[LEVELS // 2 - 1] + ordered[LEVELS // 2]))
 
 
 @kernel
@@ -190,7 +190,7 @@ def restart(state: HeartState, g: Grid, slot: int, n: int, relearn: bool) -> Non
     `relearn` also forgets the learned levels (another device, another rate); after a mere dropout they stay.
     """
     level = state.level[slot]
-    count = state.count[slot]
+    count = state.tally[slot]
     state.signal[slot] = 0.0
     for column in (SLOPE_0, SLOPE_1, AREA_0, AREA_1, LAST_S, PEAK, BACK):
         level[column] = 0.0
@@ -228,12 +228,12 @@ def learn(state: HeartState, g: Grid, slot: int, n: int) -> None:
     largest = level[LEARN_MAX]
     state.past[slot, QRS_PEAKS] = LEARN_SIGNAL * largest
     state.past[slot, NOISE_PEAKS] = min(
-        LEARN_NOISE_OF_MEAN * level[LEARN_SUM] / state.count[slot, LEARN_PEAKS], LEARN_NOISE_OF_MAX * largest
+        LEARN_NOISE_OF_MEAN * level[LEARN_SUM] / state.tally[slot, LEARN_PEAKS], LEARN_NOISE_OF_MAX * largest
     )
     set_threshold(state, slot)
-    state.count[slot, LEARN] = 0
+    state.tally[slot, LEARN] = 0
     level[LAST_BEAT] = n
-    state.count[slot, SEARCH_DUE] = n + int(SEARCH_BACK * g.rate_internal_hz)
+    state.tally[slot, SEARCH_DUE] = n + int(SEARCH_BACK * g.rate_internal_hz)
 
 
 @kernel
@@ -268,7 +268,7 @@ def measure(state: HeartState, g: Grid, slot: int, leads: int, peak_n: int, heig
 def accept(state: HeartState, g: Grid, slot: int, beat: Candidate, now_n: int) -> float:
     """Make `beat` the last beat; returns its RR interval in internal samples, NaN when the one before is not known."""
     level = state.level[slot]
-    count = state.count[slot]
+    count = state.tally[slot]
     interval = beat.at - level[LAST_BEAT] if count[CHAIN] > 0 else np.nan
     if count[CHAIN] > 0:
         state.past[slot, RECENT_RR, count[QRS_AT] % LEVELS] = min(interval, 2.0 * g.rate_internal_hz)
@@ -288,7 +288,7 @@ def accept(state: HeartState, g: Grid, slot: int, beat: Candidate, now_n: int) -
 def consider(state: HeartState, g: Grid, slot: int, candidate: Candidate) -> bool:
     """True when the candidate is a beat; else it teaches the noise level and waits for search-back."""
     level = state.level[slot]
-    count = state.count[slot]
+    count = state.tally[slot]
     since = candidate.at - level[LAST_BEAT]
     known = count[CHAIN] > 0
     if candidate.stepped or (known and since < g.refractory - 2):
@@ -313,7 +313,7 @@ def consider(state: HeartState, g: Grid, slot: int, candidate: Candidate) -> boo
 def overdue(state: HeartState, g: Grid, slot: int, now_n: int) -> bool:
     """A beat is overdue: True when the best rejected candidate is taken for it; else the threshold comes down."""
     level = state.level[slot]
-    count = state.count[slot]
+    count = state.tally[slot]
     if level[BACK] > max(FLOOR_MV, SEARCH_FRACTION * level[THRESHOLD]):
         return True
     count[SEARCH_DUE] = now_n + g.fade
@@ -326,4 +326,4 @@ def overdue(state: HeartState, g: Grid, slot: int, now_n: int) -> bool:
 def recalled(state: HeartState, slot: int) -> Candidate:
     """The candidate kept for search-back."""
     level = state.level[slot]
-    return Candidate(level[BACK], level[BACK_SLOPE], level[BACK_AT], False, level[BACK_WIDTH], state.count[slot, BACK_N])
+    return Candidate(level[BACK], level[BACK_SLOPE], level[BACK_AT], False, level[BACK_WIDTH], state.tally[slot, BACK_N])

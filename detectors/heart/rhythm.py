@@ -149,15 +149,15 @@ def interrupt(state: HeartState, slot: int, source: int) -> None:
         if state.latch[slot, RAISED_BY, code] == source + 1:
             state.latch[slot, CALM_NS, code] = NEVER
     if source != VITALS:
-        state.count[slot, RR_COUNT + source] = 0
-        state.count[slot, SYMBOLS + source] = 0
+        state.tally[slot, RR_COUNT + source] = 0
+        state.tally[slot, SYMBOLS + source] = 0
 
 
 @kernel
 def forget_pattern(state: HeartState, slot: int, source: int) -> None:
     """Empty the atrial fibrillation window."""
-    state.count[slot, WORD_COUNT + source] = 0
-    state.count[slot, DISTINCT + source] = 0
+    state.tally[slot, WORD_COUNT + source] = 0
+    state.tally[slot, DISTINCT + source] = 0
     state.level[slot, WORD_SUM + source] = 0.0
 
 
@@ -173,13 +173,13 @@ def pattern_entropy(state: HeartState, slot: int, source: int, rr_ms: float) -> 
     Zhou, Ding, Wu, Zhang, PLoS ONE 2015;10(9):e0136544: H'' = -k / (N log2 N) * sum p log2 p with k distinct words among
     N. Updated word by word: sum p log2 p = (sum c log2 c) / N - log2 N.
     """
-    contiguous = state.count[slot, RR_COUNT + source]
+    contiguous = state.tally[slot, RR_COUNT + source]
     symbol = min(SYMBOL_MAX, int(60_000.0 / rr_ms / SYMBOL_BPM))
-    word = ((state.count[slot, SYMBOLS + source] << SYMBOL_BITS) | symbol) & ((1 << (3 * SYMBOL_BITS)) - 1)
-    state.count[slot, SYMBOLS + source] = word
+    word = ((state.tally[slot, SYMBOLS + source] << SYMBOL_BITS) | symbol) & ((1 << (3 * SYMBOL_BITS)) - 1)
+    state.tally[slot, SYMBOLS + source] = word
     if contiguous >= 3:
         words = state.words[slot, source]
-        total = state.count[slot, WORD_COUNT + source]
+        total = state.tally[slot, WORD_COUNT + source]
         index = total % WORDS
         if total >= WORDS:
             old = words[index]
@@ -188,20 +188,20 @@ def pattern_entropy(state: HeartState, slot: int, source: int, rr_ms: float) -> 
                 same += words[k] == old
             state.level[slot, WORD_SUM + source] += _c_log_c(same - 1) - _c_log_c(same)
             if same == 1:
-                state.count[slot, DISTINCT + source] -= 1
+                state.tally[slot, DISTINCT + source] -= 1
             words[index] = -1
         same = 0
         for k in range(min(total, WORDS)):
             same += words[k] == word
         state.level[slot, WORD_SUM + source] += _c_log_c(same + 1) - _c_log_c(same)
         if same == 0:
-            state.count[slot, DISTINCT + source] += 1
+            state.tally[slot, DISTINCT + source] += 1
         words[index] = word
-        state.count[slot, WORD_COUNT + source] = total + 1
-    if state.count[slot, WORD_COUNT + source] < WORDS:
+        state.tally[slot, WORD_COUNT + source] = total + 1
+    if state.tally[slot, WORD_COUNT + source] < WORDS:
         return np.nan
-    distinct = state.count[slot, DISTINCT + source]
-    return distinct / (WORDS * math.log2(WORDS)) * (math.log2(WORDS) - state.level[slot, WORD_SUM + source] / WORDS)
+    distinct = state.tally[slot, DISTINCT + source]
+    return float(distinct / (WORDS * math.log2(WORDS)) * (math.log2(WORDS) - state.level[slot, WORD_SUM + source] / WORDS))
 
 
 @kernel
@@ -238,8 +238,8 @@ def emit_minute(state: HeartState, found: Found, slot: int, parity: int) -> None
         elif sums[HEARTS] > 0:
             heart = sums[HEART_SUM] / sums[HEARTS]
         entropy = np.nan
-        distinct = state.count[slot, DISTINCT + source]
-        if state.count[slot, WORD_COUNT + source] >= WORDS:
+        distinct = state.tally[slot, DISTINCT + source]
+        if state.tally[slot, WORD_COUNT + source] >= WORDS:
             entropy = distinct / (WORDS * math.log2(WORDS)) * (math.log2(WORDS) - state.level[slot, WORD_SUM + source] / WORDS)
         out[2] = heart
         out[3] = math.sqrt(squares / differences) if differences > 0 else np.nan
@@ -249,7 +249,7 @@ def emit_minute(state: HeartState, found: Found, slot: int, parity: int) -> None
         out[7] = sums[BREATH_SUM] / sums[BREATHS] if sums[BREATHS] > 0 else np.nan
         out[8] = sums[SPO2_SUM] / sums[SPO2S] if sums[SPO2S] > 0 else np.nan
         found.used[1] = row + 1
-    state.count[slot, EMITTED_NS] = (int(sums[MINUTE]) + 1) * MINUTE_NS
+    state.tally[slot, EMITTED_NS] = (int(sums[MINUTE]) + 1) * MINUTE_NS
     sums[:] = 0.0
     sums[MINUTE] = NEVER
 
@@ -257,7 +257,7 @@ def emit_minute(state: HeartState, found: Found, slot: int, parity: int) -> None
 @kernel
 def minute_of(state: HeartState, found: Found, slot: int, t_ns: int) -> int:
     """Row (0 or 1) of the open sums for the minute of `t_ns`; -1 when that minute has been summed up already."""
-    if t_ns < state.count[slot, EMITTED_NS]:
+    if t_ns < state.tally[slot, EMITTED_NS]:
         return -1
     minute = t_ns // MINUTE_NS
     parity = minute & 1
@@ -291,10 +291,10 @@ def on_interval(
     if not RR_MS_MIN <= rr_ms <= RR_MS_MAX:
         interrupt(state, slot, source)
         return
-    count = state.count[slot, RR_COUNT + source]
+    count = state.tally[slot, RR_COUNT + source]
     previous = state.past[slot, RR_WINDOW + source, (count - 1) % WINDOW_BEATS_MAX]
     state.past[slot, RR_WINDOW + source, count % WINDOW_BEATS_MAX] = rr_ms
-    state.count[slot, RR_COUNT + source] = count + 1
+    state.tally[slot, RR_COUNT + source] = count + 1
     if parity >= 0:
         beats = int(state.sums[slot, parity, MINUTE_BEAT_COUNT + source])
         state.minute_rr[slot, parity, source, beats % MINUTE_BEATS] = int(rr_ms)

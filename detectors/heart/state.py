@@ -17,28 +17,28 @@ UInt16 = NDArray[np.uint16]
 SOURCES: Final = 3
 
 
-def _number(value: int) -> int:
+def number(value: int) -> int:
     """`value` as a NumPy integer: of a Python constant, numba would compile every kernel that takes it anew."""
     return cast("int", np.int64(value))
 
 
-ECG: Final = _number(0)
-RR: Final = _number(1)
-VITALS: Final = _number(2)
+ECG: Final = number(0)
+RR: Final = number(1)
+VITALS: Final = number(2)
 
-HOLDS: Final = _number(1)
-OVER: Final = _number(0)
-NEITHER: Final = _number(-1)
+HOLDS: Final = number(1)
+OVER: Final = number(0)
+NEITHER: Final = number(-1)
 
-BRADYCARDIA: Final = _number(0)
-TACHYCARDIA: Final = _number(1)
-ASYSTOLE: Final = _number(2)
-VENTRICULAR_TACHYCARDIA: Final = _number(3)
-VENTRICULAR_FIBRILLATION: Final = _number(4)
-ATRIAL_FIBRILLATION: Final = _number(5)
-SPO2_LOW: Final = _number(6)
-RESPIRATION_LOW: Final = _number(7)
-RESPIRATION_HIGH: Final = _number(8)
+BRADYCARDIA: Final = number(0)
+TACHYCARDIA: Final = number(1)
+ASYSTOLE: Final = number(2)
+VENTRICULAR_TACHYCARDIA: Final = number(3)
+VENTRICULAR_FIBRILLATION: Final = number(4)
+ATRIAL_FIBRILLATION: Final = number(5)
+SPO2_LOW: Final = number(6)
+RESPIRATION_LOW: Final = number(7)
+RESPIRATION_HIGH: Final = number(8)
 CODES: Final = (
     "heart.bradycardia",
     "heart.tachycardia",
@@ -152,7 +152,7 @@ SUM_COLUMNS: Final = 16
 class HeartState(NamedTuple):
     """All arrays have axis 0 = slot; times are device ns or NEVER. Few and wide: each array costs compile and call time."""
 
-    count: Int64  # (s, INT_COLUMNS)
+    tally: Int64  # (s, INT_COLUMNS)
     level: Float64  # (s, FLOAT_COLUMNS)
     signal: Float32  # (s, 2 LEADS, RING) decimated leads in mV, offset removed; then their smoothed slopes, mV a step
     past: Float64  # (s, RR_WINDOW + 2, WINDOW_BEATS_MAX)
@@ -173,7 +173,7 @@ def initial(capacity: int) -> HeartState:
     sums = np.zeros((capacity, 2, SUM_COLUMNS))
     sums[:, :, MINUTE] = NEVER
     return HeartState(
-        count=count,
+        tally=count,
         level=np.zeros((capacity, FLOAT_COLUMNS)),
         signal=np.zeros((capacity, 2 * LEADS, RING), np.float32),
         past=np.zeros((capacity, RR_WINDOW + 2, WINDOW_BEATS_MAX)),

@@ -31,11 +31,13 @@ from detectors.heart.state import (
     Found,
     HeartState,
     Limits,
+    number,
 )
 from engine.jit import kernel
 
-NORMAL, LAST_STRANGE = np.arange(2)
-"""Rows of HeartState.shapes (NumPy integers: see `state._number`)."""
+NORMAL: Final = number(0)
+LAST_STRANGE: Final = number(1)
+"""Rows of HeartState.shapes."""
 
 DOMINANT_BEATS: Final = 8
 """Beats after which the normal beat of this resident is known."""
@@ -116,7 +118,7 @@ def on_shape(
     now_ns: int,
 ) -> bool:
     """Compare a beat with the resident's normal one, count ventricular runs; True when it is strange and wide."""
-    count = state.count[slot]
+    count = state.tally[slot]
     level = state.level[slot]
     span = min(TEMPLATE, int(SHAPE_S * g.rate_internal_hz))
     start = math.floor(beat.at + 0.5) - int(SHAPE_BEFORE_S * g.rate_internal_hz)
@@ -198,7 +200,7 @@ def wave_hz(state: HeartState, g: Grid, slot: int, n: int) -> float:
 @kernel
 def on_wave_second(state: HeartState, limits: Limits, g: Grid, found: Found, slot: int, n: int, now_ns: int) -> None:
     """Once a second of good signal: count the seconds of fibrillation."""
-    count = state.count[slot]
+    count = state.tally[slot]
     level = state.level[slot]
     beatless = n - level[LAST_BEAT] > BEATLESS_S * g.rate_internal_hz
     hz = 0.0

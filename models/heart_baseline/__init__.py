@@ -1,0 +1,1 @@
+"""Personal heart-rate baseline."""
