@@ -11,11 +11,11 @@ class SosParams(Params):
     """When a press is a new call. Shorter times can only add calls, never lose one."""
 
     rearm_s: float = Field(
-        5.0,
+        default=5.0,
         ge=0.2,
         le=60,
         description="Presses within this time of a call belong to it (bouncing contact, a button pressed repeatedly), s.",
     )
     unreleased_s: float = Field(
-        60.0, ge=10, le=3600, description="A button that reports no release counts as released after being silent this long, s."
+        default=60.0, ge=10, le=3600, description="A button that reports no release counts as released after being silent this long, s."
     )
