@@ -155,7 +155,8 @@ def _bad_rate(kind: Kind, rate_hz: float) -> tuple[Reason, str] | None:
         return Reason.BAD_RATE, f"rate_hz of {kind.name} is {rate_hz:g}: this kind has no rate, leave it out"
     if kind.rate_hz_min <= rate_hz <= kind.rate_hz_max:
         return None
-    return Reason.BAD_RATE, f"rate_hz of {kind.name} is {rate_hz:g}, allowed are {kind.rate_hz_min:g} to {kind.rate_hz_max:g}"
+    said = f"is {rate_hz:g}" if rate_hz else "is missing"
+    return Reason.BAD_RATE, f"rate_hz of {kind.name} {said}, allowed are {kind.rate_hz_min:g} to {kind.rate_hz_max:g}"
 
 
 def _bad_shape(kind: Kind, c: int, shape: tuple[int, int]) -> tuple[Reason, str] | None:

@@ -16,6 +16,7 @@ from matplotlib.ticker import FuncFormatter
 from engine.frame import NS_PER_S
 from streams.scorecard.match import Matched
 from streams.scorecard.score import RESIDENTS, ROOMS, Row, Scorecard, said
+from streams.stats import Figure
 
 TIMELINES_MAX: Final = 12
 """Recordings drawn; those with misses and false alarms come first."""
@@ -80,7 +81,7 @@ def _cards(row: Row) -> str:
     )
     return "".join(
         f'<div class="card"><span>{escape(name)}</span><b>{_value(figure.value, figure.unit, digits)}</b>'
-        f"<span>{escape(' · '.join(filter(None, (count, _interval(figure.low, figure.high, digits)))))}</span></div>"
+        f"<span>{escape(' · '.join(filter(None, (count, _interval(figure, digits)))))}</span></div>"
         for name, count, figure, digits in shown
     )
 
@@ -89,8 +90,8 @@ def _value(value: float, unit: str, digits: int) -> str:
     return "–" if np.isnan(value) else f"{value:.{digits}f} <small>{escape(unit)}</small>"
 
 
-def _interval(low: float, high: float, digits: int) -> str:
-    return "" if np.isnan(low) or np.isnan(high) else f"{low:.{digits}f} to {high:.{digits}f}"
+def _interval(figure: Figure, digits: int) -> str:
+    return "" if np.isnan(figure.value) or np.isnan(figure.low) else f"{figure.low:.{digits}f} to {figure.high:.{digits}f}"
 
 
 def _table(rows: Sequence[Row]) -> str:

@@ -7,17 +7,21 @@ import json
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from benchmarks.fuzz_codec import broken_rule, complaint, run, valid_block
 from engine.block import Block
 from engine.kinds import KINDS
 from schemas.codec import decode, encode_batch, encode_chunk_json
 from schemas.encode import take, wire_block
+from schemas.generate import chunk_schema
 from schemas.grouping import grouped
+from schemas.models import Chunk
 from schemas.wire import Envelope
 
+SCHEMA = Draft202012Validator(chunk_schema())
 RELAXED = settings(deadline=None)  # the first call compiles a kernel
 DEVICES = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=128)
 
@@ -122,6 +126,47 @@ def test_grouping_loses_nothing_and_reorders_no_stream(chunks: list[tuple[int, i
     for stream in {s for _, s in chunks}:
         own = [i for i in order if chunks[i][1] == stream]
         assert own == sorted(own)
+
+
+ODD = st.sampled_from(
+    [None, True, "", "x", -1, 0, 1, 2, 0.5, 40, 5000, 2**63, [], [[]], [[None]], [0], [1, 1], [[0, 0, 1]] * 2, {}, {"pressed": 1}]
+)
+
+
+@st.composite
+def json_chunks(draw: st.DrawFn) -> dict[str, object]:
+    """Chunks that are almost right: a valid one in any unit, some values near the ends of their range, a field or two made odd."""
+    kind = KINDS[draw(st.sampled_from(sorted(KINDS)))]
+    block = valid_block(kind, np.random.default_rng(draw(st.integers(0, 2**32))), 1, draw(st.integers(1, 3)))
+    found: dict[str, object] = json.loads(encode_chunk_json(block, 0))
+    if draw(st.booleans()):
+        unit = draw(st.sampled_from(sorted(kind.units)))
+        low, high = (kind.channels[0].low, kind.channels[0].high) if kind.channels else kind.wide
+        edge = draw(st.sampled_from([low * 1.01 - 1, low, 0.99 * high, high * 1.01 + 1])) / kind.units[unit]
+        rows = len(found["samples"])  # type: ignore[arg-type]
+        found.update(unit=unit, samples=[[edge, *[None] * (block.samples.shape[2] - 1)]] * rows)
+    for _ in range(draw(st.integers(0, 2))):
+        name = draw(st.sampled_from([*Chunk.model_fields, "extra"]))
+        if draw(st.booleans()):
+            found.pop(name, None)
+        else:
+            found[name] = draw(ODD)
+    return found
+
+
+@RELAXED
+@given(json_chunks())
+def test_the_generated_json_schema_and_the_codec_agree(found: dict[str, object]) -> None:
+    """Except for what JSON Schema cannot say: equally many channels in all samples, and rows x columns that make up a sample."""
+    samples = found.get("samples")
+    lengths = {len(row) for row in samples if isinstance(row, list)} if isinstance(samples, list) else set()
+    assume(len(lengths) <= 1)
+    match found:
+        case {"kind": "pressure_map", "shape": [int(rows), int(cols)]}:
+            assume(not lengths or rows * cols in lengths)
+    assert bool(decode(json.dumps(found).encode()).rejects) == bool(list(SCHEMA.iter_errors(found))), [
+        e.message for e in SCHEMA.iter_errors(found)
+    ]
 
 
 @pytest.mark.parametrize("seed", [1, 2])
