@@ -379,6 +379,18 @@ def test_the_wall_shows_an_alert_within_two_seconds(stage: Stage, visit: Open) -
     expect(page.locator(".wall-alert .where")).to_have_text("202")
 
 
+def test_three_unanswered_high_alerts_are_on_the_wall_together(visit: Open) -> None:
+    stage = Stage(60, incidents=True)
+    try:
+        stage.home.happen("fire.smoke", stage.home.rooms[4], {"smoke_db_per_m": 0.6})
+        page = visit(stage, "/wall", size=(1920, 1080))
+        expect(page.locator(".wall-alert[data-priority='3']")).to_have_count(3)
+        expect(page.locator(".more")).to_contain_text("more")
+        assert _too_small_or_cut(page, ".wall-alert .where, .wall-alert .what, .wall-alert .who") == []
+    finally:
+        stage.end()
+
+
 # -- the system page and the door -------------------------------------------------------------------------------------------------
 
 
