@@ -118,7 +118,7 @@ class HeartDetector(Detector[HeartParams, HeartState]):
             ventricular_rr_ms_max=60_000 / p.ventricular_rate_bpm_min,
             ventricular_beats_min=p.ventricular_beats_min,
             fibrillation_s=int(p.fibrillation_s),
-            atrial_entropy_min=p.atrial_entropy_min,
+            atrial_entropy_fraction_min=p.atrial_entropy_fraction_min,
         )
 
 

@@ -71,8 +71,8 @@ from detectors.heart.state import (
     RAW,
     RESPIRATION_HIGH,
     RESPIRATION_LOW,
-    RESPIRATION_PER_MIN_HIGH,
-    RESPIRATION_PER_MIN_LOW,
+    RESPIRATION_PER_MIN_MAX,
+    RESPIRATION_PER_MIN_MIN,
     RING,
     RR,
     RR_COUNT,
@@ -304,7 +304,7 @@ def ecg_frame(
             next_0, next_1 = x_0, x_1
             if good_0 > 0:
                 mean = sum_0 / good_0
-                if missing_0 > bridge or math.isnan(base_0):
+                if missing_0 > bridge:
                     base_0 = mean - x_0
                 next_0 = mean - base_0
                 missing_0 = 0
@@ -314,7 +314,7 @@ def ecg_frame(
                 missing_0 += 1
             if good_1 > 0:
                 mean = sum_1 / good_1
-                if missing_1 > bridge or math.isnan(base_1):
+                if missing_1 > bridge:
                     base_1 = mean - x_1
                 next_1 = mean - base_1
                 missing_1 = 0
@@ -456,8 +456,8 @@ def vitals_frame(
                 if parity >= 0:
                     state.sums[slot, parity, BREATH_SUM] += breaths
                     state.sums[slot, parity, BREATHS] += 1.0
-                low = limits.per_slot[slot, RESPIRATION_PER_MIN_LOW]
-                high = limits.per_slot[slot, RESPIRATION_PER_MIN_HIGH]
+                low = limits.per_slot[slot, RESPIRATION_PER_MIN_MIN]
+                high = limits.per_slot[slot, RESPIRATION_PER_MIN_MAX]
                 slow = judge_limits(breaths, low, high, RESPIRATION_HYSTERESIS, True)
                 fast = judge_limits(breaths, low, high, RESPIRATION_HYSTERESIS, False)
                 judge_condition(state, limits, found, slot, VITALS, RESPIRATION_LOW, slow, t_ns, t_ns, period_ns, breaths)

@@ -25,12 +25,12 @@ class HeartParams(Params):
     ventricular_rate_bpm_min: float = Field(100, ge=90, le=200, description="ventricular tachycardia: rate of the run")
     ventricular_beats_min: int = Field(5, ge=3, le=30, description="ventricular tachycardia: consecutive ventricular beats")
     fibrillation_s: float = Field(4, ge=2, le=20, description="ventricular fibrillation or flutter: duration of the wave")
-    atrial_entropy_min: float = Field(
+    atrial_entropy_fraction_min: float = Field(
         0.639, ge=0.3, le=1, description="atrial fibrillation: entropy of the RR pattern (Zhou et al., PLoS ONE 2015;10:e0136544)"
     )
     atrial_confirm_s: float = Field(120, ge=0, le=3600, description="how long the RR pattern must stay that irregular")
     spo2_percent_min: float = Field(92, ge=70, le=100, description="oxygen saturation below this is low (NEWS2: <= 91; COPD: 84)")
     spo2_confirm_s: float = Field(60, ge=0, le=600, description="how long oxygen saturation must stay low")
-    respiration_per_min_low: float = Field(8.5, ge=2, le=15, description="fewer breaths a minute are too few (NEWS2: <= 8)")
-    respiration_per_min_high: float = Field(24.5, ge=15, le=60, description="more breaths a minute are too many (NEWS2: >= 25)")
+    respiration_per_min_min: float = Field(8.5, ge=2, le=15, description="fewer breaths a minute are too few (NEWS2: <= 8)")
+    respiration_per_min_max: float = Field(24.5, ge=15, le=60, description="more breaths a minute are too many (NEWS2: >= 25)")
     respiration_confirm_s: float = Field(120, ge=0, le=600, description="how long the breathing rate must stay beyond its limit")

@@ -47,7 +47,7 @@ from detectors.heart.state import (
     LEARN_PEAKS,
     LEARN_SUM,
     LEVELS,
-    MISSING,
+    MISSING_0,
     NOISE_AT,
     NOISE_PEAKS,
     NOISE_RATIO,
@@ -199,11 +199,12 @@ def restart(state: HeartState, g: Grid, slot: int, n: int, relearn: bool) -> Non
     count[LAST_BAD] = n
     level[LAST_BEAT] = n
     level[LAST_SLOPE] = 0.0
-    level[BASE_0] = np.nan
-    level[BASE_0 + 1] = np.nan
+    level[BASE_0] = 0.0
+    level[BASE_0 + 1] = 0.0
+    count[MISSING_0] = g.bridge + 1  # as after a hole: the next value becomes the base line
+    count[MISSING_0 + 1] = g.bridge + 1
     level[HELD_0] = 0.0
     level[HELD_0 + 1] = 0.0
-    count[MISSING] = 0
     count[DOWN] = 0
     count[RUN] = 0
     count[WAVE] = 0

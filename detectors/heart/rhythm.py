@@ -311,9 +311,9 @@ def on_interval(
         judge_rate(state, limits, found, slot, source, 60_000.0 * window / span, t_ns - int(span * 1e6), t_ns, 0.0, trusted)
     entropy = pattern_entropy(state, slot, source, rr_ms)
     verdict = NEITHER
-    if entropy >= limits.atrial_entropy_min:
+    if entropy >= limits.atrial_entropy_fraction_min:
         verdict = HOLDS
-    elif entropy < limits.atrial_entropy_min - ENTROPY_HYSTERESIS:
+    elif entropy < limits.atrial_entropy_fraction_min - ENTROPY_HYSTERESIS:
         verdict = OVER
     judge_condition(state, limits, found, slot, source, ATRIAL_FIBRILLATION, verdict, t_ns, t_ns, 0.0, entropy)
 

@@ -89,9 +89,9 @@ MINUTE_BEATS: Final = 240
 BEATS_KEPT: Final = 32
 
 # integer columns of the ECG front end
-RATE_MHZ, ANCHOR_RAW, ANCHOR_NS, RAW, CARRY, GOOD_0, GOOD_1, N, MISSING, MISSING_0, MISSING_1, SAME, DOWN, LEARN = range(14)
-PEAK_N, LAST_BAD, BEAT_COUNT, LEARN_PEAKS, CHAIN, SEARCH_DUE, SECOND_DUE, QRS_AT, NOISE_AT, BACK_N = range(14, 24)
-RUN, RUN_NS, WAVE, WAVE_NS, TEMPLATED, MISFITS = range(24, 30)
+RATE_MHZ, ANCHOR_RAW, ANCHOR_NS, RAW, CARRY, GOOD_0, GOOD_1, N, MISSING_0, MISSING_1, SAME, DOWN, LEARN = range(13)
+PEAK_N, LAST_BAD, BEAT_COUNT, LEARN_PEAKS, CHAIN, SEARCH_DUE, SECOND_DUE, QRS_AT, NOISE_AT, BACK_N = range(13, 23)
+RUN, RUN_NS, WAVE, WAVE_NS, TEMPLATED, MISFITS = range(23, 29)
 RR_COUNT: Final = 30
 """+ source: contiguous RR intervals so far."""
 SYMBOLS: Final = 32
@@ -123,8 +123,8 @@ RAISED_BY, ONSET_NS, CALM_NS, SINCE_NS = range(4)
 """0 or 1 + the source that raised it; since when it has been over; + source: since when the condition has held."""
 
 # columns of Limits.per_slot
-RATE_BPM_MIN, RATE_BPM_MAX, SPO2_PERCENT_MIN, RESPIRATION_PER_MIN_LOW, RESPIRATION_PER_MIN_HIGH = range(5)
-PER_SLOT: Final = ("rate_bpm_min", "rate_bpm_max", "spo2_percent_min", "respiration_per_min_low", "respiration_per_min_high")
+RATE_BPM_MIN, RATE_BPM_MAX, SPO2_PERCENT_MIN, RESPIRATION_PER_MIN_MIN, RESPIRATION_PER_MIN_MAX = range(5)
+PER_SLOT: Final = ("rate_bpm_min", "rate_bpm_max", "spo2_percent_min", "respiration_per_min_min", "respiration_per_min_max")
 
 
 # columns of a minute's sums
@@ -197,7 +197,7 @@ class Limits(NamedTuple):
     ventricular_rr_ms_max: float
     ventricular_beats_min: int
     fibrillation_s: int
-    atrial_entropy_min: float
+    atrial_entropy_fraction_min: float
 
 
 class Found(NamedTuple):

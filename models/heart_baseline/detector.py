@@ -144,8 +144,8 @@ class HeartBaselineModel(Detector[HeartBaselineParams, HeartBaselineState]):
         if warm:
             mean, deviation = baseline.expect(int(state.learned[slot, part]))
             distance = abs(bpm - mean) / deviation
-            unusual = distance >= p.deviation_sd and abs(bpm - mean) >= p.deviation_bpm_min
-            self._judge(slot, t_ns, end_ns, unusual, {"heart_rate_bpm": bpm, "usual_bpm": mean, "distance_sd": distance}, found)
+            unusual = distance >= p.deviation_z and abs(bpm - mean) >= p.deviation_bpm_min
+            self._judge(slot, t_ns, end_ns, unusual, {"heart_rate_bpm": bpm, "usual_bpm": mean, "distance_z": distance}, found)
         if not state.active[slot] and (not warm or distance < HELD_BACK_SD):
             baseline.learn(bpm)
             state.learned[slot, part] += 1

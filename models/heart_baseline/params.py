@@ -10,7 +10,7 @@ from engine.detector import Params
 class HeartBaselineParams(Params):
     """Limits and times of the personal baseline."""
 
-    deviation_sd: float = Field(4, ge=2, le=10, description="how many personal standard deviations from the usual rate are unusual")
+    deviation_z: float = Field(4, ge=2, le=10, description="how many personal standard deviations from the usual rate are unusual")
     deviation_bpm_min: float = Field(15, ge=5, le=60, description="and at least this far from it")
     confirm_min: float = Field(20, ge=1, le=240, description="how long the heart rate must stay unusual")
     clear_min: float = Field(15, ge=1, le=240, description="how long it must be usual again")

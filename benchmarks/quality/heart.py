@@ -1,0 +1,194 @@
+"""Heart on recordings: beats, alarms true and false, atrial fibrillation, and healthy days left in peace."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from detectors.heart.detector import HeartDetector, detect_beats
+from detectors.heart.params import HeartParams
+from engine.events import Detection
+from engine.frame import NS_PER_S, Float32, Float64, Int64, frame
+from streams.importers import cinc2015, rr_series, wfdb_records
+from streams.stats import Figure, by_person, proportion, rate
+
+DATA_SETS: Final = ("mitdb", "cinc2015", "afdb-rr", "nsr2db-rr", "chf2db-rr")
+WINDOW_S: Final = 0.15
+LEARNING_S: Final = 300.0
+"""ANSI/AAMI EC57: a detected beat within 150 ms counts; the first five minutes are for learning."""
+INTENSIVE_CARE: Final = HeartParams(rate_bpm_max=140, rate_confirm_s=0, rate_window_beats=5)
+"""Alarm definitions of CinC 2015 in place of the nursing home's: tachycardia above 140, no confirmation."""
+ALARM_WINDOW_S: Final = 16.0
+"""An alarm sounds within 10 s of the onset of its condition (ANSI/AAMI EC13), plus the length of the condition itself."""
+MISSED_ALARM_COST: Final = 5
+"""CinC 2015 score: (TP + TN) / (TP + TN + FP + 5 FN)."""
+DAY_S: Final = 86_400.0
+
+Progress = Callable[[str], None]
+
+
+class Scored(NamedTuple):
+    """Beats of one record: found, missed, invented."""
+
+    name: str
+    hits: int
+    missed: int
+    extra: int
+
+
+def score_beats(reference: Float64, found: Float64, *, window_s: float = WINDOW_S) -> tuple[int, int, int]:
+    """Hits, misses, extras by pairing sorted times (s) one to one within `window_s`, nearest first along the time axis."""
+    hits = i = j = 0
+    while i < reference.size and j < found.size:
+        distance = found[j] - reference[i]
+        if abs(distance) > window_s:
+            i, j = (i + 1, j) if distance > 0 else (i, j + 1)
+            continue
+        nearer_found = j + 1 < found.size and abs(found[j + 1] - reference[i]) < abs(distance)
+        wanted = i + 1 < reference.size and nearer_found and abs(found[j + 1] - reference[i + 1]) < abs(found[j + 1] - reference[i])
+        if nearer_found and not wanted:
+            j += 1
+            continue
+        hits, i, j = hits + 1, i + 1, j + 1
+    return hits, int(reference.size) - hits, int(found.size) - hits
+
+
+def mitdb(folder: Path, leads: int, progress: Progress) -> list[Scored]:
+    """Every record of `folder` scored as EC57, with the first `leads` leads."""
+    result = []
+    for header in sorted(folder.glob("*.hea")):
+        record = wfdb_records.load(header.with_suffix(""))
+        times_ns, _ = detect_beats(record.leads[:, :leads], record.rate_hz)
+        reference, found = record.beats / record.rate_hz, times_ns / NS_PER_S
+        for start, end in ((0.0, LEARNING_S), *((a / record.rate_hz, b / record.rate_hz) for a, b in record.flutter)):
+            reference = reference[(reference < start) | (reference > end)]
+            found = found[(found < start) | (found > end)]
+        row = Scored(record.name, *score_beats(reference, found))
+        progress(f"mitdb {row.name}, {leads} lead(s): {row.hits} found, {row.missed} missed, {row.extra} extra")
+        result.append(row)
+    return result
+
+
+def ecg_events(leads: Float32, rate_hz: float, params: HeartParams) -> list[Detection]:
+    """What the detector says about one ECG, fed in seconds."""
+    detector, size, found = HeartDetector(params, capacity=1), int(rate_hz), []
+    for start in range(0, len(leads), size):
+        part = np.ascontiguousarray(leads[None, start : start + size])
+        t0_ns = round(start * NS_PER_S / rate_hz)
+        found += detector.step(frame("ecg", [0], [t0_ns], rate_hz, part, gap_ns=[-1 if start == 0 else 0])).detections
+    return found
+
+
+def rr_events(series: rr_series.Series, params: HeartParams | None = None) -> tuple[list[Detection], Int64, Float64]:
+    """What the detector says about a series of RR intervals: (events, minutes since the start, RR entropy of each)."""
+    detector, found, minutes, entropy = HeartDetector(params, capacity=1), [], [], []
+    bounds = np.append(np.arange(0, series.rr_s.size, 32), series.rr_s.size)
+    for first, last in itertools.pairwise(bounds):
+        rr_ms = (series.rr_s[first:last] * 1000).astype(np.float32).reshape(1, -1, 1)
+        said = detector.step(
+            frame("rr_interval", [0], [round(series.start_s[first] * NS_PER_S)], 0.0, rr_ms, gap_ns=[-1 if first == 0 else 0])
+        )
+        found += said.detections
+        for minute in said.features:
+            minutes.append(int(minute.t0_ns[0]) // (60 * NS_PER_S))
+            entropy.append(float(minute.samples[0, 0, 4]))
+    return found, np.array(minutes, np.int64), np.array(entropy)
+
+
+def _beats(root: Path, progress: Progress, figures: dict[str, Figure]) -> None:
+    for leads, suffix in ((2, ""), (1, "_one_lead")):
+        rows = mitdb(root / "mitdb", leads, progress)
+        basis = f"MIT-BIH, {len(rows)} people, {leads} lead(s), EC57: within 150 ms, first 5 min and flutter left out; nothing fitted"
+        figures[f"heart.mitdb.qrs_sensitivity{suffix}"] = by_person(rows, _sensitivity, "%", basis)
+        figures[f"heart.mitdb.qrs_ppv{suffix}"] = by_person(rows, _ppv, "%", basis)
+
+
+def _sensitivity(rows: Sequence[Scored]) -> float:
+    return 100 * sum(r.hits for r in rows) / max(1, sum(r.hits + r.missed for r in rows))
+
+
+def _ppv(rows: Sequence[Scored]) -> float:
+    return 100 * sum(r.hits for r in rows) / max(1, sum(r.hits + r.extra for r in rows))
+
+
+def _alarms(root: Path, progress: Progress, figures: dict[str, Figure]) -> None:
+    counts: dict[tuple[str, bool], list[int]] = {}
+    for alarm in cinc2015.load(root / "cinc2015"):
+        raised = any(
+            event.code == alarm.code and event.phase == "onset" and event.decided_ns >= (cinc2015.ALARM_S - ALARM_WINDOW_S) * NS_PER_S
+            for event in ecg_events(alarm.leads, cinc2015.RATE_HZ, INTENSIVE_CARE)
+        )
+        counts.setdefault((alarm.code, alarm.true), []).append(int(raised))
+    progress("cinc2015: " + ", ".join(f"{code} {true}: {sum(c)}/{len(c)}" for (code, true), c in sorted(counts.items())))
+    true = [v for (_, real), c in counts.items() if real for v in c]
+    false = [v for (_, real), c in counts.items() if not real for v in c]
+    basis = "CinC 2015, ICU alarms, ECG alone, samples before the alarm; nothing fitted"
+    figures["heart.cinc2015.true_alarm_sensitivity"] = proportion(sum(true), len(true), basis)
+    figures["heart.cinc2015.false_alarm_suppression"] = proportion(len(false) - sum(false), len(false), basis)
+    for code in sorted({code for code, _ in counts}):
+        quiet = counts.get((code, False), [])
+        figures[f"heart.cinc2015.false_alarm_suppression_{code.removeprefix('heart.')}"] = proportion(
+            len(quiet) - sum(quiet), len(quiet), basis
+        )
+    right = sum(true) + len(false) - sum(false)
+    score = 100 * right / (right + sum(false) + MISSED_ALARM_COST * (len(true) - sum(true)))
+    figures["heart.cinc2015.score"] = Figure(score, float("nan"), float("nan"), "", basis)
+
+
+def _fibrillation(root: Path, progress: Progress, figures: dict[str, Figure]) -> None:
+    folder = root / "afdb-rr"
+    people = []
+    for path in sorted(folder.glob("qrs*.txt")):
+        series = rr_series.afdb(folder, path.stem.removeprefix("qrs"))
+        _, minutes, entropy = rr_events(series)
+        share = np.array([np.mean(series.af[(series.start_s // 60).astype(int) == m]) for m in minutes])
+        clear = np.isfinite(entropy) & ((share == 0) | (share == 1))
+        said = entropy[clear] >= HeartParams().atrial_entropy_fraction_min
+        is_af = share[clear] == 1
+        people.append((int((said & is_af).sum()), int(is_af.sum()), int((~said & ~is_af).sum()), int((~is_af).sum())))
+        progress(f"afdb-rr {series.name}: AF minutes {people[-1][0]}/{people[-1][1]}, other {people[-1][2]}/{people[-1][3]}")
+    basis = f"MIT-BIH AF, {len(people)} people, whole minutes of one rhythm, beats as annotated; threshold from the paper"
+    figures["heart.afdb-rr.af_sensitivity"] = by_person(
+        people, lambda p: 100 * sum(r[0] for r in p) / max(1, sum(r[1] for r in p)), "%", basis
+    )
+    figures["heart.afdb-rr.af_specificity"] = by_person(
+        people, lambda p: 100 * sum(r[2] for r in p) / max(1, sum(r[3] for r in p)), "%", basis
+    )
+
+
+def _days(root: Path, name: str, progress: Progress, figures: dict[str, Figure]) -> None:
+    raised: dict[str, int] = {}
+    days, people = 0.0, 0
+    for path in sorted((root / name).glob("*_rr_secs.txt")):
+        series = rr_series.day(path)
+        codes = [event.code for event in rr_events(series)[0] if event.phase == "onset"]
+        for code in codes:
+            raised[code] = raised.get(code, 0) + 1
+        days, people = days + float(series.rr_s.sum()) / DAY_S, people + 1
+        progress(f"{name} {series.name}: {', '.join(sorted(codes)) or 'no alarm'}")
+    basis = f"{name}, {people} people, {days:.1f} days of RR intervals, no event labels; nothing fitted"
+    figures[f"heart.{name}.alarms_per_person_day"] = rate(sum(raised.values()), days, "per person-day", basis)
+    for code, number in sorted(raised.items()):
+        figures[f"heart.{name}.{code.removeprefix('heart.')}_per_person_day"] = rate(number, days, "per person-day", basis)
+
+
+def evaluate(root: Path, progress: Progress) -> dict[str, Figure]:
+    """Every figure that the data sets under `root` allow; a missing set is said and skipped."""
+    figures: dict[str, Figure] = {}
+    parts: dict[str, Callable[[], None]] = {
+        "mitdb": lambda: _beats(root, progress, figures),
+        "cinc2015": lambda: _alarms(root, progress, figures),
+        "afdb-rr": lambda: _fibrillation(root, progress, figures),
+        "nsr2db-rr": lambda: _days(root, "nsr2db-rr", progress, figures),
+        "chf2db-rr": lambda: _days(root, "chf2db-rr", progress, figures),
+    }
+    for name, measure in parts.items():
+        if (root / name).is_dir():
+            measure()
+        else:
+            progress(f"{name} is not under {root}: skipped")
+    return figures
