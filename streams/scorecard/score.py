@@ -67,9 +67,9 @@ def summarise(matched: Iterable[Matched]) -> Scorecard:
     room_days = sum(m.case.room_days for m in every)
     codes = sorted({t.code for m in every for t in m.case.truth} | {e.code for m in every for e in m.case.events if e.phase == "onset"})
     rows = [_row(code, every, {code}, _in_rooms(code, every), resident_days, room_days) for code in codes]
-    for name, rooms in ((RESIDENTS, False), (ROOMS, True)):
+    for name, rooms, days in ((RESIDENTS, False, resident_days), (ROOMS, True, room_days)):
         chosen = {code for code in codes if not code.startswith(TECHNICAL) and _in_rooms(code, every) == rooms}
-        if chosen:
+        if chosen or days > 0:  # silence over a known time is a figure too
             rows.append(_row(name, every, chosen, rooms, resident_days, room_days))
     return Scorecard(tuple(rows), every, resident_days, room_days)
 

@@ -93,6 +93,13 @@ def test_figures_of_a_small_ward() -> None:
     assert all(f.low <= f.value <= f.high for key, f in found.items() if key.endswith("sensitivity") and not np.isnan(f.value))
 
 
+def test_silence_over_a_known_time_is_a_figure() -> None:
+    found = figures(score([], [], resident_days=10.0))
+    assert found["all_residents.false_alarms_per_day"].value == 0
+    assert found["all_residents.false_alarms_per_day"].high == pytest.approx(0.369, abs=1e-3), "3.69 over the exposure (Garwood)"
+    assert "all_rooms.sensitivity" not in found
+
+
 def test_json_is_flat_and_says_null_where_there_is_no_number() -> None:
     flat = json.loads(to_json(score([], [event(5)], resident_days=0.0)))
     assert flat["falls.fall.sensitivity"]["value"] is None
