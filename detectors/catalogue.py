@@ -7,8 +7,16 @@ from typing import Any, Final
 from detectors.camera.detector import CameraDetector
 from detectors.falls.detector import FallDetector
 from detectors.fire.detector import FireDetector
+from detectors.heart.detector import HeartDetector
 from detectors.pressure_injury.detector import PressureInjuryDetector
 from detectors.sos.detector import SosDetector
 from engine.detector import Detector
 
-DETECTORS: Final[tuple[type[Detector[Any, Any]], ...]] = (FallDetector, PressureInjuryDetector, FireDetector, SosDetector, CameraDetector)
+DETECTORS: Final[tuple[type[Detector[Any, Any]], ...]] = (
+    FallDetector,
+    HeartDetector,
+    PressureInjuryDetector,
+    FireDetector,
+    SosDetector,
+    CameraDetector,
+)

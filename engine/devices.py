@@ -79,9 +79,9 @@ class Devices:
         """The stream is about somebody else from now on."""
         fresh = initial_streams(1, self._limits)
         keep = ("counts", "arrival_ns", "lookup_ns", "tokens", "tokens_ns")
-        for name, own, new in zip(Streams._fields, self.streams, fresh, strict=True):
+        for name in Streams._fields:
             if name not in keep:
-                own[s] = new[0]
+                getattr(self.streams, name)[s] = getattr(fresh, name)[0]
 
     def unbind(self, subject: str) -> None:
         """No stream is about `subject` any more."""

@@ -5,5 +5,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 from engine.detector import Detector
+from models.heart_baseline.detector import HeartBaselineModel
 
-MODELS: Final[tuple[type[Detector[Any, Any]], ...]] = ()
+MODELS: Final[tuple[type[Detector[Any, Any]], ...]] = (HeartBaselineModel,)

@@ -70,7 +70,7 @@ class VigilConfig(_Section):
     listen: Listen = Field(default_factory=Listen, description="console and device door")
     mqtt: MqttConfig | None = Field(default=None, description="an MQTT broker to read from")
     sinks: tuple[Sink, ...] = Field(default=(), description="places for results beside the database and the measurements in data_dir")
-    parameters: Parameters = Field(default_factory=Parameters, description="detectors and models")  # type: ignore[valid-type]
+    parameters: Parameters = Field(default_factory=Parameters, description="detectors and models")
     policy: Policy = Field(default_factory=Policy, description="from events to alerts")
 
     @model_validator(mode="after")

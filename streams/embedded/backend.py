@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -18,7 +17,6 @@ from console.backend import (
     CommandResult,
     DeviceAccount,
     Health,
-    Person,
     QuarantineCount,
     SystemView,
     Totals,
@@ -36,16 +34,6 @@ from streams.embedded.vigil import ANSWER_S, Vigil
 SYSTEM_EVERY_S: Final = 1.0
 """The system page is at most this old; it is put together once for all who look."""
 DEVICES_SHOWN_MAX: Final = 2_000
-
-
-def read_people(path: Path) -> dict[str, Person]:
-    """The identity file: {"resident/r-017": {"name": ..., "room": ..., "bed": ...}}; empty when there is none. ValueError when it is damaged."""
-    if not path.exists():
-        return {}
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, Person])
-    except msgspec.DecodeError as error:
-        raise ValueError(f"{path.name} is no identity file ({error}): map each subject to name, room and bed") from error
 
 
 class Backend:

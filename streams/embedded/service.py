@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -16,6 +16,7 @@ from console.access import Access
 from console.app import create_app
 from console.backend import Person
 from console.board import LiveBoard
+from console.identity import load_people
 from console.server import ConsoleServer
 from engine.registry import RegistryData
 from sinks.base import ItemKind
@@ -25,7 +26,7 @@ from sinks.jsonl import JsonlConfig, JsonlSink
 from sinks.parquet import ParquetConfig, ParquetSink
 from sinks.sqlite import SqliteConfig, SqliteSink
 from streams.config import VigilConfig
-from streams.embedded.backend import Backend, read_people
+from streams.embedded.backend import Backend
 from streams.embedded.intake import Intake, with_console
 from streams.embedded.mqtt import MqttSource
 from streams.embedded.registry_change import RegistryChange
@@ -34,7 +35,7 @@ from streams.recording import Record
 
 log = structlog.get_logger("vigil")
 
-MEASUREMENTS_LINGER_S: Final = 10.0
+MEASUREMENTS_LINGER_S: Final = 60.0
 """Measurements are gathered this long into one Parquet file."""
 WATCH_EVERY_S: Final = 1.0
 """How often registry.json and identity.json are looked at."""
@@ -52,9 +53,9 @@ class Service:
         folder = config.data_dir
         folder.mkdir(parents=True, exist_ok=True)
         self._registry_path, self._people_path = folder / "registry.json", folder / "identity.json"
-        self._people: Mapping[str, Person] = read_people(self._people_path)
+        self._people: Mapping[str, Person] = load_people(self._people_path)
         self._seen: dict[Path, bytes] = {}
-        board = LiveBoard(config.home)
+        board = LiveBoard(config.home, turn_interval_s=_turn_interval_s(config))
         board.set_people(self._people)
         self.vigil = Vigil(
             folder,
@@ -195,5 +196,10 @@ class Service:
         draft.replace(self._registry_path)
 
     def _take_people(self, _: bytes) -> None:
-        self._people = read_people(self._people_path)
+        self._people = load_people(self._people_path)
         self.vigil.board.set_people(self._people)
+
+
+def _turn_interval_s(config: VigilConfig) -> float:
+    parameters: Any = config.parameters
+    return float(parameters.pressure_injury.turn_interval_s)

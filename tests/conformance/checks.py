@@ -77,8 +77,8 @@ def parameters_have_units_bounds_and_texts(case: Case) -> None:
         assert field.description, f"{name} has no description"
         if field.annotation in {float, int}:
             assert field.metadata, f"{name} has no bounds"
-            stem = re.sub(r"_(min|max)$", "", name)
-            assert any(stem == unit or stem.endswith(f"_{unit}") for unit in UNITS), f"{name} does not end in a unit"
+            stems = (name, re.sub(r"_(min|max)$", "", name))
+            assert any(stem == unit or stem.endswith(f"_{unit}") for unit in UNITS for stem in stems), f"{name} does not end in a unit"
     with pytest.raises(ValidationError):
         case.cls.params_type(no_such_parameter=1)
 
