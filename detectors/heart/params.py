@@ -28,7 +28,9 @@ class HeartParams(Params):
     atrial_entropy_fraction_min: float = Field(
         0.639, ge=0.3, le=1, description="atrial fibrillation: entropy of the RR pattern (Zhou et al., PLoS ONE 2015;10:e0136544)"
     )
-    atrial_confirm_s: float = Field(120, ge=0, le=3600, description="how long the RR pattern must stay that irregular")
+    atrial_confirm_s: float = Field(
+        360, ge=0, le=3600, description="how long the RR pattern must stay that irregular (6 min: ASSERT, N Engl J Med 2012;366:120)"
+    )
     spo2_percent_min: float = Field(92, ge=70, le=100, description="oxygen saturation below this is low (NEWS2: <= 91; COPD: 84)")
     spo2_confirm_s: float = Field(60, ge=0, le=600, description="how long oxygen saturation must stay low")
     respiration_per_min_min: float = Field(8.5, ge=2, le=15, description="fewer breaths a minute are too few (NEWS2: <= 8)")

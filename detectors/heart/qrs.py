@@ -28,6 +28,7 @@ import numpy as np
 from detectors.heart.state import (
     AREA_0,
     AREA_1,
+    ASYSTOLE,
     BACK,
     BACK_AT,
     BACK_N,
@@ -55,6 +56,7 @@ from detectors.heart.state import (
     PEAK,
     QRS_AT,
     QRS_PEAKS,
+    RAISED_BY,
     RECENT_RR,
     RING,
     RUN,
@@ -98,6 +100,9 @@ LEARN_NOISE_OF_MAX: Final = 0.3
 FADE: Final = 0.8
 FADE_S: Final = 0.5
 """While no beat is found the remembered levels shrink by a fifth every half second: a tenfold loss of amplitude is caught up in 5 s."""
+PAUSE_S: Final = 3.0
+HUSH_S: Final = 5.0
+"""Between these, and while an asystole is raised, the threshold stands still: what is that small then is noise, not a heartbeat."""
 FLOOR_MV: Final = 0.02
 """Lowest threshold: the feature of a QRS complex of about 50 uV (a complex of 80 ms and height A has a feature of 0.4 A)."""
 BRIDGE_S: Final = 0.1
@@ -315,6 +320,10 @@ def overdue(state: HeartState, g: Grid, slot: int, now_n: int) -> bool:
     """A beat is overdue: True when the best rejected candidate is taken for it; else the threshold comes down."""
     level = state.level[slot]
     count = state.tally[slot]
+    silent_s = (now_n - level[LAST_BEAT]) / g.rate_internal_hz
+    if state.latch[slot, RAISED_BY, ASYSTOLE] != 0 or PAUSE_S <= silent_s < HUSH_S:
+        count[SEARCH_DUE] = now_n + g.fade
+        return False
     if level[BACK] > max(FLOOR_MV, SEARCH_FRACTION * level[THRESHOLD]):
         return True
     count[SEARCH_DUE] = now_n + g.fade

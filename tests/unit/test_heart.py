@@ -77,8 +77,8 @@ def test_bradycardia_from_rr_intervals() -> None:
 
 def test_irregular_intervals_are_fibrillation_and_regular_ones_are_not() -> None:
     rng = np.random.default_rng(3)
-    chaos = rng.uniform(450, 1100, (1, 600, 1)).astype(np.float32)
-    calm = (800 + 30 * np.sin(np.arange(600) / 4) + rng.normal(0, 8, 600)).astype(np.float32).reshape(1, 600, 1)
+    chaos = rng.uniform(450, 1100, (1, 900, 1)).astype(np.float32)
+    calm = (800 + 30 * np.sin(np.arange(900) / 4) + rng.normal(0, 8, 900)).astype(np.float32).reshape(1, 900, 1)
     assert "heart.atrial_fibrillation" in onsets(say(HeartDetector(), [frame("rr_interval", [0], [0], 0.0, chaos, gap_ns=[-1])]))
     assert say(HeartDetector(), [frame("rr_interval", [0], [0], 0.0, calm, gap_ns=[-1])]) == []
 
