@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from enum import Enum, IntEnum
 from pathlib import Path
-from typing import Any, Final, Literal
+from types import NoneType, UnionType
+from typing import Annotated, Any, Final, Literal, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
@@ -20,6 +25,7 @@ from sinks.webhook import WebhookConfig
 from streams.assembly import Parameters
 from streams.embedded.mqtt import MqttConfig
 
+_FROM_ENVIRONMENT: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -81,66 +87,206 @@ class VigilConfig(_Section):
         return self
 
 
-def load(path: Path | None) -> VigilConfig:
-    """Read a TOML file (None: all defaults). ConfigError names the field, what is allowed and what it got."""
+def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> VigilConfig:
+    """Read a TOML file (None: all defaults). A text that is exactly `${NAME}` is taken from the environment, so that the file may
+    be shown around while secrets are not in it. ConfigError names the field, what is allowed and, where it is a number, what it got.
+    """
     if path is None:
         return VigilConfig()
     try:
-        return VigilConfig.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return VigilConfig.model_validate(_filled(tomllib.loads(path.read_text(encoding="utf-8")), environment))
     except FileNotFoundError as error:
         raise ConfigError(f"there is no configuration file {path}: write one with `vigil config sample`") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
     except ValidationError as error:
-        lines = [f"{'.'.join(str(part) for part in e['loc']) or 'file'}: {e['msg']}" for e in error.errors()]
-        raise ConfigError(f"{path}: " + "; ".join(lines)) from error
+        raise ConfigError(f"{path}: " + "; ".join(_sentence(e) for e in error.errors())) from error
+    except KeyError as error:
+        raise ConfigError(
+            f"{path}: the environment variable {error.args[0]} is not set: set it, or write the value in its place"
+        ) from error
 
 
-def fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
-    """(name, type and bounds, default, description) of every setting, depth first."""
+def _filled(value: Any, environment: Mapping[str, str]) -> Any:
+    """`value` with every `${NAME}` replaced; KeyError with the name of one that is not set."""
+    if isinstance(value, dict):
+        return {key: _filled(inner, environment) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_filled(inner, environment) for inner in value]
+    found = _FROM_ENVIRONMENT.fullmatch(value) if isinstance(value, str) else None
+    return value if found is None else environment[found[1]]
+
+
+def _sentence(error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"]) or "file"
+    if error["type"] == "extra_forbidden":
+        return f"{where}: there is no such setting; `vigil config reference` lists them"
+    # Only numbers are shown: a text may be a secret.
+    got = f", got {error['input']}" if isinstance(error["input"], int | float) else ""
+    return f"{where}: {error['msg'].removeprefix('Value error, ')}{got}"
+
+
+# -- sample file and reference page -----------------------------------------------------------------------------------------
+
+_WORDS: Final = {str: "text", Path: "path", int: "whole number", float: "number", bool: "true or false", SecretStr: "secret text"}
+_BOUNDS: Final = (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
+_EXAMPLES: Final[dict[str, Any]] = {
+    "host": "localhost",
+    "ca_file": "/etc/vigil/ca.pem",
+    "path": "/var/lib/vigil/copy",
+    "root": "/var/lib/vigil/copy",
+    "org": "home",
+    "bucket": "vigil",
+    "data_kinds": ["vitals"],
+}
+"""What the sample shows where there is no default."""
+
+
+class Setting(NamedTuple):
+    """One line of the configuration. `default` is None where a setting is required or left out."""
+
+    section: str
+    name: str
+    kind: str
+    default: Any
+    required: bool
+    text: str
+    secret: bool
+
+
+def settings(model: type[BaseModel], section: str = "", given: BaseModel | None = None) -> Iterator[Setting]:
+    """Every plain setting of `model`, a section's own before those of the sections in it; lists and tables of models are left out.
+
+    `given` is the instance that stands where the section is left out: its values are the defaults.
+    """
+    inner: list[tuple[str, type[BaseModel], BaseModel | None]] = []
     for name, field in model.model_fields.items():
-        key = f"{prefix}{name}"
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            yield from fields(inner, f"{key}.")
+        required = field.is_required() and given is None
+        default = getattr(given, name) if given is not None else None if required else field.get_default(call_default_factory=True)
+        if (nested := _nested(field.annotation)) is not None:
+            inner.append((f"{section}.{name}".lstrip("."), nested, default))
+        elif name == "to" or get_origin(field.annotation) is dict or field.annotation == tuple[Sink, ...]:
             continue
-        bounds = ", ".join(
-            f"{sign} {getattr(m, attribute)}"
-            for m in field.metadata
-            for attribute, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
-            if getattr(m, attribute, None) is not None
-        )
-        kind = getattr(inner, "__name__", None) or str(inner).replace("typing.", "")
-        default = "required" if field.is_required() else _shown(field.get_default(call_default_factory=True))
-        yield key, f"{kind}{' ' + bounds if bounds else ''}", default, field.description or ""
+        else:
+            bounds = [f"{sign} {getattr(m, key)}" for m in field.metadata for key, sign in _BOUNDS if getattr(m, key, None) is not None]
+            kind = " ".join(filter(None, [_word(field.annotation), ", ".join(bounds)]))
+            text = " ".join((field.description or "").split())
+            yield Setting(section, name, kind, default, required, text, _is_secret(field.annotation))
+    for where, nested, default in inner:
+        yield from settings(nested, where, default)
 
 
-def _shown(value: Any) -> str:
-    if isinstance(value, BaseModel | dict) or (isinstance(value, tuple | frozenset) and len(value) > 4):
-        return "see below" if value else "none"
-    return "none" if value is None or value in ((), "") else str(value)
+def _nested(annotation: Any) -> type[BaseModel] | None:
+    """The model an annotation stands for, also as `Model | None`."""
+    kinds = [a for a in (get_args(annotation) if get_origin(annotation) in {Union, UnionType} else (annotation,)) if a is not NoneType]
+    return kinds[0] if len(kinds) == 1 and isinstance(kinds[0], type) and issubclass(kinds[0], BaseModel) else None
+
+
+def _is_secret(annotation: Any) -> bool:
+    return annotation is SecretStr or SecretStr in get_args(annotation)
+
+
+def _word(annotation: Any) -> str:
+    """A type in words."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _word(inner[0])
+    if origin is Literal:
+        return " or ".join(f'"{value}"' for value in inner)
+    if origin in {Union, UnionType}:
+        return " or ".join(_word(a) for a in inner if a is not NoneType)
+    if origin in {frozenset, tuple, list}:
+        return f"list of {_word(inner[0])}"
+    if isinstance(annotation, type) and issubclass(annotation, IntEnum):
+        return ", ".join(f"{member.value} {member.name.lower()}" for member in annotation)
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return " or ".join(f'"{member.value}"' for member in annotation)
+    return _WORDS[annotation]
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML; strings as JSON are TOML basic strings."""
+    if isinstance(value, BaseModel):
+        given = {name: getattr(value, name) for name in type(value).model_fields}
+        return "{ " + ", ".join(f"{name} = {_toml(inner)}" for name, inner in given.items() if inner is not None) + " }"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Enum):
+        return _toml(value.value)
+    if isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, frozenset | tuple | list):
+        return "[" + ", ".join(sorted(_toml(inner) for inner in value)) + "]"
+    return json.dumps(str(value), ensure_ascii=False)
+
+
+def _table(found: Iterator[Setting]) -> list[str]:
+    rows = ["| setting | type and bounds | default | meaning |", "|---|---|---|---|"]
+    for s in found:
+        default = "**required**" if s.required else "–" if s.default in (None, "") or s.secret else f"`{_toml(s.default)}`"
+        rows.append(f"| `{f'{s.section}.{s.name}'.lstrip('.')}` | {s.kind} | {default} | {s.text.replace('|', chr(92) + '|')} |")
+    return rows
+
+
+_SINK_CHOICES: Final[tuple[type[BaseModel], ...]] = (WebhookConfig, InfluxConfig, JsonlConfig, SqliteConfig, ParquetConfig)
 
 
 def reference() -> str:
     """The reference page, Markdown."""
     rows = ["# Configuration reference", "", "Generated from `streams/config.py` by `vigil config reference`; edit there.", ""]
-    rows += ["| setting | type and bounds | default | meaning |", "|---|---|---|---|"]
-    rows += [f"| `{name}` | {kind.replace('|', 'or')} | {default} | {text} |" for name, kind, default, text in fields(VigilConfig)]
-    for choice in (SqliteConfig, ParquetConfig, JsonlConfig, WebhookConfig, InfluxConfig):
-        rows += ["", f'## sinks, to.type = "{choice.model_fields["type"].default}"', "", (choice.__doc__ or "").strip().splitlines()[0], ""]
-        rows += ["| setting | type and bounds | default | meaning |", "|---|---|---|---|"]
-        rows += [f"| `to.{name}` | {kind.replace('|', 'or')} | {default} | {text} |" for name, kind, default, text in fields(choice)]
+    rows += ["A text that is exactly `${NAME}` is taken from the environment variable `NAME`. `vigil config sample` writes a file to start"]
+    rows += ["from, `vigil config check FILE` says whether a file can be used.", "", *_table(settings(VigilConfig))]
+    rows += [
+        "",
+        "## policy.codes",
+        "",
+        "One table for each event code, with the settings of `policy.unknown`. A code that is given replaces its whole default:",
+    ]
+    rows += ["copy the line from the sample file and change it there.", "", "| code | default |", "|---|---|"]
+    rows += [f"| `{code}` | `{_toml(policy)}` |" for code, policy in Policy().codes.items()]
+    rows += ["", "## sinks", "", "A list: one `[[sinks]]` for each further place results go to.", "", *_table(settings(Sink))]
+    for choice in _SINK_CHOICES:
+        rows += [
+            "",
+            f'### to.type = "{choice.model_fields["type"].default}"',
+            "",
+            " ".join((choice.__doc__ or "").split("\n\n")[0].split()),
+            "",
+        ]
+        rows += _table(settings(choice, "to"))
     return "\n".join(rows) + "\n"
 
 
 def sample() -> str:
-    """A commented sample file: every plain setting with its default, switched off."""
-    rows = ["# Vigil configuration. Every line is a default; take away the # to change it.", ""]
-    section = ""
-    for name, kind, default, text in fields(VigilConfig):
-        where, _, leaf = name.rpartition(".")
-        if where != section:
-            section = where
-            rows += ["", f"# [{section}]"]
-        rows += [f"# {text} ({kind})", f"# {leaf} = {default}"]
+    """A sample file: every setting with its default, switched off. It is valid however many of its settings are switched on."""
+    rows = [
+        "# Vigil configuration. An empty file is fine: every setting below shows its default, or an example where there is none.",
+        "# Take away the # that stands directly before a setting, and before the [section] above it, to change it.",
+        '# "${NAME}" takes the value from the environment.',
+        "",
+        *_lines(settings(VigilConfig), "VIGIL"),
+        "",
+        "# How alerts of each event code are treated. A line replaces the whole default of its code.",
+        "#[policy.codes]",
+        *(f'#"{code}" = {_toml(policy)}' for code, policy in Policy().codes.items()),
+    ]
+    rows += ["", "# Further places for results, as many as wanted; [sinks.delivery] as under the first one may follow each."]
+    for number, choice in enumerate(_SINK_CHOICES):
+        kind = choice.model_fields["type"].default
+        rows += ["", f"# Sink: {' '.join((choice.__doc__ or '').split())}", "#[[sinks]]", f'#name = "my-{kind}"']
+        rows += ["#[sinks.to]", f'#type = "{kind}"']
+        rows += _lines((s for s in settings(choice) if s.name != "type"), f"VIGIL_{kind.upper()}")
+        rows += _lines(settings(DeliverySettings, "sinks.delivery"), "VIGIL") if number == 0 else []
     return "\n".join(rows) + "\n"
+
+
+def _lines(found: Iterator[Setting], prefix: str) -> list[str]:
+    rows, section = [], ""
+    for s in found:
+        if s.section != section:
+            section = s.section
+            rows += ["", f"#[{section}]"]
+        variable = f"{prefix}_{'MQTT_' if s.section == 'mqtt' else ''}{s.name.upper()}"
+        value = f"${{{variable}}}" if s.secret else s.default if s.default is not None else _EXAMPLES[s.name]
+        rows += [f"# {s.text} ({s.kind})", f"#{s.name} = {_toml(value)}"]
+    return rows
