@@ -87,6 +87,8 @@ T_WAVE_SLOPE: Final = 0.5
 """Pan & Tompkins 1985: within 360 ms, at less than half the slope of the beat before, it is a T wave."""
 THRESHOLD_FRACTION: Final = 0.35
 """Between Pan & Tompkins' 0.25 and Hamilton's 0.475 for peaks of an 80-150 ms window."""
+AT_STEPS: Final = 8
+"""Beats are placed to an eighth of a sample (1 ms), so that the last bit of a sum decides nothing."""
 STEP_RATIO: Final = 0.15
 """A QRS complex goes up and down; a baseline step has slopes of one sign only."""
 SEARCH_BACK: Final = 1.5
@@ -103,6 +105,8 @@ FADE_S: Final = 0.5
 PAUSE_S: Final = 3.0
 HUSH_S: Final = 5.0
 """Between these, and while an asystole is raised, the threshold stands still: what is that small then is noise, not a heartbeat."""
+CEILING_MV: Final = 4.0
+"""Feature of two leads of 5 mV, the largest QRS complex a monitor must expect (IEC 60601-2-27); above it is artefact, not a heart."""
 FLOOR_MV: Final = 0.02
 """Lowest threshold: the feature of a QRS complex of about 50 uV (a complex of 80 ms and height A has a feature of 0.4 A)."""
 BRIDGE_S: Final = 0.1
@@ -264,7 +268,7 @@ def measure(state: HeartState, g: Grid, slot: int, leads: int, peak_n: int, heig
     centre = moment / energy if energy > 0.0 else 0.0
     variance = spread / energy - centre * centre if energy > 0.0 else 0.0
     # the slope at n belongs to the edge between its two means, g.slope - 0.5 samples before n
-    at = peak_n + centre - g.slope + 0.5
+    at = math.floor((peak_n + centre - g.slope + 0.5) * AT_STEPS + 0.5) / AT_STEPS
     steep = max(up, down)
     width_s = math.sqrt(max(variance, 0.0)) / g.rate_internal_hz
     return Candidate(height, steep, at, min(up, down) < STEP_RATIO * steep, width_s, peak_n)
@@ -279,9 +283,9 @@ def accept(state: HeartState, g: Grid, slot: int, beat: Candidate, now_n: int) -
     if count[CHAIN] > 0:
         state.past[slot, RECENT_RR, count[QRS_AT] % LEVELS] = min(interval, 2.0 * g.rate_internal_hz)
         level[TYPICAL_RR] = median8(state.past[slot, RECENT_RR])
-    state.past[slot, QRS_PEAKS, count[QRS_AT] % LEVELS] = beat.height
+    state.past[slot, QRS_PEAKS, count[QRS_AT] % LEVELS] = min(beat.height, CEILING_MV)
     count[QRS_AT] += 1
-    count[CHAIN] += 1
+    count[CHAIN] = count[CHAIN] + 1 if beat.height <= CEILING_MV else 0
     level[LAST_BEAT] = beat.at
     level[LAST_SLOPE] = beat.slope
     level[BACK] = 0.0
