@@ -277,8 +277,9 @@ def record(
 
 @app.command("import")
 def import_(
-    source: Annotated[str, typer.Argument(help="What it is: " + "a data set name or wfdb; `vigil import list` names them.")],
+    source: Annotated[str, typer.Argument(help="What it is; `vigil import list` names the kinds.")],
     path: Annotated[Path | None, typer.Argument(help="File or folder of one record, trial or experiment.")] = None,
+    record: Annotated[str, typer.Option(help="Which trial, person or experiment of it.")] = "",
     target: Annotated[Path | None, typer.Option("--out", help="Folder to write (NAME.vigil).")] = None,
 ) -> None:
     """Recordings made by others into Vigil's form."""
@@ -294,10 +295,10 @@ def import_(
     if path is None:
         raise fail(f"say which one: {IMPORTERS[source].help}")
     try:
-        made = IMPORTERS[source].load(path)
+        made = IMPORTERS[source].load(path, record)
     except (ValueError, FileNotFoundError, KeyError) as error:
         raise fail(f"{path} cannot be imported as {source}: {error}") from error
-    where = target if target is not None else Path(f"{made.meta.name}.vigil")
+    where = target if target is not None else Path(f"{made.meta.name.replace('/', '-')}.vigil")
     write(where, made)
     out.print(f"written: {where}")
 
