@@ -9,16 +9,17 @@ import msgspec
 import numpy as np
 from river import stats
 
-from detectors.heart.detector import FEATURE
-from detectors.heart.state import FEATURES
 from engine.detector import NOTHING, Detector, Spec, StepResult
 from engine.events import Detection, EventType, Priority
 from engine.frame import NS_PER_S, Frame, Int32, Int64
 from models.heart_baseline.params import HeartBaselineParams
 
 CODE: Final = "heart_baseline.deviation"
-HEART_RATE: Final = FEATURES.index("heart_rate_bpm")
-COVERAGE: Final = FEATURES.index("coverage_fraction")
+FEATURE: Final = "feature.heart"
+COLUMNS: Final = ("heart_rate_bpm", "rmssd_ms", "beats", "coverage_fraction", "rr_entropy", "respiration_per_min", "spo2_percent")
+"""What this model expects of a minute. Models know detectors only by their features; a test holds this to what the heart detector emits."""
+HEART_RATE: Final = COLUMNS.index("heart_rate_bpm")
+COVERAGE: Final = COLUMNS.index("coverage_fraction")
 
 PARTS_OF_DAY: Final = 4
 """Night, morning, afternoon, evening: six hours each. Heart rate falls by 10-20 bpm in sleep, so one mean fits neither."""

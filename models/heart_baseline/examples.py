@@ -6,10 +6,8 @@ from typing import Final
 
 import numpy as np
 
-from detectors.heart.detector import FEATURE
-from detectors.heart.state import FEATURES
 from engine.frame import NS_PER_S, Float64, Frame, frame
-from models.heart_baseline.detector import CODE, COVERAGE, HEART_RATE, HOURS_PER_PART
+from models.heart_baseline.detector import CODE, COLUMNS, COVERAGE, FEATURE, HEART_RATE, HOURS_PER_PART
 
 EXPECTED: Final = (CODE,)
 _START_NS: Final = 1_767_225_600 * NS_PER_S  # 2026-01-01T00:00:00Z, the start of a part of the day
@@ -27,7 +25,7 @@ def _minutes(extra_bpm: Float64) -> list[Frame]:
     frames = []
     for minute in range(_MINUTES):
         night = minute // 60 % 24 < HOURS_PER_PART
-        row = np.full((1, 1, len(FEATURES)), np.nan, np.float32)
+        row = np.full((1, 1, len(COLUMNS)), np.nan, np.float32)
         row[0, 0, HEART_RATE] = (62.0 if night else 72.0) + rng.normal(0, 3) + extra_bpm[minute]
         row[0, 0, COVERAGE] = 1.0
         frames.append(frame(FEATURE, [0], [_START_NS + minute * _MINUTE_NS], 1 / 60, row, gap_ns=[-1 if minute == 0 else 0]))

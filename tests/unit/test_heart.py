@@ -14,7 +14,7 @@ from detectors.heart.params import HeartParams
 from engine.detector import Detector
 from engine.events import Detection
 from engine.frame import NS_PER_S, Frame, frame
-from models.heart_baseline.detector import HeartBaselineModel
+from models.heart_baseline.detector import COLUMNS, FEATURE, HeartBaselineModel
 from models.heart_baseline.examples import positive as fever
 
 MINUTE = 60
@@ -151,6 +151,10 @@ def test_baseline_learns_nothing_from_nonsense_and_survives_a_snapshot() -> None
     found = first + say(revived, frames[half:])
     assert found == say(plain, frames)
     assert onsets(found) == ["heart_baseline.deviation"]
+
+
+def test_baseline_reads_the_columns_that_the_detector_writes() -> None:
+    assert HeartDetector.spec.features[FEATURE] == COLUMNS
 
 
 @pytest.mark.data
