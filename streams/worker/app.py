@@ -1,0 +1,152 @@
+"""`vigil worker`: the core on Faust and Kafka. An app factory; nothing happens at import."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterable
+from typing import Any, Final
+
+import faust
+from faust.types import TP
+from pydantic import BaseModel
+
+from alerts.policy import Policy
+from streams import topics
+from streams.snapshot_store import DirectoryStore, SnapshotStore
+from streams.worker.config import Connection, KafkaConfig
+from streams.worker.consumer import SnapshotConsumer, SnapshotTransport
+from streams.worker.owner import Owner, Step
+from streams.worker.records import Kind
+from streams.worker.watchdog import Watchdog
+
+POLL_RECORDS: Final = 64
+"""Records of up to 100 kB taken at once."""
+BUFFER_RECORDS: Final = 128
+FETCH_BYTES: Final = topics.RECORD_BYTES_MAX
+HEARTBEATS_A_SESSION: Final = 5
+REQUEST_S: Final = 90.0
+
+
+class WorkerApp(faust.App):  # type: ignore[misc]
+    """A Faust app around an Owner."""
+
+    owner: Owner
+    watchdog: Watchdog
+
+    async def on_start(self) -> None:
+        """Outputs first: a partition must be able to speak when it is taken over."""
+        await self.owner.start()
+        self.watchdog.start()
+        await super().on_start()
+
+    async def on_stop(self) -> None:
+        """Save and commit while the consumer still belongs to the group."""
+        await self.owner.stop()
+        self.watchdog.stop()
+        await super().on_stop()
+
+
+def create_app(
+    config: KafkaConfig,
+    store: SnapshotStore,
+    *,
+    parameters: BaseModel | None = None,
+    policy: Policy | None = None,
+    step: Step = lambda _: None,
+) -> WorkerApp:
+    """The worker, not started. `step` is told every step of a checkpoint."""
+    app = WorkerApp(
+        config.group,
+        version=1,
+        broker=";".join(f"kafka://{address}" for address in config.connection.brokers.split(",")),
+        broker_credentials=_credentials(config.connection),
+        key_serializer="raw",
+        value_serializer="raw",
+        store="memory://",
+        datadir=tempfile.gettempdir(),
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        web_enabled=False,
+        worker_redirect_stdouts=False,
+        agent_supervisor="mode.CrashingSupervisor",
+        stream_wait_empty=False,
+        stream_buffer_maxsize=BUFFER_RECORDS,
+        processing_guarantee="at_least_once",
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=FETCH_BYTES,
+        broker_max_poll_records=POLL_RECORDS,
+        broker_check_crcs=True,
+        table_standby_replicas=1,
+        broker_session_timeout=config.session_timeout_s,
+        broker_heartbeat_interval=config.session_timeout_s / HEARTBEATS_A_SESSION,
+        broker_rebalance_timeout=max(2 * config.session_timeout_s, 10.0),
+        broker_request_timeout=REQUEST_S,
+        producer_acks=-1,
+        producer_threaded=False,
+    )
+    app.transport = SnapshotTransport(app.conf.broker_consumer, app)
+    owner = app.owner = Owner(config, store, parameters=parameters, policy=policy, step=step)
+    owner.app = app
+    app.watchdog = Watchdog(config.stalled_s)
+
+    def topic(name: str) -> Any:
+        return app.topic(config.prefix + name, key_type=bytes, value_type=bytes, allow_empty=True)
+
+    async def engine(stream: Any) -> None:
+        async for event in stream.noack().events():
+            await owner.take(event.message)
+
+    async def commands(stream: Any) -> None:
+        async for event in stream.noack().events():
+            await owner.hand_on(event.message, Kind.COMMAND)
+
+    async def registry(stream: Any) -> None:
+        async for event in stream.noack().events():
+            await owner.hand_on(event.message, Kind.REGISTRY)
+
+    for agent, name in ((engine, topics.TELEMETRY), (commands, topics.COMMANDS), (registry, topics.REGISTRY)):
+        app.agent(topic(name), name=name)(agent)
+    app.task(owner.look_after)
+
+    async def watch() -> None:
+        app.watchdog.seen(owner.progress())
+
+    app.timer(config.stalled_s / 20)(watch)
+
+    async def revoked(_: Any, tps: Iterable[TP], **__: Any) -> None:
+        await owner.revoked(tps)
+
+    async def complete(_: Any, **__: Any) -> None:
+        await owner.take_over()
+        consumer: SnapshotConsumer = app.consumer
+        consumer.positions = owner.positions
+
+    app.on_partitions_revoked.connect(revoked)
+    app.on_rebalance_complete.connect(complete)
+    return app
+
+
+def run(
+    config: KafkaConfig,
+    *,
+    parameters: BaseModel | None = None,
+    policy: Policy | None = None,
+    step: Step = lambda _: None,
+) -> None:
+    """Work until SIGTERM (exit status 0) or an error (not 0). Kernels should be warm before this is called."""
+    app = create_app(config, DirectoryStore(config.snapshots), parameters=parameters, policy=policy, step=step)
+    worker = faust.Worker(app, loglevel=logging.WARNING, quiet=True, redirect_stdouts=False)
+    worker.execute_from_commandline()
+
+
+def _credentials(connection: Connection) -> Any:
+    context = connection.tls()
+    if connection.sasl and connection.password is not None:
+        return faust.SASLCredentials(
+            username=connection.username,
+            password=connection.password.get_secret_value(),
+            mechanism=connection.mechanism,
+            ssl_context=context,
+        )
+    return faust.SSLCredentials(context) if context is not None else None

@@ -1,0 +1,70 @@
+"""`vigil worker` and `vigil topics`."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from alerts.policy import Policy
+from streams.assembly import Parameters
+from streams.worker.config import KafkaConfig
+
+worker_app = typer.Typer(help="The distributed Vigil: wards from Kafka, over as many workers as it takes.", no_args_is_help=True)
+topics_app = typer.Typer(help="Kafka's topics: create what is missing, check what is there.", no_args_is_help=True)
+
+
+class WorkerConfig(BaseModel):
+    """What a worker reads from its file: `[kafka]`, `[parameters]`, `[policy]`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    kafka: KafkaConfig = Field(default_factory=KafkaConfig, description="brokers, topics, snapshots")
+    parameters: Parameters = Field(default_factory=Parameters, description="detectors and models")
+    policy: Policy = Field(default_factory=Policy, description="from events to alerts")
+
+
+def _load(path: Path | None) -> WorkerConfig:
+    try:
+        return WorkerConfig.model_validate(tomllib.loads(path.read_text(encoding="utf-8")) if path is not None else {})
+    except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
+        typer.echo(f"vigil: {path} cannot be used: {error}", err=True)
+        raise typer.Exit(2) from error
+
+
+ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file with [kafka], [parameters], [policy].")]
+
+
+@worker_app.command("run")
+def worker_run(config: ConfigOption = None) -> None:
+    """Work until SIGTERM. Start as many as there are cores; the partitions are divided among them."""
+    from streams.warmup import warm_up
+    from streams.worker.app import run
+
+    settings = _load(config)
+    warm_up()
+    run(settings.kafka, parameters=settings.parameters, policy=settings.policy)
+
+
+@topics_app.command("create")
+def topics_create(config: ConfigOption = None) -> None:
+    """Create the topics that are missing."""
+    from streams.topics import create
+
+    for name in create(_load(config).kafka):
+        typer.echo(f"created {name}")
+
+
+@topics_app.command("check")
+def topics_check(config: ConfigOption = None) -> None:
+    """Say how the cluster's topics differ from what Vigil needs; exit status 1 when a worker must not run like this."""
+    from streams.topics import check
+
+    faults = check(_load(config).kafka)
+    for fault in faults:
+        typer.echo(f"{'FATAL' if fault.fatal else 'warning'}: {fault.topic} {fault.what}")
+    if any(fault.fatal for fault in faults):
+        raise typer.Exit(1)

@@ -1,0 +1,316 @@
+"""The partitions this worker owns: taking them over, feeding them, checkpoints, giving them up."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NamedTuple
+
+import aiokafka
+import msgspec
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from faust.types import TP
+from pydantic import BaseModel
+
+from alerts.policy import Policy
+from sinks.base import Item, account_item
+from streams import topics
+from streams.snapshot_store import Snapshot, SnapshotStore
+from streams.worker.config import KafkaConfig
+from streams.worker.outbox import FRAME_S, Outbox
+from streams.worker.partition import Partition, Registries, usable
+from streams.worker.records import KIND_HEADER, NS_PER_MS, OFFSET_HEADER, Input, Kind, headers, parse
+
+log = structlog.get_logger("vigil.worker")
+
+CRASHES_MAX: Final = 2
+"""A record on which workers died this often is quarantined unread: one poison record must not stop its wards."""
+ACCOUNTS_EVERY_S: Final = 60.0
+"""How often the counts of the running hour are said; later counts of an hour replace earlier ones."""
+LOOK_EVERY_S: Final = 0.1
+"""How often frames, checkpoints and the passing of time are looked after."""
+QUIET_S: Final = 1.0
+"""A partition silent for so long is told that time passes: the engine ticks every whole second."""
+MS_PER_S: Final = 1_000.0
+
+Step = Callable[[str], None]
+"""Called with the name of each step of a checkpoint, before and after it; tests die here."""
+
+
+class _Mark(msgspec.Struct):
+    """Where a worker died, and how often."""
+
+    offset: int
+    crashes: int
+    why: str
+
+
+class GapError(RuntimeError):
+    """Offsets were left out. Telemetry has none, so the reader lost them: restart and read again."""
+
+
+class Owned:
+    """A partition with what its owner knows about it."""
+
+    def __init__(self, partition: Partition, outbox: Outbox, epoch: int, mark: _Mark | None) -> None:
+        self.partition = partition
+        self.outbox = outbox
+        self.epoch = epoch
+        self.mark = mark
+        self.saved_offset = -1
+        now_s = time.monotonic()
+        self.saved_s = self.accounts_s = self.touched_s = self.told_s = now_s
+        self.lock = asyncio.Lock()
+
+
+class Progress(NamedTuple):
+    """How far a partition is: next_offset of `end` records."""
+
+    partition: int
+    next_offset: int
+    end: int
+
+
+class Owner:
+    """Everything between Faust and the partitions. Lives in the event loop's thread; blocking work goes to threads."""
+
+    def __init__(
+        self,
+        config: KafkaConfig,
+        store: SnapshotStore,
+        *,
+        parameters: BaseModel | None = None,
+        policy: Policy | None = None,
+        step: Step = lambda _: None,
+    ) -> None:
+        self.config = config
+        self.owned: dict[int, Owned] = {}
+        self.app: Any = None
+        self._store = store
+        self._parameters, self._policy = parameters, policy
+        self._step = step
+        self._producer: Any = None
+        self._telemetry = config.prefix + topics.TELEMETRY
+        self._closing = False
+
+    # -- life -----------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Connect the producer of outputs."""
+        self._producer = AIOKafkaProducer(
+            **self.config.connection.client(),
+            acks="all",
+            enable_idempotence=True,  # a repeated send must not swap two transitions of an alert
+            max_request_size=topics.RECORD_BYTES_MAX,
+        )
+        await self._producer.start()
+
+    async def stop(self) -> None:
+        """Give everything up in good order."""
+        self._closing = True
+        await self.release(set(self.owned))
+        if self._producer is not None:
+            await self._producer.stop()
+
+    async def look_after(self) -> None:
+        """Frames, time and checkpoints, until the app stops. Any error ends the process."""
+        while not self._closing:
+            await asyncio.sleep(LOOK_EVERY_S)
+            for number, owned in list(self.owned.items()):
+                owned.outbox.close_frames(older_than_s=FRAME_S)
+                await owned.outbox.pump()
+                if self.config.live:
+                    await self._tell_time(number, owned)
+                if time.monotonic() - owned.saved_s >= self.config.checkpoint_every_s:
+                    await self.checkpoint(number, owned)
+
+    # -- taking over ----------------------------------------------------------------------------------------------------
+
+    def positions(self) -> dict[TP, int]:
+        """Where owned partitions go on."""
+        return {TP(self._telemetry, number): owned.partition.next_offset for number, owned in self.owned.items()}
+
+    def progress(self) -> list[Progress]:
+        """How far each owned partition is; without those of which the end is not known yet."""
+        consumer, found = self.app.consumer, []
+        for number, owned in list(self.owned.items()):
+            end = consumer.highwater(TP(self._telemetry, number))
+            if end is not None:
+                found.append(Progress(number, owned.partition.next_offset, end))
+        return found
+
+    async def take_over(self) -> None:
+        """Load the state of every assigned partition (they were given up at the start of the rebalance)."""
+        wanted = {tp.partition for tp in self.app.consumer.assignment() if tp.topic == self._telemetry}
+        self.owned = {}
+        if not wanted or self._closing:
+            return
+        tps = [TP(self._telemetry, number) for number in sorted(wanted)]
+        begins = await self.app.consumer.earliest_offsets(*tps)
+        ends = await self.app.consumer.highwaters(*tps)
+        for tp in tps:
+            self.owned[tp.partition] = await self._load(tp.partition, begins[tp], ends[tp])
+        log.info("partitions taken over", positions={n: o.partition.next_offset for n, o in self.owned.items()})
+
+    async def _load(self, number: int, begin: int, end: int) -> Owned:
+        epoch = max(int(self.app.consumer_generation_id), await asyncio.to_thread(self._store.newest_epoch, number) + 1)
+        text = await asyncio.to_thread(self._store.marked, number)
+        mark = msgspec.json.decode(text, type=_Mark) if text is not None else None
+        partition = await asyncio.to_thread(self._restored, number, end)
+        cold = partition is None
+        if partition is None:
+            registries = await self._registries(number)
+            partition = self._new(number, registries, begin)
+        if partition.next_offset < begin:
+            log.error("records expired before they were read", partition=number, lost=begin - partition.next_offset)
+            partition.next_offset = begin
+        owned = Owned(partition, Outbox(self._producer, self.config.prefix, number), epoch, mark)
+        # Partitions take turns in saving.
+        owned.saved_s -= self.config.checkpoint_every_s * (number % self.config.partitions) / self.config.partitions
+        if cold:
+            # The registry that a cold start begins with is not in the log: it counts from now on as part of the state.
+            await self.checkpoint(number, owned)
+        return owned
+
+    def _new(self, number: int, registries: Registries | None = None, next_offset: int = 0) -> Partition:
+        return Partition(
+            number,
+            parameters=self._parameters,
+            policy=self._policy,
+            live=self.config.live,
+            registries=registries,
+            next_offset=next_offset,
+        )
+
+    def _restored(self, number: int, end: int) -> Partition | None:
+        for snapshot in self._store.newest_first(number):
+            partition = self._new(number)
+            try:
+                partition.thaw(snapshot.state)
+            except (ValueError, msgspec.DecodeError) as error:
+                log.warning("snapshot passed over", partition=number, offset=snapshot.next_offset, why=str(error))
+                continue
+            if snapshot.next_offset <= end:
+                return partition
+            log.error("snapshot is ahead of its log: was the topic made anew?", partition=number, offset=snapshot.next_offset, end=end)
+        return None
+
+    async def _registries(self, number: int) -> Registries:
+        """What the registry topic says now about the wards of this partition."""
+        tp = aiokafka.TopicPartition(self.config.prefix + topics.REGISTRY, number)
+        consumer = AIOKafkaConsumer(**self.config.connection.client(), enable_auto_commit=False, auto_offset_reset="earliest")
+        registries = Registries()
+        await consumer.start()
+        try:
+            consumer.assign([tp])
+            end = (await consumer.end_offsets([tp]))[tp]
+            await consumer.seek_to_beginning(tp)
+            while await consumer.position(tp) < end:
+                for record in (await consumer.getmany(tp, timeout_ms=1_000)).get(tp, []):
+                    if record.offset >= end:
+                        break
+                    registries = await asyncio.to_thread(self._with, registries, record)
+        finally:
+            await consumer.stop()
+        return registries
+
+    def _with(self, registries: Registries, record: Any) -> Registries:
+        ward = (record.key or b"").decode("utf-8", "replace")
+        try:
+            changed = registries.changed(ward, record.value or b"", record.offset)
+            why = usable(changed, self._parameters, self._policy)
+        except ValueError as error:
+            why = str(error)
+        if why is None:
+            return changed
+        log.error("registry passed over; the old one stays in force", ward=ward, why=why)
+        return Registries(registries.wards, record.offset + 1)
+
+    # -- feeding --------------------------------------------------------------------------------------------------------
+
+    async def take(self, message: Any) -> None:
+        """A record of the telemetry topic."""
+        owned = self.owned.get(message.partition)
+        if owned is None or self._closing or message.generation_id != self.app.consumer_generation_id:
+            return  # of an assignment that is over: its next owner reads it
+        partition = owned.partition
+        if message.offset < partition.next_offset:
+            return  # in the snapshot
+        record = parse(
+            message.offset, round(message.timestamp * MS_PER_S) * NS_PER_MS, message.key, message.value, tuple(message.headers or ())
+        )
+        crashes = owned.mark.crashes if owned.mark is not None and owned.mark.offset == record.offset else 0
+        try:
+            items = _applied(partition, record, crashes)
+        except Exception as error:
+            del self.owned[partition.number]  # its state is half a record ahead: it must never be saved
+            note = _Mark(record.offset, crashes + 1, f"{type(error).__name__}: {error}")
+            await asyncio.to_thread(self._store.mark, partition.number, msgspec.json.encode(note).decode())
+            raise
+        owned.touched_s = time.monotonic()
+        owned.outbox.put(items)
+        await owned.outbox.pump()
+
+    async def hand_on(self, message: Any, kind: Kind) -> None:
+        """A record of the commands or registry topic, into the one order of its partition."""
+        given = [(key, value) for key, value in message.headers or () if key not in {KIND_HEADER, OFFSET_HEADER}]
+        given += [(KIND_HEADER, kind.encode()), (OFFSET_HEADER, b"%d" % message.offset)]
+        await self._producer.send_and_wait(self._telemetry, message.value, message.key, message.partition, headers=given)
+        await self.app.consumer.commit_exactly({message.tp: message.offset + 1})
+
+    async def _tell_time(self, number: int, owned: Owned) -> None:
+        """Put the passing of time into the log of a partition that has been read to its end and is silent."""
+        now_s = time.monotonic()
+        if now_s - max(owned.touched_s, owned.told_s) < QUIET_S:
+            return
+        end = self.app.consumer.highwater(TP(self._telemetry, number))
+        if end is not None and owned.partition.next_offset >= end:
+            owned.told_s = now_s
+            await self._producer.send(self._telemetry, b"", None, number, headers=headers(kind=Kind.TIME))
+
+    # -- state ----------------------------------------------------------------------------------------------------------
+
+    async def checkpoint(self, number: int, owned: Owned) -> None:
+        """Outputs stored, then the snapshot, then the commit: a crash anywhere repeats a stretch and says the same again."""
+        async with owned.lock:
+            now_s = time.monotonic()
+            if now_s - owned.accounts_s >= ACCOUNTS_EVERY_S or self._closing:
+                owned.outbox.put(account_item(account) for account in owned.partition.core.engine.accounts())
+                owned.accounts_s = now_s
+            offset = owned.partition.next_offset
+            owned.saved_s = now_s
+            if offset == owned.saved_offset and not self._closing:
+                return
+            state = owned.partition.freeze()
+            self._step("before outputs")
+            await owned.outbox.stored()
+            self._step("after outputs")
+            await asyncio.to_thread(self._store.put, number, Snapshot(owned.epoch, offset, state))
+            self._step("after snapshot")
+            await self.app.consumer.commit_exactly({TP(self._telemetry, number): offset})
+            self._step("after commit")
+            owned.saved_offset = offset
+            if owned.mark is not None and owned.mark.offset < offset:
+                await asyncio.to_thread(self._store.mark, number, None)
+                owned.mark = None
+
+    async def release(self, numbers: Iterable[int]) -> None:
+        """Save and let go."""
+        for number in sorted(numbers):
+            owned = self.owned.pop(number, None)
+            if owned is not None:
+                await self.checkpoint(number, owned)
+
+    async def revoked(self, tps: Iterable[TP]) -> None:
+        """A rebalance begins: every partition is given up, and loaded again if it comes back."""
+        await self.release({tp.partition for tp in tps if tp.topic == self._telemetry})
+
+
+def _applied(partition: Partition, record: Input, crashes: int) -> list[Item]:
+    if crashes >= CRASHES_MAX:
+        return partition.pass_over(record, f"workers died {crashes} times on this record; it was passed over")
+    if record.offset > partition.next_offset and not crashes:  # the second time it is a gap in the log itself
+        raise GapError(f"partition {partition.number} expected offset {partition.next_offset}, got {record.offset}")
+    return partition.apply(record)

@@ -1,0 +1,69 @@
+"""A real worker process, and a hook that kills it at a named step of a checkpoint."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from streams.worker.config import KafkaConfig
+
+STEPS: Final = ("before outputs", "after outputs", "after snapshot", "after commit")
+
+
+class WorkerProcess:
+    """`python -m tests.services.worker` with a configuration; `die` = (step, n): SIGKILL itself at the n-th such step."""
+
+    def __init__(self, config: KafkaConfig, log: Path, die: tuple[str, int] | None = None) -> None:
+        self.log = log
+        command = [sys.executable, "-m", "tests.services.worker", config.model_dump_json(), *(map(str, die) if die is not None else ())]
+        with log.open("ab") as out:
+            self.process = subprocess.Popen(command, stdout=out, stderr=out, cwd=Path(__file__).parents[2])
+
+    def stop(self, timeout_s: float = 60.0) -> int:
+        """SIGTERM; the exit status."""
+        self.process.terminate()
+        return self.wait(timeout_s)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.process.kill()
+        self.process.wait()
+
+    def wait(self, timeout_s: float) -> int:
+        """The exit status; TimeoutError with the log's end when it goes on living."""
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired as error:
+            self.kill()
+            raise TimeoutError(f"the worker did not end:\n{self.tail()}") from error
+
+    def tail(self) -> str:
+        """The end of its log."""
+        return self.log.read_text(errors="replace")[-4000:]
+
+
+def main() -> None:
+    """The process."""
+    from streams.warmup import warm_up
+    from streams.worker.app import run
+
+    config = KafkaConfig.model_validate_json(sys.argv[1])
+    left = {sys.argv[2]: int(sys.argv[3])} if len(sys.argv) > 2 else {}
+
+    def step(name: str) -> None:
+        if name in left:
+            left[name] -= 1
+            if left[name] <= 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    warm_up()
+    print("warm", flush=True)
+    run(config, step=step)
+
+
+if __name__ == "__main__":
+    main()
