@@ -303,7 +303,7 @@ class Engine:
             s = int(route.stream[i])
             if outcome == clocks.LATE:
                 behind = int(self.devices.streams.next_ns[s]) - t0_ns
-                out.late.append(Late(device, block.kind, t0_ns, behind, readings))
+                out.late.append(Late(device, block.kind, t0_ns, behind, readings, block.samples[i].tobytes()))
             elif outcome == clocks.HELD:
                 waiting = self._held.setdefault(s, [])
                 waiting.append(Held.row(block, int(i), arrival_ns))
@@ -350,6 +350,7 @@ class Engine:
         detail = f"detector {detector.spec.name} failed on this frame and starts afresh for its residents: {type(error).__name__}: {error}"
         detector.forget(frame.slot)
         for i, slot in enumerate(frame.slot):
+            self._apply_care(int(slot), self.slots.subjects[slot])
             out.rejects.append(Reject(Reason.INTERNAL, detail, self.slots.subjects[slot], frame.kind, 0, frame.samples[i].tobytes()))
 
     def _say(self, detector: Detector[Any, Any], result: StepResult, arrival_ns: int, out: Outputs) -> None:

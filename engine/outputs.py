@@ -32,6 +32,7 @@ class Reason(StrEnum):
     TIME_PAST = "time_past"
     UNKNOWN_DEVICE = "unknown_device"  # bound to nobody: counted and offered for binding
     RATE_EXCEEDED = "rate_exceeded"  # far more than the device's own rate allows
+    LATE = "late"  # its time had been processed already: kept here, counted as late, not as quarantined
     INTERNAL = "internal"  # a detector failed on it: our fault, kept for repair
 
 
@@ -63,13 +64,14 @@ class Measurements(NamedTuple):
 
 
 class Late(NamedTuple):
-    """A chunk that came after its time had been processed: reported, stored, not put into the detectors' past."""
+    """A chunk that came after its time had been processed: reported, its bytes kept, not put into the detectors' past."""
 
     device: str
     kind: str
     t0_ns: int
     behind_ns: int
     readings: int
+    payload: bytes
 
 
 class Account(NamedTuple):

@@ -22,6 +22,7 @@ from pydantic import BaseModel
 from alerts.model import Alert, Command, Refusal
 from alerts.policy import Policy
 from console.board import LiveBoard
+from engine.frame import NS_PER_S
 from engine.outputs import Outputs, Reason, Reject
 from engine.registry import RegistryData
 from sinks.base import AuditEntry, Item, account_item, alert_item, audit_item, event_item, measurements_item, quarantine_item
@@ -305,7 +306,11 @@ class Vigil:
 def _items(outputs: Outputs, at_ns: int, offset: int) -> Iterable[Item]:
     yield from (event_item(event) for event in outputs.events)
     yield from (measurements_item(rows) for rows in outputs.measurements)
-    yield from (quarantine_item(reject, at_ns, offset, index) for index, reject in enumerate(outputs.rejects))
+    late = (
+        Reject(Reason.LATE, f"came {x.behind_ns / NS_PER_S:.1f} s after its time was processed", x.device, x.kind, x.readings, x.payload)
+        for x in outputs.late
+    )
+    yield from (quarantine_item(reject, at_ns, offset, index) for index, reject in enumerate([*outputs.rejects, *late]))
     yield from (account_item(account) for account in outputs.accounts)
 
 

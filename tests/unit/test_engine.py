@@ -301,3 +301,20 @@ def test_a_clock_that_is_set_by_years_does_not_tick_through_them(engine: Engine)
     engine.advance(1)
     engine.step(block("w1", 0), at(1))
     assert len(engine.step(block("w1", 1, 9.0), at(2)).events) == 1
+
+
+def test_care_settings_survive_a_failing_detector(engine: Engine) -> None:
+    care = (CareSetting("resident/a", "level", "level_g", 50.0),)
+    engine.set_registry(RegistryData(bindings=home().data.bindings, care=care), at(0))
+    engine.step(block("w1", 0, 13.0), at(1))
+    assert engine.step(block("w1", 1, 9.0), at(2)).events == []
+
+
+def test_a_device_that_lives_a_thousand_times_too_fast_is_refused_for_its_clock(engine: Engine) -> None:
+    reasons = [
+        r.reason
+        for i in range(1000)
+        for r in engine.step(block(("w1", "w2"), [float(i), i / 1000], 9.0 if i == 999 else 1.0), at(1 + i / 1000)).rejects
+    ]
+    assert reasons.count(Reason.TIME_FUTURE) > 900
+    closes(engine)
