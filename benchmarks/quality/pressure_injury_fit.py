@@ -1,8 +1,10 @@
 """Fit the posture coefficients: `python -m benchmarks.quality.pressure_injury_fit DATA` writes coefficients.py.
 
 DATA is the folder of unpacked data sets. Multinomial logistic regression with a ridge penalty on the features of
-detectors.pressure_injury.posture, PmatData experiment i only; every (person, posture file) weighs the same. Nothing is
-chosen on the way: figures with people held out are in benchmarks/quality/pressure_injury.py.
+detectors.pressure_injury.posture, PmatData experiment i only; every (person, posture file) weighs the same. Which
+features to describe a map by was decided while looking at held-out people, experiment ii and PoPu together (some 150 variants), so
+those figures carry a selection bias although no coefficient was fitted to them; figures with people held out are in
+benchmarks/quality/pressure_injury.py.
 """
 
 from __future__ import annotations
