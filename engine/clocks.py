@@ -153,7 +153,7 @@ def admit(
             outcome = LATE  # about whoever had the device before
         elif streams.next_ns[s] == NEVER_NS:
             gap_ns[i] = GAP_RESTART
-        elif _seen(streams, s, t0, seq[i]):
+        elif (t0 < streams.next_ns[s] or not regular) and _seen(streams, s, t0, seq[i]):
             outcome = DUPLICATE
         else:
             period = duration_ns[i] // readings
