@@ -185,6 +185,16 @@ def run(
     out.print("Vigil has stopped; everything is kept.")
 
 
+@app.command("warm-up")
+def warm_up_() -> None:
+    """Compile the detectors, once per machine and version, so that `vigil run` starts at once."""
+    from streams.warmup import warm_up
+
+    with _bar() as progress:
+        task = progress.add_task("compiling detectors (once per machine)", total=None)
+        warm_up(lambda done, total, name: progress.update(task, completed=done, total=total, description=f"compiling {name}"))
+
+
 @app.command()
 def replay(
     recording: Annotated[Path, typer.Argument(help="A recording folder (NAME.vigil).")],
