@@ -36,10 +36,10 @@ def queries() -> dict[str, str]:
     return found | {f"annotation {note['name']}": note["query"] for note in DASHBOARD["annotations"]["list"]}
 
 
-def filled_in(query: str) -> str:
-    """`query` as Grafana sends it for all residents."""
+def filled_in(query: str, resident: str = ".*") -> str:
+    """`query` as Grafana sends it, for all residents or for one (it escapes the slash of the name)."""
     window = f"time >= {SIMULATED_NS} AND time < {SIMULATED_NS + 3600 * NS_PER_S}"
-    return query.replace("$timeFilter", window).replace("$__interval", "10s").replace("$resident", "(.*)")
+    return query.replace("$timeFilter", window).replace("$__interval", "10s").replace("$resident", resident.replace("/", r"\/"))
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +77,15 @@ def test_the_number_of_open_alerts_is_the_number_of_rows(wall: influx.Influx) ->
     listed = wall.query(filled_in(queries()["报警明细 · Alerts A"]))
     assert counted[0]["count"] == len(listed) >= 3
     assert {"sos.pressed", "falls.fall"} <= {row["code"] for row in listed}
+
+
+@pytest.mark.services
+def test_one_resident_can_be_chosen(wall: influx.Influx) -> None:
+    query = queries()["心率 · Heart rate A"]
+    everybody = {row["subject"] for row in wall.query(filled_in(query))}
+    chosen = min(everybody)
+    assert len(everybody) > 1
+    assert {row["subject"] for row in wall.query(filled_in(query, chosen))} == {chosen}
 
 
 def test_titles_are_in_both_languages() -> None:
