@@ -20,6 +20,9 @@ const query = new URLSearchParams(location.search);
 const ward = query.get("ward") ?? "";
 const showNames = query.get("names") === "1";
 
+// Room and bed; a bed that carries its room's number ("201-1") says both.
+const label = ({ room, bed, name }) => (bed.startsWith(room) ? bed : [room, bed].filter(Boolean).join("-")) || name;
+
 class WallTile {
   constructor(live, subject) {
     this.live = live;
@@ -41,7 +44,7 @@ class WallTile {
     const tile = this.live.tiles.get(this.subject);
     const place = this.live.place(this.subject);
     const found = state(this.live, this.subject);
-    setText(this.where, [place.room, place.bed].filter(Boolean).join("-") || place.name);
+    setText(this.where, label(place));
     this.name.hidden = !(showNames && place.named);
     setText(this.name, this.name.hidden ? "" : place.name);
     setAttribute(this.node, "data-priority", found?.priority);
@@ -88,7 +91,7 @@ class WallAlert {
       this.drawn = alert.priority;
       this.mark.replaceChildren(shape(alert.priority));
     }
-    setText(this.where, [place.room, place.bed].filter(Boolean).join("-") || place.name);
+    setText(this.where, label(place));
     setText(this.since, duration(this.live.now() - alert.raised_ms));
     setText(this.what, title(alert));
     const who = alert.attended_by ? t("alerts.attended", { who: alert.attended_by }) : t(alert.acknowledged ? "state.acknowledged" : "state.firing");
@@ -144,6 +147,13 @@ function share(all, size) {
   return { pages, page, shown: all.slice(page * each, (page + 1) * each) };
 }
 
+// All of `rank`, or the `size` whose turn it is: every place stays filled, so nothing lesser stands where a greater one is hidden.
+function turns(rank, size) {
+  if (rank.length <= size) return rank;
+  const start = Math.floor(live.now() / PAGE_MS) * size;
+  return Array.from({ length: size }, (_, n) => rank[(start + n) % rank.length]);
+}
+
 function draw(change) {
   feedDeadman();
   warning.draw();
@@ -182,7 +192,7 @@ function chosen(alerts, places) {
   const shown = [];
   for (const rank of ranks) {
     const left = places - shown.length;
-    if (left > 0) shown.push(...share(rank, left).shown);
+    if (left > 0) shown.push(...turns(rank, left));
   }
   return shown;
 }
