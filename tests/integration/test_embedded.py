@@ -176,7 +176,7 @@ def _config(folder: Path, receiver: Receiver) -> Path:
     return path
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 @pytest.mark.slow
 def test_killed_twenty_times_equals_never_killed(stream: Stream, tmp_path: Path) -> None:
     rng = random.Random(20260101)
