@@ -20,7 +20,7 @@ from streams import topics
 from streams.recording import Meta, Record, Recording
 from streams.replay import Replayed, replay
 from streams.worker.config import Connection, KafkaConfig
-from streams.worker.records import headers, items_in
+from streams.worker.records import NS_PER_MS, Input, headers, items_in, parse
 
 PARTITIONS: Final = 4
 SECONDS: Final = 150.0
@@ -153,6 +153,22 @@ class Bench:
                 time.sleep(0.2)
         finally:
             consumer.close()
+
+    def log(self, partition: int) -> list[Input]:
+        """The telemetry topic's partition as a worker reads it."""
+        consumer = KafkaConsumer(**self.config.connection.client(), enable_auto_commit=False)
+        tp = TopicPartition(self.topic(topics.TELEMETRY), partition)
+        found: list[Input] = []
+        try:
+            consumer.assign([tp])
+            consumer.seek_to_beginning(tp)
+            end = consumer.end_offsets([tp])[tp]
+            while consumer.position(tp) < end:
+                taken = consumer.poll(timeout_ms=500).get(tp, [])
+                found += [parse(r.offset, r.timestamp * NS_PER_MS, r.key, r.value, r.headers) for r in taken]
+        finally:
+            consumer.close()
+        return found
 
     def said(self) -> list[list[Item]]:
         """Everything on the output topics, by partition, in order, repeats and all."""

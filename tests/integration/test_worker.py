@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import random
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final, TypeVar
 
+import msgspec
 import pytest
 
+from alerts.model import Action, Alert, Command, State
+from engine.frame import NS_PER_S
+from simulator.scenario import Incident, Scenario
+from simulator.simulation import Simulation
+from sinks.base import AlertChange, AuditEntry, ItemKind
+from streams import topics
 from streams.replay import Replayed
 from streams.warmup import warm_up
+from streams.worker.partition import Partition, Registries
+from streams.worker.records import Kind
 from tests.conftest import missing_service
-from tests.integration.kafka_wards import Bench, Ward, compare, config_for, expected, wards
+from tests.integration.kafka_wards import Bench, Ward, by_id, compare, config_for, expected, ward_names, wards
 from tests.services import kafka
 from tests.services.worker import STEPS, WorkerProcess
+
+LIVES: Final = 5
+T = TypeVar("T")
 
 pytestmark = [pytest.mark.services, pytest.mark.slow]
 
@@ -71,6 +86,7 @@ def finish(bench: Bench, streams: list[tuple[Ward, Replayed]], folder: Path) -> 
     """A last worker brings it to the end; then everything is as replay says."""
     worker = WorkerProcess(bench.config, folder / "worker.log")
     try:
+        worker.wait_logged("partitions taken over", 60)
         bench.wait_committed(60)
         assert worker.stop() == 0, worker.tail()
     finally:
@@ -79,3 +95,90 @@ def finish(bench: Bench, streams: list[tuple[Ward, Replayed]], folder: Path) -> 
     for ward, wanted in streams:
         compare(ward, wanted, said[ward.partition])
     bench.close()
+
+
+def test_two_workers_join_and_leave(broker: kafka.Cluster, streams: list[tuple[Ward, Replayed]], tmp_path: Path) -> None:
+    bench = Bench(config_for(broker.bootstrap, tmp_path / "snapshots", "two-"))
+    for ward, _ in streams:
+        bench.send_registry(ward)
+    first = WorkerProcess(bench.config, tmp_path / "first.log")
+    send_part(bench, streams, 0, 4)
+    bench.wait_committed(120)
+    second = WorkerProcess(bench.config, tmp_path / "second.log")
+    second.wait_logged("partitions taken over", 60)
+    send_part(bench, streams, 1, 4)
+    bench.wait_committed(60)
+    assert first.stop() == 0, first.tail()
+    send_part(bench, streams, 2, 4)
+    bench.wait_committed(60)
+    third = WorkerProcess(bench.config, tmp_path / "third.log")
+    third.wait_logged("partitions taken over", 60)
+    second.kill()
+    send_part(bench, streams, 3, 4)
+    bench.wait_committed(60)
+    assert third.stop() == 0, third.tail()
+    finish(bench, streams, tmp_path)
+
+
+def test_random_kills(broker: kafka.Cluster, streams: list[tuple[Ward, Replayed]], tmp_path: Path) -> None:
+    chance = random.Random(20)
+    bench = Bench(config_for(broker.bootstrap, tmp_path / "snapshots", "random-"))
+    for ward, _ in streams:
+        bench.send_registry(ward)
+    for life in range(LIVES):
+        worker = WorkerProcess(bench.config, tmp_path / f"worker-{life}.log")
+        worker.wait_logged("warm", 60)
+        send_part(bench, streams, life, LIVES)
+        time.sleep(chance.uniform(0.3, 4.0))
+        worker.kill()
+    finish(bench, streams, tmp_path)
+
+
+def test_live_commands_registry_and_time_are_in_the_log(broker: kafka.Cluster, tmp_path: Path) -> None:
+    name = ward_names()[0]
+    start_ns = time.time_ns() - 8 * NS_PER_S
+    made = Scenario(ward=name, residents=2, seconds=6, start_ns=start_ns, incidents=(Incident("sos", at_s=1.0, who=0),))
+    ward = Ward(name, 0, list(Simulation(made).records()), Simulation(made).registry())
+    bench = Bench(config_for(broker.bootstrap, tmp_path / "snapshots", "live-", live=True))
+    bench.send_registry(ward)
+    worker = WorkerProcess(bench.config, tmp_path / "first.log")
+    bench.send(ward, ward.records)
+    (alert,) = eventually(lambda: [a for a in alerts(bench, 0) if a.code == "sos.pressed"], 120)
+    command = Command("c1", Action.ACKNOWLEDGE, alert.id, "li", 0)
+    bench.producer.send(bench.topic(topics.COMMANDS), key=name.encode(), value=msgspec.json.encode(command)).get(10)
+    eventually(lambda: [a for a in alerts(bench, 0) if a.id == alert.id and a.state is State.ACKNOWLEDGED], 30)
+    worker.kill()  # what it said since its last checkpoint is said again by the next
+    fewer = msgspec.structs.replace(ward.registry, bindings=ward.registry.bindings[:-1])
+    bench.send_registry(ward._replace(registry=fewer))
+    bench.producer.send(bench.topic(topics.REGISTRY), key=name.encode(), value=b"{nonsense").get(10)
+    worker = WorkerProcess(bench.config, tmp_path / "second.log")
+    eventually(lambda: len([i for i in bench.said()[0] if i.kind is ItemKind.AUDIT and "registry" in i.id]) >= 2, 60)
+    time.sleep(2.5)
+    assert worker.stop() == 0, worker.tail()
+    said = bench.said()[0]
+    audit = {i.id: i.body for i in said if isinstance(i.body, AuditEntry)}
+    assert [audit["c1"].action, audit["c1"].by, audit["c1"].detail] == ["acknowledge", "li", ""]
+    assert audit["registry-0-1"].detail == f"{len(fewer.bindings)} bindings"
+    assert audit["registry-0-2"].detail.startswith("refused: ")
+    log = bench.log(0)
+    assert {record.kind for record in log} == set(Kind)
+    # The log alone says it all: read again by anybody, it gives what the two workers said.
+    again = Partition(0, live=True, registries=Registries({name: ward.registry}, 1))
+    wanted = [item for record in log for item in again.apply(record)]
+    for kind in set(ItemKind) - {ItemKind.ACCOUNT}:
+        assert by_id(said, kind) == by_id(wanted, kind)
+    bench.close()
+
+
+def alerts(bench: Bench, partition: int) -> list[Alert]:
+    """Alerts as they were after each transition."""
+    return [item.body.alert for item in bench.said()[partition] if isinstance(item.body, AlertChange)]
+
+
+def eventually(ask: Callable[[], T], timeout_s: float) -> T:
+    """The first answer that is true."""
+    give_up = time.monotonic() + timeout_s
+    while not (answer := ask()):
+        assert time.monotonic() < give_up, "it never came true"
+        time.sleep(0.3)
+    return answer

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Final
 
@@ -40,6 +41,14 @@ class WorkerProcess:
         except subprocess.TimeoutExpired as error:
             self.kill()
             raise TimeoutError(f"the worker did not end:\n{self.tail()}") from error
+
+    def wait_logged(self, text: str, timeout_s: float) -> None:
+        """Until its log says `text`; TimeoutError with the log's end when it does not."""
+        give_up = time.monotonic() + timeout_s
+        while text not in self.log.read_text(errors="replace"):
+            if time.monotonic() > give_up or self.process.poll() is not None:
+                raise TimeoutError(f"the worker did not say {text!r}:\n{self.tail()}")
+            time.sleep(0.1)
 
     def tail(self) -> str:
         """The end of its log."""
