@@ -1,0 +1,101 @@
+"""What the worker holds of Faust, mode and aiokafka below their public surface. Fails when they change: then read FAUST.md's list again."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+import time
+
+import faust
+import pytest
+from faust.transport import consumer as base
+from faust.transport.drivers import aiokafka as driver
+
+from streams.snapshot_store import DirectoryStore
+from streams.worker.app import create_app
+from streams.worker.config import Connection, KafkaConfig
+from streams.worker.consumer import SnapshotConsumer
+from streams.worker.owner import Progress
+from streams.worker.watchdog import EXIT_STALLED, Watchdog
+
+
+def parameters(function: object) -> list[str]:
+    return list(inspect.signature(function).parameters)  # type: ignore[arg-type]
+
+
+def test_the_versions_are_the_ones_that_were_studied() -> None:
+    assert importlib.metadata.version("faust-streaming") == "0.15.3"
+    assert importlib.metadata.version("mode-streaming") == "0.7.1"
+    assert importlib.metadata.version("aiokafka").startswith("0.14.")
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("_add_gap", ["self", "tp", "offset_from", "offset_to"]),
+        ("_commit", ["self", "offsets"]),
+        ("on_buffer_full", ["self", "tp"]),
+        ("on_buffer_drop", ["self", "tp"]),
+        ("seek_to_committed", ["self"]),
+        ("seek_wait", ["self", "partitions"]),
+        ("earliest_offsets", ["self", "partitions"]),
+        ("highwaters", ["self", "partitions"]),
+        ("highwater", ["self", "tp"]),
+        ("assignment", ["self"]),
+    ],
+)
+def test_the_hooks_have_the_shape_that_is_relied_on(name: str, wanted: list[str]) -> None:
+    theirs = getattr(driver.Consumer, name)
+    assert parameters(theirs) == wanted
+    assert inspect.iscoroutinefunction(theirs) == inspect.iscoroutinefunction(getattr(SnapshotConsumer, name))
+
+
+def test_the_order_of_a_rebalance_is_the_one_that_is_relied_on() -> None:
+    from faust.tables.recovery import Recovery
+
+    resume = inspect.getsource(Recovery._resume_streams)
+    assert resume.index("on_rebalance_complete.send") < resume.index("perform_seek") < resume.index("resume_flow()")
+    assert "self.seek_to_committed()" in inspect.getsource(base.Consumer.perform_seek)
+    revoked = inspect.getsource(faust.App._on_partitions_revoked)
+    assert revoked.index("flow_control.clear") < revoked.index("on_partitions_revoked.send")
+
+
+def test_commit_bug_a_is_still_there_so_faust_must_not_commit() -> None:
+    """A later acknowledgement commits past a record in flight (faust-streaming #606): when this fails, the bug was repaired."""
+    source = inspect.getsource(base.Consumer._new_offset)
+    assert "_acked" in source
+    assert not hasattr(base.Consumer, "in_flight")
+
+
+def test_the_app_is_made_as_the_study_says(tmp_path: object) -> None:
+    app = create_app(KafkaConfig(connection=Connection(brokers="127.0.0.1:1")), DirectoryStore(tmp_path))  # type: ignore[arg-type]
+    conf = app.conf
+    assert app.transport.Consumer is SnapshotConsumer
+    assert conf.agent_supervisor.__name__ == "CrashingSupervisor"
+    assert (conf.stream_wait_empty, conf.topic_disable_leader, conf.web_enabled, conf.producer_threaded) == (False, True, False, False)
+    assert conf.table_standby_replicas == 1
+    assert conf.consumer_auto_offset_reset == "earliest"
+    assert sorted(app.agents) == ["commands", "registry", "telemetry"]
+    assert all(agent.concurrency == 1 for agent in app.agents.values())
+
+
+def test_the_watchdog_ends_a_worker_that_stands_still_and_no_other() -> None:
+    ended: list[int] = []
+    dog = Watchdog(0.5, ended.append)
+    now_s = time.monotonic()
+    dog.seen([Progress(0, 5, 5), Progress(1, 5, 9)])
+    assert dog.stalled(now_s + 0.4) is None
+    dog.seen([Progress(0, 5, 5), Progress(1, 6, 9)])
+    time.sleep(0.3)
+    dog.seen([Progress(0, 5, 5), Progress(1, 6, 9)])
+    assert dog.stalled(time.monotonic()) is None
+    time.sleep(0.3)
+    dog.seen([Progress(0, 5, 5), Progress(1, 6, 9)])
+    why = dog.stalled(time.monotonic())
+    assert why is not None
+    assert "partition 1" in why
+    dog.start()  # and from now on nobody turns the loop
+    deadline = time.monotonic() + 5
+    while not ended and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert ended == [EXIT_STALLED]
