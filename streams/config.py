@@ -133,6 +133,7 @@ _BOUNDS: Final = (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
 _EXAMPLES: Final[dict[str, Any]] = {
     "host": "localhost",
     "ca_file": "/etc/vigil/ca.pem",
+    "cert_file": "/etc/vigil/client.pem",
     "path": "/var/lib/vigil/copy",
     "root": "/var/lib/vigil/copy",
     "org": "home",

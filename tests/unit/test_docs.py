@@ -118,6 +118,12 @@ def test_the_commands_of_the_readme_work(tmp_path: Path, monkeypatch: pytest.Mon
     shutil.rmtree(tmp_path / "build")
 
 
+def test_every_decision_is_in_the_index() -> None:
+    folder = ROOT / "docs/decisions"
+    index = (folder / "README.md").read_text(encoding="utf-8")
+    assert [page.name for page in sorted(folder.glob("0*.md")) if f"({page.name})" not in index] == []
+
+
 def test_pictures_are_small_and_all_are_shown() -> None:
     pictures = sorted((ROOT / "docs/images").iterdir())
     shown = "".join(page.read_text(encoding="utf-8") for page in PAGES)
