@@ -1,0 +1,106 @@
+"""How fast a backlog goes through one worker and through two, beside a bare aiokafka consumer of the same topic."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from kafka import KafkaConsumer
+from kafka import TopicPartition as KafkaTopicPartition
+
+from benchmarks.soak.load import batches, publish, ward_names
+from simulator.standard import WARD_RESIDENTS
+from streams import topics
+from streams.worker.config import KafkaConfig
+from tests.integration.kafka_wards import PARTITIONS, config_for
+from tests.services.worker import WorkerProcess
+
+MB: Final = 1_000_000
+TIMEOUT_S: Final = 300.0
+
+
+async def bare(config: KafkaConfig, records: int) -> float:
+    """Seconds in which plain aiokafka reads `records` records and does nothing with them."""
+    consumer = AIOKafkaConsumer(
+        **config.connection.client(), auto_offset_reset="earliest", max_partition_fetch_bytes=topics.RECORD_BYTES_MAX
+    )
+    await consumer.start()
+    try:
+        tps = [TopicPartition(config.prefix + topics.TELEMETRY, p) for p in range(PARTITIONS)]
+        consumer.assign(tps)
+        await consumer.seek_to_beginning(*tps)
+        started_s, seen = time.monotonic(), 0
+        while seen < records:
+            seen += sum(map(len, (await consumer.getmany(timeout_ms=1_000, max_records=64)).values()))
+        return time.monotonic() - started_s
+    finally:
+        await consumer.stop()
+
+
+def committed(config: KafkaConfig, consumer: Any) -> int:
+    """Records that the group has done with."""
+    tps = [KafkaTopicPartition(config.prefix + topics.TELEMETRY, p) for p in range(PARTITIONS)]
+    return sum(consumer.committed(tp) or 0 for tp in tps)
+
+
+def cpu_s(pid: int) -> float:
+    """CPU seconds a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def through(config: KafkaConfig, records: int, workers: int, folder: Path) -> tuple[float, float]:
+    """(seconds from the first taking over to the last commit, CPU seconds of the workers in them).
+
+    The first commit is awaited before the clock starts, so that start-up and the join of the group do not count.
+    """
+    folder.mkdir(parents=True)
+    processes = [WorkerProcess(config, folder / f"worker-{number}.log") for number in range(workers)]
+    consumer = KafkaConsumer(**config.connection.client(), group_id=config.group, enable_auto_commit=False)
+    try:
+        for process in processes:
+            process.wait_logged("partitions taken over", TIMEOUT_S)
+        first = committed(config, consumer)
+        started_s, used_s = time.monotonic(), sum(cpu_s(p.process.pid) for p in processes)
+        while (done := committed(config, consumer)) < records:
+            if time.monotonic() - started_s > TIMEOUT_S or any(p.process.poll() is not None for p in processes):
+                raise TimeoutError(f"{done} of {records} records committed:\n{processes[0].tail()}")
+            time.sleep(0.05)
+        took_s = time.monotonic() - started_s
+        used_s = sum(cpu_s(p.process.pid) for p in processes) - used_s
+        share = (records - first) / records
+        return took_s / share, used_s / share
+    finally:
+        consumer.close()
+        for process in processes:
+            process.kill()
+
+
+def measure(bootstrap: str, root: Path, *, wards: int, seconds: int) -> dict[str, Any]:
+    """Figures of one topic read by a bare consumer, by one worker, by two."""
+    config = config_for(bootstrap, root / "snapshots-1", "throughput-", checkpoint_every_s=0.5, session_timeout_s=10.0)
+    topics.create(config)
+    records, size = asyncio.run(publish(config, ward_names(wards, PARTITIONS), batches(wards, seconds)))
+    resident_seconds = wards * seconds * WARD_RESIDENTS
+    found: dict[str, Any] = {"records": records, "record_kb": round(size / records / 1_000, 1), "resident_seconds": resident_seconds}
+    for name in ("bare_before", "bare_after"):
+        if name == "bare_after":
+            for workers in (1, 2):
+                own = config.model_copy(update={"group": f"throughput-{workers}", "snapshots": root / f"snapshots-{workers}"})
+                took_s, used_s = through(own, records, workers, root / f"workers-{workers}")
+                found[f"workers_{workers}"] = {
+                    "mb_a_second": round(size / MB / took_s, 1),
+                    "resident_seconds_a_second": round(resident_seconds / took_s),
+                    "cpu_us_a_resident_second": round(used_s / resident_seconds * 1e6, 2),
+                    "seconds": round(took_s, 2),
+                }
+        took_s = asyncio.run(bare(config, records))
+        found[name] = {"mb_a_second": round(size / MB / took_s, 1), "seconds": round(took_s, 2)}
+    best = max(found["bare_before"]["mb_a_second"], found["bare_after"]["mb_a_second"])
+    for workers in (1, 2):
+        found[f"workers_{workers}"]["share_of_bare"] = round(found[f"workers_{workers}"]["mb_a_second"] / best, 3)
+    return found
