@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from detectors.heart.inline import borrow, inline_kernel
 from detectors.heart.qrs import Candidate, Grid, accept, consider, learn, measure, overdue, recalled, restart
 from detectors.heart.rhythm import (
     EPISODE_END_BEATS,
@@ -116,7 +117,7 @@ RESPIRATION: Final = channel("vitals", "respiration_per_min")
 SPO2: Final = channel("vitals", "spo2_percent")
 
 
-@kernel
+@inline_kernel
 def sample_ns(state: HeartState, g: Grid, slot: int, n: float) -> int:
     """Device time of internal sample `n` (the middle of the device samples it is the mean of)."""
     count = state.tally[slot]
@@ -124,7 +125,7 @@ def sample_ns(state: HeartState, g: Grid, slot: int, n: float) -> int:
     return int(count[ANCHOR_NS] + math.floor(raw * (1e9 / g.rate_hz) + 0.5))
 
 
-@kernel
+@inline_kernel
 def on_beat(state: HeartState, limits: Limits, g: Grid, found: Found, slot: int, beat: Candidate, now_n: int) -> None:
     """A QRS complex: the rhythm, the run of ventricular beats, the end of an asystole."""
     count = state.tally[slot]
@@ -146,7 +147,7 @@ def on_beat(state: HeartState, limits: Limits, g: Grid, found: Found, slot: int,
         judge_condition(state, limits, found, slot, ECG, ASYSTOLE, OVER, now_ns, now_ns, 0.0, 0.0)
 
 
-@kernel
+@inline_kernel
 def on_second(state: HeartState, limits: Limits, g: Grid, found: Found, slot: int, n: int) -> None:
     """Once a second of signal time: coverage, asystole, fibrillation, finished minutes."""
     count = state.tally[slot]
@@ -164,7 +165,7 @@ def on_second(state: HeartState, limits: Limits, g: Grid, found: Found, slot: in
     pass_time(state, found, slot, now_ns)
 
 
-@kernel
+@inline_kernel
 def on_peak(
     state: HeartState, limits: Limits, g: Grid, found: Found, slot: int, leads: int, peak_n: int, height: float, now_n: int
 ) -> None:
@@ -185,7 +186,7 @@ def on_learning(state: HeartState, g: Grid, slot: int, n: int, peak: float) -> N
         learn(state, g, slot, n)
 
 
-@kernel
+@inline_kernel
 def on_timer(state: HeartState, limits: Limits, g: Grid, found: Found, slot: int, n: int) -> None:
     """A due time came: search-back, or the turn of a second of signal time."""
     count = state.tally[slot]
@@ -199,7 +200,7 @@ def on_timer(state: HeartState, limits: Limits, g: Grid, found: Found, slot: int
             on_beat(state, limits, g, found, slot, recalled(state, slot), n)
 
 
-@kernel
+@inline_kernel
 def open_stream(state: HeartState, g: Grid, found: Found, slot: int, t0_ns: int, gap_ns: int) -> None:
     """Place a chunk in time; restart the front end where its stream starts, changes rate or has a hole."""
     count = state.tally[slot]
@@ -250,6 +251,7 @@ def ecg_frame(
     samples: Float32,
 ) -> None:
     """ECG chunks: samples (k, n, c) in mV; the first two leads are used."""
+    state, limits, found = borrow(state), borrow(limits), borrow(found)
     leads = min(LEADS, samples.shape[2])
     decimation = g.decimation
     bridge = g.bridge
@@ -303,7 +305,7 @@ def ecg_frame(
             # where nothing was measured the last value is held; after a longer hole the lead goes on from there
             next_0, next_1 = x_0, x_1
             if good_0 > 0:
-                mean = sum_0 / good_0
+                mean = sum_0 if good_0 == 1 else sum_0 / good_0
                 if missing_0 > bridge:
                     base_0 = mean - x_0
                 next_0 = mean - base_0
@@ -313,7 +315,7 @@ def ecg_frame(
             else:
                 missing_0 += 1
             if good_1 > 0:
-                mean = sum_1 / good_1
+                mean = sum_1 if good_1 == 1 else sum_1 / good_1
                 if missing_1 > bridge:
                     base_1 = mean - x_1
                 next_1 = mean - base_1
@@ -353,7 +355,7 @@ def ecg_frame(
                 slope_1[n & MASK] = slope
                 s += area_1
             s *= share
-            if s > last_s and s >= peak:
+            if s >= peak and s > last_s:
                 peak = s
                 peak_n = n
             elif peak > 0.0 and n - peak_n >= g.refractory:
@@ -386,6 +388,7 @@ def rr_frame(
     state: HeartState, limits: Limits, found: Found, slots: Int64, t0_ns: Int64, gap_ns: Int64, valid: Bool, samples: Float32
 ) -> None:
     """RR interval chunks: samples (k, n, 1) in ms, one after the other from t0."""
+    state, limits, found = borrow(state), borrow(limits), borrow(found)
     for row in range(slots.shape[0]):
         slot = int(slots[row])
         last_ns = state.tally[slot, LAST_NS + RR]
@@ -427,6 +430,7 @@ def vitals_frame(
 
     A value must stay beyond its limit for the confirmation time; readings further apart than that stand for themselves.
     """
+    state, limits, found = borrow(state), borrow(limits), borrow(found)
     period_ns = 1e9 / rate_hz if rate_hz > 0.0 else 0.0
     hold_ns = max(float(VITALS_HOLD_NS), VITALS_HOLD_PERIODS * period_ns)
     weight = min(period_ns * 1e-9, 60.0) if rate_hz > 0.0 else 0.0

@@ -25,6 +25,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from detectors.heart.inline import inline_kernel
 from detectors.heart.state import (
     AREA_0,
     AREA_1,
@@ -171,10 +172,10 @@ class Candidate(NamedTuple):
     peak_n: int
 
 
-@kernel
+@inline_kernel
 def median8(values: Float64) -> float:
-    """Median of the eight remembered levels (sorting eight numbers by insertion compiles in no time, np.sort does not)."""
-    ordered = np.empty(LEVELS)
+    """Median of the eight remembered levels, sorted by insertion in the spare half of their row (np.sort takes seconds to compile)."""
+    ordered = values[LEVELS:]
     for i in range(LEVELS):
         value = values[i]
         j = i
@@ -185,7 +186,7 @@ def median8(values: Float64) -> float:
     return float(0.5 * (ordered[LEVELS // 2 - 1] + ordered[LEVELS // 2]))
 
 
-@kernel
+@inline_kernel
 def set_threshold(state: HeartState, slot: int) -> None:
     """Threshold from the medians of signal and noise peaks."""
     signal = median8(state.past[slot, QRS_PEAKS])
@@ -248,7 +249,7 @@ def learn(state: HeartState, g: Grid, slot: int, n: int) -> None:
     state.tally[slot, SEARCH_DUE] = n + int(SEARCH_BACK * g.rate_internal_hz)
 
 
-@kernel
+@inline_kernel
 def measure(state: HeartState, g: Grid, slot: int, leads: int, peak_n: int, height: float) -> Candidate:
     """Slope, position and shape of the candidate whose feature peaked at `peak_n`."""
     up = 0.0
@@ -276,7 +277,7 @@ def measure(state: HeartState, g: Grid, slot: int, leads: int, peak_n: int, heig
     return Candidate(height, steep, at, min(up, down) < STEP_RATIO * steep, width_s, peak_n)
 
 
-@kernel
+@inline_kernel
 def accept(state: HeartState, g: Grid, slot: int, beat: Candidate, now_n: int) -> float:
     """Make `beat` the last beat; returns its RR interval in internal samples, NaN when the one before is not known."""
     level = state.level[slot]
@@ -297,7 +298,7 @@ def accept(state: HeartState, g: Grid, slot: int, beat: Candidate, now_n: int) -
     return interval
 
 
-@kernel
+@inline_kernel
 def consider(state: HeartState, g: Grid, slot: int, candidate: Candidate) -> bool:
     """True when the candidate is a beat; else it teaches the noise level and waits for search-back."""
     level = state.level[slot]
@@ -322,7 +323,7 @@ def consider(state: HeartState, g: Grid, slot: int, candidate: Candidate) -> boo
     return False
 
 
-@kernel
+@inline_kernel
 def overdue(state: HeartState, g: Grid, slot: int, now_n: int) -> bool:
     """A beat is overdue: True when the best rejected candidate is taken for it; else the threshold comes down."""
     level = state.level[slot]
@@ -339,7 +340,7 @@ def overdue(state: HeartState, g: Grid, slot: int, now_n: int) -> bool:
     return False
 
 
-@kernel
+@inline_kernel
 def recalled(state: HeartState, slot: int) -> Candidate:
     """The candidate kept for search-back."""
     level = state.level[slot]

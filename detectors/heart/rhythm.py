@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from detectors.heart.inline import inline_kernel
 from detectors.heart.state import (
     ATRIAL_FIBRILLATION,
     BRADYCARDIA,
@@ -79,7 +80,7 @@ STALE_WORDS_NS: Final = 300 * NS_PER_S
 """RR patterns on both sides of a longer interruption are not one episode."""
 
 
-@kernel
+@inline_kernel
 def report(found: Found, slot: int, code: int, onset: int, onset_ns: int, decided_ns: int, value: float) -> None:
     """Write one finding; a full buffer cannot happen while conditions turn at most once a second (see `buffers`)."""
     row = found.used[0]
@@ -93,7 +94,7 @@ def report(found: Found, slot: int, code: int, onset: int, onset_ns: int, decide
         found.used[0] = row + 1
 
 
-@kernel
+@inline_kernel
 def judge_condition(
     state: HeartState,
     limits: Limits,
@@ -141,7 +142,7 @@ def judge_condition(
             report(found, slot, code, OVER, latch[ONSET_NS, code], now_ns, value)
 
 
-@kernel
+@inline_kernel
 def interrupt(state: HeartState, slot: int, source: int) -> None:
     """Data of `source` went missing: what was building up starts again, what is raised stays raised."""
     for code in range(CODE_COUNT):
@@ -161,12 +162,12 @@ def forget_pattern(state: HeartState, slot: int, source: int) -> None:
     state.level[slot, WORD_SUM + source] = 0.0
 
 
-@kernel
+@inline_kernel
 def _c_log_c(count: int) -> float:
     return count * math.log2(count) if count > 1 else 0.0
 
 
-@kernel
+@inline_kernel
 def pattern_entropy(state: HeartState, slot: int, source: int, rr_ms: float) -> float:
     """Entropy of the last 127 three-beat words, 0..1; NaN until the window is full.
 
@@ -204,7 +205,7 @@ def pattern_entropy(state: HeartState, slot: int, source: int, rr_ms: float) -> 
     return float(distinct / (WORDS * math.log2(WORDS)) * (math.log2(WORDS) - state.level[slot, WORD_SUM + source] / WORDS))
 
 
-@kernel
+@inline_kernel
 def median_rr(state: HeartState, slot: int, parity: int, source: int, size: int) -> float:
     """Median of the minute's RR intervals in ms, sorted in place (the minute is over)."""
     values = state.minute_rr[slot, parity, source]
@@ -254,7 +255,7 @@ def emit_minute(state: HeartState, found: Found, slot: int, parity: int) -> None
     sums[MINUTE] = NEVER
 
 
-@kernel
+@inline_kernel
 def minute_of(state: HeartState, found: Found, slot: int, t_ns: int) -> int:
     """Row (0 or 1) of the open sums for the minute of `t_ns`; -1 when that minute has been summed up already."""
     if t_ns < state.tally[slot, EMITTED_NS]:
@@ -269,7 +270,7 @@ def minute_of(state: HeartState, found: Found, slot: int, t_ns: int) -> int:
     return parity
 
 
-@kernel
+@inline_kernel
 def pass_time(state: HeartState, found: Found, slot: int, now_ns: int) -> None:
     """Sum up the minutes that ended more than the grace time before `now_ns`."""
     first = 0 if state.sums[slot, 0, MINUTE] < state.sums[slot, 1, MINUTE] else 1
@@ -280,7 +281,7 @@ def pass_time(state: HeartState, found: Found, slot: int, now_ns: int) -> None:
             emit_minute(state, found, slot, parity)
 
 
-@kernel
+@inline_kernel
 def on_interval(
     state: HeartState, limits: Limits, found: Found, slot: int, source: int, t_ns: int, rr_ms: float, parity: int, trusted: bool
 ) -> None:
@@ -318,7 +319,7 @@ def on_interval(
     judge_condition(state, limits, found, slot, source, ATRIAL_FIBRILLATION, verdict, t_ns, t_ns, 0.0, entropy)
 
 
-@kernel
+@inline_kernel
 def judge_limits(value: float, low: float, high: float, hysteresis: float, below: bool) -> int:
     """Verdict on "too low" (`below`) or "too high" for one value."""
     if below:
@@ -326,7 +327,7 @@ def judge_limits(value: float, low: float, high: float, hysteresis: float, below
     return HOLDS if value > high else (OVER if value <= high - hysteresis else NEITHER)
 
 
-@kernel
+@inline_kernel
 def judge_rate(
     state: HeartState,
     limits: Limits,

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from detectors.heart.inline import inline_kernel
 from detectors.heart.qrs import Candidate, Grid
 from detectors.heart.rhythm import judge_condition
 from detectors.heart.state import (
@@ -33,7 +34,6 @@ from detectors.heart.state import (
     Limits,
     number,
 )
-from engine.jit import kernel
 
 NORMAL: Final = number(0)
 LAST_STRANGE: Final = number(1)
@@ -70,7 +70,7 @@ HURRIED_RR_S: Final = 0.5
 """Waves are looked for only where the QRS detector finds no beats or many: a steady normal rhythm is not fibrillation."""
 
 
-@kernel
+@inline_kernel
 def _likeness(state: HeartState, slot: int, start: int, span: int, which: int) -> float:
     """Correlation of `span` samples of lead 0 from `start` with a remembered shape; 0 where there is none."""
     wave = state.signal[slot, 0]
@@ -91,7 +91,7 @@ def _likeness(state: HeartState, slot: int, start: int, span: int, which: int) -
     return ab / math.sqrt(aa * bb) if aa > 0.0 and bb > 0.0 else 0.0
 
 
-@kernel
+@inline_kernel
 def _remember(state: HeartState, slot: int, start: int, span: int, which: int, weight: float) -> None:
     """Move a remembered shape (mean removed) towards `span` samples of lead 0 from `start`."""
     wave = state.signal[slot, 0]
@@ -104,7 +104,7 @@ def _remember(state: HeartState, slot: int, start: int, span: int, which: int, w
         shape[k] += weight * (wave[(start + k) & (RING - 1)] - mean - shape[k])
 
 
-@kernel
+@inline_kernel
 def on_shape(
     state: HeartState,
     limits: Limits,
@@ -158,7 +158,7 @@ def on_shape(
     return strange
 
 
-@kernel
+@inline_kernel
 def wave_hz(state: HeartState, g: Grid, slot: int, n: int) -> float:
     """Frequency of a fibrillation or flutter wave in the last second before sample `n` of lead 0; 0 when there is none.
 
@@ -197,7 +197,7 @@ def wave_hz(state: HeartState, g: Grid, slot: int, n: int) -> float:
     return hz if both > 0.0 and left <= WAVE_LEAK_MAX * both else 0.0
 
 
-@kernel
+@inline_kernel
 def on_wave_second(state: HeartState, limits: Limits, g: Grid, found: Found, slot: int, n: int, now_ns: int) -> None:
     """Once a second of good signal: count the seconds of fibrillation."""
     count = state.tally[slot]
