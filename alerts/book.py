@@ -210,6 +210,9 @@ class AlertBook:
         return None
 
     def _repeat(self, alert: Alert, event: Event, rules: CodePolicy, at_ns: int) -> list[Transition]:
+        # Deadly, or so long after the last that it is no echo of it: the alert rings again, also for those who acknowledged. An end that
+        # was never reported (a device taken away) must not swallow the next case.
+        news = rules.life_safety or at_ns - alert.last_at_ns > _ns(rules.regroup_s)
         back = self._back(alert, at_ns) if alert.state is State.STALE else []
         alert = self._open[alert.id]
         if len(alert.active) < self.policy.active_max:
@@ -229,9 +232,9 @@ class AlertBook:
             active=active,
             due_ns=alert.due_ns if alert.state is State.PENDING else NEVER_NS,
         )
-        # A repeat of something deadly is news, also to those who acknowledged the first: it rings again.
-        state = State.FIRING if rules.life_safety else alert.state
-        return [*back, self._move(alert, state, Reason.REPEATED, at_ns, event=event.id, notify=rules.life_safety)]
+        rings = news and alert.state is not State.PENDING
+        state = State.FIRING if rings else alert.state
+        return [*back, self._move(alert, state, Reason.REPEATED, at_ns, event=event.id, notify=rings)]
 
     def _clear(self, event: Event, at_ns: int) -> list[Transition]:
         ended = onset_key(event)

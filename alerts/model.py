@@ -35,7 +35,7 @@ class Reason(StrEnum):
 
     ONSET = "onset"  # the condition began
     HELD = "held"  # it held for the policy's pending_s
-    REPEATED = "repeated"  # the same condition again: counted, and announced again where life is at stake
+    REPEATED = "repeated"  # the same condition again: counted; announced again where life is at stake, or long after the last
     CONDITION_CLEARED = "condition_cleared"  # the detector reports the end; the alert waits for its hold time, or for staff
     CLEARED_WHILE_PENDING = "cleared_while_pending"  # over before it was worth calling anybody
     CLEARED = "cleared"  # over, and stayed over for hold_s

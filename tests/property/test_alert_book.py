@@ -33,7 +33,7 @@ COMMAND = st.tuples(
     st.just("command"),
     st.tuples(st.sampled_from(list(Action)), st.integers(0, 5), st.sampled_from((*Outcome, None)), st.sampled_from(("n-1", "n-2", ""))),
 )
-TICK = st.tuples(st.just("tick"), st.tuples(st.integers(0, 400)))
+TICK = st.tuples(st.just("tick"), st.tuples(st.one_of(st.integers(0, 400), st.just(20_000))))
 STEPS = st.lists(st.one_of(EVENT, EVENT, COMMAND, TICK), max_size=60)
 
 
@@ -155,3 +155,21 @@ def test_a_new_life_safety_onset_always_rings(steps: list[Step]) -> None:
         seen.add(step[1])
         if step[1][3] == "onset" and DEFAULT_CODES[str(step[1][0])].life_safety:
             assert any(change.notify and change.to_state is State.FIRING for change in _flat([result]))
+
+
+@settings(max_examples=200, deadline=None)
+@given(STEPS)
+def test_an_onset_longer_after_the_last_than_regroup_is_told_or_pending(steps: list[Step]) -> None:
+    play = Play(AlertBook(TIGHT))
+    last_ns: dict[tuple[str, str], int] = {}
+    seen: set[tuple[object, ...]] = set()
+    for step in steps:
+        result = play.step(step)
+        if step[0] != "event" or step[1] in seen:
+            continue
+        seen.add(step[1])
+        code, subject = str(step[1][0]), str(step[1][1])
+        since_ns = play.now_ns - last_ns.get((code, subject), -(2**62))
+        last_ns[code, subject] = play.now_ns
+        if step[1][3] == "onset" and since_ns > DEFAULT_CODES[code].regroup_s * NS_PER_S:
+            assert any(change.notify or change.to_state is State.PENDING for change in _flat([result]))

@@ -77,6 +77,35 @@ def test_a_second_fall_rings_again_although_the_first_is_acknowledged() -> None:
     assert len(alert.event_ids) == 2
 
 
+@pytest.mark.parametrize("code", ["heart.respiration_high", "pressure_injury.turn_overdue", "device.silent"])
+def test_a_condition_whose_end_was_never_reported_does_not_swallow_the_next(code: str) -> None:
+    book = AlertBook()
+    regroup_s = DEFAULT_CODES[code].regroup_s
+    book.apply(event(code, 0))
+    tick(book, DEFAULT_CODES[code].pending_s)
+    accepted(book.command(say(book.open()[0], Action.ACKNOWLEDGE, 60)))
+    (echo,) = book.apply(event(code, regroup_s))
+    assert (echo.reason, echo.to_state, echo.notify) == (Reason.REPEATED, State.ACKNOWLEDGED, False)
+    (step,) = book.apply(event(code, 2 * regroup_s + 1))
+    assert (step.from_state, step.to_state, step.reason, step.notify) == (State.ACKNOWLEDGED, State.FIRING, Reason.REPEATED, True)
+    (alert,) = book.open()
+    assert (alert.repeats, alert.acknowledged) == (2, False)
+    (step,) = accepted(book.command(say(alert, Action.ACKNOWLEDGE, 2 * regroup_s + 60)))
+    assert step.reason == Reason.ACKNOWLEDGED_BY_STAFF
+
+
+def test_a_repeat_long_after_rings_also_when_the_data_was_missing_meanwhile() -> None:
+    book = AlertBook()
+    book.apply(event("pressure_injury.turn_overdue", 0))
+    accepted(book.command(say(book.open()[0], Action.ACKNOWLEDGE, 60)))
+    book.apply(event("device.silent", 100))
+    steps = book.apply(event("pressure_injury.turn_overdue", 7200))
+    assert [(s.reason, s.to_state, s.notify) for s in steps] == [
+        (Reason.DATA_RETURNED, State.ACKNOWLEDGED, True),
+        (Reason.REPEATED, State.FIRING, True),
+    ]
+
+
 def test_a_fall_long_after_is_an_alert_of_its_own_up_to_the_bound() -> None:
     book = AlertBook(Policy(open_per_condition_max=2))
     for onset_s in (0, 1000, 2000):
