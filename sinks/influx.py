@@ -169,7 +169,8 @@ def _event_line(event: Event) -> str:
         "score": float(event.score),
         **{f"value_{key}": float(value) for key, value in event.values.items()},
     }
-    tags = f"code={_tag(event.code)},detector={_tag(event.detector)},phase={event.phase},subject={_tag(event.subject)}"
+    device = f",device={_tag(event.device)}" if event.device else ""  # two devices of a subject may fall silent at the same instant
+    tags = f"code={_tag(event.code)},detector={_tag(event.detector)}{device},phase={event.phase},subject={_tag(event.subject)}"
     return f"events,{tags} {_fields(fields)} {event.onset_ns}"
 
 

@@ -98,6 +98,16 @@ def test_an_event_keeps_its_values(database: influx.Influx) -> None:
     assert (point["time"], point["value_impact_g"], point["score"], point["id"]) == (event(2).onset_ns, 5.5, 0.9, event(2).id)
 
 
+def test_two_devices_silent_at_the_same_instant_are_two_points(database: influx.Influx) -> None:
+    silent = [
+        Event(key, "device", "device.silent", "resident/r-1", "onset", 1, T0_NS, T0_NS, T0_NS, 1.0, {}, device)
+        for key, device in (("a", "mat:vitals"), ("b", "mat:bed"), ("c", ""))
+    ]
+    assert set(sink_of(database).deliver([event_item(one) for one in silent])) == {Accepted()}
+    points = database.query("SELECT * FROM events")
+    assert {(row["id"], row["device"] or "") for row in points} == {("a", "mat:vitals"), ("b", "mat:bed"), ("c", "")}
+
+
 @pytest.mark.parametrize("text", ["line\nbreak", "", "end\\", "bell\x07"])
 def test_text_that_line_protocol_cannot_carry_is_rejected_not_mangled(database: influx.Influx, text: str) -> None:
     good = event(0)
