@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from detectors.heart.inline import borrow, inline_kernel
-from detectors.heart.qrs import Candidate, Grid, accept, consider, learn, measure, overdue, recalled, restart
+from detectors.heart.qrs import NOISY, Candidate, Grid, accept, consider, learn, measure, overdue, recalled, restart
 from detectors.heart.rhythm import (
     EPISODE_END_BEATS,
     RR_MS_MAX,
@@ -100,8 +100,6 @@ from engine.jit import kernel
 from engine.kinds import channel
 
 MASK: Final = RING - 1
-NOISY: Final = 0.5
-"""Noise peaks at half the height of QRS peaks: beats are counted, but a rate built on them raises nothing."""
 KNOWN_BEATS: Final = 8
 """Asystole means that beats stopped: so many must have been seen on this contact with the skin."""
 VITALS_HOLD_NS: Final = 10 * NS_PER_S

@@ -88,8 +88,10 @@ T_WAVE_SLOPE: Final = 0.5
 """Pan & Tompkins 1985: within 360 ms, at less than half the slope of the beat before, it is a T wave."""
 THRESHOLD_FRACTION: Final = 0.35
 """Between Pan & Tompkins' 0.25 and Hamilton's 0.475 for peaks of an 80-150 ms window."""
+NOISY: Final = 0.5
+"""Noise peaks at half the height of QRS peaks: beats are counted, but a rate built on them raises nothing."""
 NOISE_FADE: Final = 0.98
-"""Noise that no new peak confirms is forgotten with the beats (half in 34)."""
+"""Noise that large, when no new peak confirms it, is forgotten with the beats (half in 34): rates must not stay untrusted for ever."""
 AT_STEPS: Final = 8
 """Beats are placed to an eighth of a sample (1 ms), so that the last bit of a sum decides nothing."""
 STEP_RATIO: Final = 0.15
@@ -287,7 +289,8 @@ def accept(state: HeartState, g: Grid, slot: int, beat: Candidate, now_n: int) -
         state.past[slot, RECENT_RR, count[QRS_AT] % LEVELS] = min(interval, 2.0 * g.rate_internal_hz)
         level[TYPICAL_RR] = median8(state.past[slot, RECENT_RR])
     state.past[slot, QRS_PEAKS, count[QRS_AT] % LEVELS] = min(beat.height, CEILING_MV)
-    state.past[slot, NOISE_PEAKS] *= NOISE_FADE
+    if level[NOISE_RATIO] > NOISY:
+        state.past[slot, NOISE_PEAKS] *= NOISE_FADE
     count[QRS_AT] += 1
     count[CHAIN] = count[CHAIN] + 1 if beat.height <= CEILING_MV else 0
     level[LAST_BEAT] = beat.at

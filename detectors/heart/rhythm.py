@@ -64,7 +64,9 @@ CODE_COUNT: Final = len(CODES)
 RR_MS_MIN: Final = 200.0
 """300 bpm: nothing in an adult's ventricles conducts faster (refractory period of ventricular muscle ~200 ms)."""
 RR_MS_MAX: Final = 3000.0
-"""Longer is a dropout for an RR device (Task Force of ESC and NASPE, Circulation 1996;93:1043); the ECG has asystole for it."""
+"""Longer is a dropout for an RR device (Task Force of ESC and NASPE, Circulation 1996;93:1043); an ECG shows whether anything is missing."""
+ECG_RR_MS_MAX: Final = 20_000.0
+"""A pause that a good ECG shows is real: at 3-4 s between beats (below asystole) nothing but bradycardia can be raised. Largest `asystole_s`."""
 EPISODE_END_BEATS: Final = 5
 """Beats that end an asystole."""
 DIFFERENCE_MAX: Final = 0.2
@@ -289,7 +291,7 @@ def on_interval(
 
     `trusted` False keeps a doubtful interval (poor signal) out of the rate limits.
     """
-    if not RR_MS_MIN <= rr_ms <= RR_MS_MAX:
+    if not RR_MS_MIN <= rr_ms <= (ECG_RR_MS_MAX if source == ECG else RR_MS_MAX):
         interrupt(state, slot, source)
         return
     count = state.tally[slot, RR_COUNT + source]
