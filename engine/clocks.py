@@ -34,6 +34,12 @@ _JITTER_NS: Final = 20_000_000
 """Start times of contiguous chunks may differ from the sample grid by this much: radio devices stamp on sending."""
 
 
+RATE_TOLERANCE: Final = 0.02
+"""Devices that report a measured rate wobble by well under this; a real change of rate is at least a quarter."""
+BACK_RUN: Final = 5
+"""So many chunks on end, contiguous among themselves but in the past: the device's clock was set back."""
+
+
 class Limits(NamedTuple):
     """Bounds of admission. Times in ns.
 
@@ -53,14 +59,17 @@ class Streams(NamedTuple):
     """The state of all streams; axis 0 = stream."""
 
     slot: Int32  # -1: bound to nobody
-    lookup_ns: Int64  # device time from which the binding must be looked up again
-    since_ns: Int64  # device time from which the device is about its present subject
+    edge_ns: Int64  # when the binding must be looked up again
+    since_ns: Int64  # from when on the device is about its present subject
     next_ns: Int64  # device time at which the next chunk should start
     first_ns: Int64
     covered_ns: Int64  # device time processed
     last_seq: Int64
-    arrival_ns: Int64  # last arrival
+    arrival_ns: Int64  # last arrival of something usable (at first: of anything)
     period_ns: Int64  # time between samples; 0 for kinds without a rate
+    rate_hz: Float64  # the rate this stream runs at; a measured rate that wobbles around it changes nothing
+    back_next_ns: Int64  # where a stream that fell behind, and does not number its chunks, would go on
+    back_run: Int64  # how many chunks in a row went on there
     recent_t0_ns: Int64  # (s, RECENT)
     recent_seq: Int64  # (s, RECENT)
     recent_at: Int64
@@ -75,7 +84,7 @@ def initial_streams(size: int, limits: Limits) -> Streams:
     never = np.full(size, NEVER_NS, np.int64)
     return Streams(
         slot=np.full(size, -1, np.int32),
-        lookup_ns=never.copy(),
+        edge_ns=never.copy(),
         since_ns=never.copy(),
         next_ns=never.copy(),
         first_ns=never.copy(),
@@ -83,6 +92,9 @@ def initial_streams(size: int, limits: Limits) -> Streams:
         last_seq=np.full(size, -1, np.int64),
         arrival_ns=never.copy(),
         period_ns=np.zeros(size, np.int64),
+        rate_hz=np.zeros(size),
+        back_next_ns=never.copy(),
+        back_run=np.zeros(size, np.int64),
         recent_t0_ns=np.full((size, RECENT), NEVER_NS, np.int64),
         recent_seq=np.full((size, RECENT), -1, np.int64),
         recent_at=np.zeros(size, np.int64),
@@ -121,6 +133,7 @@ def admit(
     seq: Int64,
     duration_ns: Int64,
     readings: int,
+    rate_hz: float,
     arrival_ns: int,
     regular: bool,
     release: bool,
@@ -131,39 +144,39 @@ def admit(
 ) -> int:
     """Judge k chunks; writes fate, start_ns (device time after absorbing small clock slips) and gap_ns of each.
 
-    `duration_ns` (k,) is how much device time each chunk covers. `regular` is False for kinds whose chunks are instants
-    (a button press is never too late). `release` takes chunks that were held: nothing is held again.
-    Returns how many were not ACCEPTED.
+    `duration_ns` (k,) is how much device time each chunk covers. `regular` is False for kinds whose chunks are instants: a
+    button press is never too late nor too early, an impossible time becomes the time of arrival. `release` takes chunks
+    that were held: nothing is held again. Returns how many were not ACCEPTED.
     """
     refused = 0
     for i in range(index.shape[0]):
         s = index[i]
         t0 = t0_ns[i]
+        strange = t0 > arrival_ns + limits.future_ns or t0 < arrival_ns - limits.past_ns
+        if strange and not regular:
+            t0 = arrival_ns
         start_ns[i] = t0
         gap_ns[i] = GAP_NONE
-        streams.arrival_ns[s] = max(streams.arrival_ns[s], arrival_ns)
+        period = duration_ns[i] // readings
+        slack = period // 2 + _JITTER_NS
         outcome = ACCEPTED
         if streams.slot[s] < 0:
             outcome = UNBOUND
-        elif t0 > arrival_ns + limits.future_ns:
-            outcome = FUTURE
-        elif t0 < arrival_ns - limits.past_ns:
-            outcome = PAST
-        elif t0 < streams.since_ns[s]:
+        elif strange and regular:
+            outcome = FUTURE if t0 > arrival_ns else PAST
+        elif regular and t0 < streams.since_ns[s]:
             outcome = LATE  # about whoever had the device before
+        elif (t0 < streams.next_ns[s] or not regular) and not (strange and seq[i] < 0) and _seen(streams, s, t0_ns[i], seq[i]):
+            outcome = DUPLICATE
         elif streams.next_ns[s] == NEVER_NS:
             gap_ns[i] = GAP_RESTART
-        elif (t0 < streams.next_ns[s] or not regular) and _seen(streams, s, t0, seq[i]):
-            outcome = DUPLICATE
+        elif not regular:
+            gap_ns[i] = GAP_RESTART if t0 < streams.next_ns[s] else GAP_NONE
         else:
-            period = duration_ns[i] // readings
-            slack = period // 2 + _JITTER_NS
             ahead = t0 - streams.next_ns[s]
             next_seq = streams.last_seq[s] + 1
             numbered = seq[i] >= 0 and streams.last_seq[s] >= 0
-            if not regular:
-                gap_ns[i] = GAP_RESTART if ahead < 0 else GAP_NONE
-            elif ahead > slack:
+            if ahead > slack:
                 gap_ns[i] = ahead
                 # A hole in the numbers: the missing chunk may be on another path, a moment behind.
                 if numbered and seq[i] > next_seq and not release and limits.hold_ns > 0:
@@ -175,9 +188,20 @@ def admit(
                     gap_ns[i] = GAP_RESTART  # newer by number, older by clock: the clock was set back
                 else:
                     outcome = LATE
+                    if not numbered:
+                        goes_on = abs(t0 - streams.back_next_ns[s]) <= slack
+                        streams.back_run[s] = streams.back_run[s] + 1 if goes_on else 1
+                        streams.back_next_ns[s] = t0 + duration_ns[i]
+                        if streams.back_run[s] >= BACK_RUN:
+                            outcome = ACCEPTED
+                            gap_ns[i] = GAP_RESTART
         if (outcome in (DUPLICATE, LATE) or (outcome == ACCEPTED and not regular)) and not _take_token(streams, s, arrival_ns, limits):
             outcome = FLOOD
         fate[i] = outcome
+        if outcome in (ACCEPTED, HELD) or streams.arrival_ns[s] == NEVER_NS:
+            streams.arrival_ns[s] = max(streams.arrival_ns[s], arrival_ns)
+        if regular:
+            streams.period_ns[s] = period
         if outcome != ACCEPTED:
             refused += 1
         if outcome == HELD:
@@ -192,7 +216,7 @@ def admit(
         streams.counts[s, column] += readings
         if outcome in (ACCEPTED, LATE):
             at = streams.recent_at[s] % RECENT
-            streams.recent_t0_ns[s, at] = t0
+            streams.recent_t0_ns[s, at] = t0_ns[i]
             streams.recent_seq[s, at] = seq[i]
             streams.recent_at[s] += 1
         if outcome == ACCEPTED:
@@ -202,7 +226,9 @@ def admit(
                 streams.next_ns[s] = start_ns[i] + duration_ns[i]
             streams.covered_ns[s] += duration_ns[i]
             streams.last_seq[s] = seq[i]
-            streams.period_ns[s] = duration_ns[i] // readings if regular else 0
+            streams.back_run[s] = 0
+            if abs(rate_hz - streams.rate_hz[s]) > RATE_TOLERANCE * rate_hz:
+                streams.rate_hz[s] = rate_hz
     return refused
 
 

@@ -71,25 +71,18 @@ class Devices:
         self._index[(device, kind)] = new
         return new
 
-    def look_up_again(self) -> None:
-        """After a change of the registry."""
-        self.streams.lookup_ns[:] = NEVER_NS
+    def due(self, now_ns: int) -> list[int]:
+        """Streams whose binding may have changed by `now_ns`."""
+        return [int(s) for s in np.flatnonzero(self.streams.edge_ns[: len(self.names)] <= now_ns)]
 
-    def restart(self, s: int) -> None:
-        """The stream is about somebody else from now on."""
+    def restart(self, s: int, now_ns: int) -> None:
+        """The stream is about somebody else from now on; what it sent before stays known, so that repeats stay repeats."""
         fresh = initial_streams(1, self._limits)
-        keep = ("counts", "arrival_ns", "lookup_ns", "tokens", "tokens_ns")
+        keep = ("counts", "tokens", "tokens_ns", "recent_t0_ns", "recent_seq", "recent_at")
         for name in Streams._fields:
             if name not in keep:
                 getattr(self.streams, name)[s] = getattr(fresh, name)[0]
-
-    def unbind(self, subject: str) -> None:
-        """No stream is about `subject` any more."""
-        for s, name in enumerate(self.subject):
-            if name == subject:
-                self.subject[s] = None
-                self.restart(s)
-                self.streams.lookup_ns[s] = NEVER_NS
+        self.streams.arrival_ns[s] = now_ns
 
     def saw_unbound(self, device: str, kind: str, readings: int, arrival_ns: int) -> None:
         """Remember a device to be offered for binding."""
@@ -116,7 +109,8 @@ class Devices:
         )
         found = np.flatnonzero(due)
         streams.silent[found] = True
-        self.silent_since_ns[found] = streams.next_ns[found]
+        known = streams.next_ns[found] != NEVER_NS
+        self.silent_since_ns[found] = np.where(known, streams.next_ns[found], streams.arrival_ns[found])
         return found
 
     def returned(self, index: Int64, fate: NDArray[np.uint8]) -> NDArray[np.int64]:

@@ -23,7 +23,7 @@ from engine.frame import NS_PER_S, Frame, Int32, Int64
 from engine.held import Held
 from engine.kinds import KINDS
 from engine.outputs import Account, Late, Outputs, Reason, Reject
-from engine.registry import FOREVER_NS, Registry, RegistryData
+from engine.registry import Registry, RegistryData
 from engine.rows import apart, measured
 from engine.slots import Slots, SlotsSaved
 from engine.state import pack, unpack
@@ -55,12 +55,11 @@ _FATES: Final = {
 
 
 class _Route(NamedTuple):
-    """Where the rows of a block with these devices go; valid while the registry and the bindings stand."""
+    """Where the rows of a block with these devices go; valid while no binding changes."""
 
     stream: Int64
     slot: Int32
     subjects: tuple[str, ...]
-    until_ns: int
 
 
 class EngineSaved(msgspec.Struct, array_like=True):
@@ -110,11 +109,12 @@ class Engine:
         self._held: dict[int, list[Held]] = {}
         self._mark: NDArray[np.int64] = np.zeros(64, np.int64)
         self._stamp = 0
-        self._arrival_ns = NEVER_NS
         self._last_tick_ns = NEVER_NS
         self._hour_ns = NEVER_NS
         self._refused: dict[tuple[str, str], int] = {}
         self._past = [0, 0, 0, 0]
+        self.cold: list[str] = []
+        """Detectors that did not fit the restored snapshot and started cold."""
 
     # -- input ------------------------------------------------------------------------------------------------------
 
@@ -132,7 +132,7 @@ class Engine:
         """Account for what the codec refused; the rejects come back in the outputs."""
         out = self.advance(arrival_ns)
         for reject in rejects:
-            key = (reject.device if reject.device in self.devices.known else "", reject.kind)
+            key = (reject.device if reject.device in self.devices.known else "", reject.kind if reject.kind in KINDS else "")
             self._refused[key] = self._refused.get(key, 0) + reject.readings
             out.rejects.append(reject)
         return out
@@ -148,12 +148,12 @@ class Engine:
             target.check_override(setting.field, setting.value)
         out = self.advance(arrival_ns)
         self.registry = registry
-        self._routes.clear()
-        self.devices.look_up_again()
-        wanted = {b.subject for b in data.bindings} | {a.resident for a in data.assignments}
-        for subject in dict.fromkeys(self.slots.subjects):
-            if subject and subject not in wanted:
-                self._forget(subject)
+        self._bind(
+            range(len(self.devices.names)),
+            arrival_ns,
+            out,
+            wanted={b.subject for b in data.bindings} | {a.resident for a in data.assignments},
+        )
         for slot, subject in enumerate(self.slots.subjects):
             if subject:
                 self._apply_care(slot, subject)
@@ -182,7 +182,7 @@ class Engine:
     def _take(self, block: Block, arrival_ns: int, out: Outputs, *, release: bool) -> None:
         kind = KINDS[block.kind]
         size, readings = block.samples.shape[0], block.samples.shape[1]
-        route = self._route(block, arrival_ns)
+        route = self._route(block, arrival_ns, out)
         regular = kind.timing != "irregular"
         if kind.timing == "interval":
             duration = np.nansum(block.samples[:, :, 0], axis=1).astype(np.int64) * 1_000_000
@@ -198,6 +198,7 @@ class Engine:
             block.seq,
             duration,
             readings,
+            block.rate_hz,
             arrival_ns,
             regular,
             release,
@@ -213,59 +214,85 @@ class Engine:
             self._set_aside(block, route, fate, arrival_ns, out)
             keep = np.flatnonzero(fate == clocks.ACCEPTED)
             if keep.size:
-                subjects = tuple(route.subjects[i] for i in keep)
+                route = _Route(route.stream[keep], route.slot[keep], tuple(route.subjects[i] for i in keep))
                 frame = Frame(
-                    block.kind, route.slot[keep], start_ns[keep], block.rate_hz, block.samples[keep], gap_ns[keep], valid[keep], block.shape
+                    block.kind, route.slot, start_ns[keep], block.rate_hz, block.samples[keep], gap_ns[keep], valid[keep], block.shape
                 )
-                self._feed(frame, subjects, arrival_ns, out)
+                self._feed(frame, route, arrival_ns, out)
         else:
             frame = Frame(block.kind, route.slot, start_ns, block.rate_hz, block.samples, gap_ns, valid, block.shape)
-            self._feed(frame, route.subjects, arrival_ns, out)
+            self._feed(frame, route, arrival_ns, out)
         if self._held and not release:
             for s in np.unique(route.stream):
-                if int(s) in self._held:
-                    self._release(int(s), arrival_ns, out, everything=False)
+                waiting = self._held.get(int(s))
+                if waiting:
+                    self._release(int(s), arrival_ns, out, everything=len(waiting) > Held.MAX)
 
-    def _route(self, block: Block, arrival_ns: int) -> _Route:
+    def _route(self, block: Block, arrival_ns: int, out: Outputs) -> _Route:
         key = (block.kind, block.devices)
         route = self._routes.get(key)
-        if route is not None and int(block.t0_ns.max()) < route.until_ns:
+        if route is not None:
             return route
-        streams = self.devices
-        index = np.array([streams.index(device, block.kind, bound=self.registry.knows(device)) for device in block.devices], np.int64)
-        until = FOREVER_NS
-        for i, s in enumerate(index):
-            t_ns = int(block.t0_ns[i])
-            if not arrival_ns - self.limits.past_ns <= t_ns <= arrival_ns + self.limits.future_ns:
-                t_ns = arrival_ns  # a broken clock must not decide whom the device is about
-            if t_ns >= streams.streams.lookup_ns[s]:
-                self._bind(int(s), block.devices[i], block.kind, t_ns)
-            until = min(until, int(streams.streams.lookup_ns[s]))
-        slot = streams.streams.slot[index]
-        route = _Route(index, slot, tuple(self.slots.subjects[j] if j >= 0 else "" for j in slot), until)
+        devices = self.devices
+        known = len(devices.names)
+        index = np.array([devices.index(device, block.kind, bound=self.registry.knows(device)) for device in block.devices], np.int64)
+        self._bind(range(known, len(devices.names)), arrival_ns, out)
+        slot = devices.streams.slot[index]
+        route = _Route(index, slot, tuple(self.slots.subjects[j] if j >= 0 else "" for j in slot))
         if len(self._routes) >= _CACHE_MAX:
             self._routes.clear()
         self._routes[key] = route
         return route
 
-    def _bind(self, s: int, device: str, kind: str, t_ns: int) -> None:
-        """Look up whom the stream is about from `t_ns` on; a change of subject starts the stream afresh."""
+    # -- who is who -------------------------------------------------------------------------------------------------
+
+    def _bind(self, streams: Iterable[int], now_ns: int, out: Outputs, wanted: set[str] | None = None) -> None:
+        """Look up whom `streams` are about from `now_ns` on. All leave before any comes, so that a lane is free for its successor.
+
+        `wanted`: whoever is not among these subjects has left the house and is forgotten.
+        """
+        coming = []
+        for s in streams:
+            device, kind = self.devices.names[s]
+            subject = self.registry.subject(device, now_ns)
+            before = self.devices.subject[s]
+            self.devices.streams.edge_ns[s] = self.registry.valid_until(device, now_ns)
+            if subject == before and (subject is None or self.devices.streams.slot[s] >= 0):
+                continue
+            if before is not None:
+                self._leave(s, before, device, kind, now_ns, out)
+            coming.append((s, subject))
+        for subject in dict.fromkeys(self.slots.subjects):
+            if subject and wanted is not None and subject not in wanted:
+                gone = np.array(self.slots.drop(subject), np.int32)
+                for detector in self.detectors:
+                    detector.forget(gone)
+        for s, subject in coming:
+            self._come(s, subject, now_ns)
+        if coming:
+            self._routes.clear()
+
+    def _leave(self, s: int, subject: str, device: str, kind: str, now_ns: int, out: Outputs) -> None:
+        """The stream is no longer about `subject`: its lane is free, its silence is over, what was held has had its say."""
+        self._release(s, now_ns, out, everything=True)
+        if self.devices.streams.silent[s]:
+            self.devices.streams.silent[s] = False
+            self._silence(s, now_ns, "clear", out)
+        self.slots.release(subject, kind, device)
+
+    def _come(self, s: int, subject: str | None, now_ns: int) -> None:
+        """The stream is about `subject` from now on, and starts afresh."""
+        device, kind = self.devices.names[s]
         streams = self.devices.streams
-        subject = self.registry.subject(device, t_ns)
-        before = self.devices.subject[s]
-        streams.lookup_ns[s] = self.registry.valid_until(device, t_ns)
-        if subject == before:
-            return
-        self._routes.clear()
-        if before is not None:
-            self.slots.release(before, kind, device)
-        self.devices.restart(s)
-        streams.since_ns[s] = self.registry.valid_since(device, t_ns)
+        edge_ns = int(streams.edge_ns[s])
+        self.devices.restart(s, now_ns)
+        streams.edge_ns[s] = edge_ns
+        streams.since_ns[s] = self.registry.valid_since(device, now_ns)
         self.devices.subject[s] = subject
-        if subject is None:
-            streams.slot[s] = -1
+        taken = self.slots.take(subject, kind, device) if subject is not None else None
+        if taken is None or subject is None:
             return
-        slot, new = self.slots.take(subject, kind, device)
+        slot, new = taken
         streams.slot[s] = slot
         if new:
             self._ensure_capacity()
@@ -282,18 +309,11 @@ class Engine:
             detector.grow(capacity)
 
     def _apply_care(self, slot: int, subject: str) -> None:
-        for setting in self.registry.data.care:
-            if setting.subject == subject:
-                for detector in self.detectors:
-                    if detector.spec.name == setting.detector:
-                        detector.override(slot, setting.field, setting.value)
-
-    def _forget(self, subject: str) -> None:
-        gone = np.array(self.slots.drop(subject), np.int32)
+        """Give the slot its resident's own parameters; those without one get the default again."""
+        own = {(c.detector, c.field): c.value for c in self.registry.care.get(subject, ())}
         for detector in self.detectors:
-            detector.forget(gone)
-        self.devices.unbind(subject)
-        self._routes.clear()
+            for field in detector.spec.overridable:
+                detector.override(slot, field, own.get((detector.spec.name, field)))
 
     def _set_aside(self, block: Block, route: _Route, fate: NDArray[np.uint8], arrival_ns: int, out: Outputs) -> None:
         """Rows that were not accepted: report, quarantine, or hold."""
@@ -308,11 +328,13 @@ class Engine:
                 waiting = self._held.setdefault(s, [])
                 waiting.append(Held.row(block, int(i), arrival_ns))
                 waiting.sort(key=lambda h: h.seq)
-                if len(waiting) > Held.MAX:
-                    self._release(s, arrival_ns, out, everything=True)
             elif outcome in _FATES:
                 reason, sentence = _FATES[outcome]
-                detail = sentence.format(ahead=(t0_ns - arrival_ns) / NS_PER_S, behind=(arrival_ns - t0_ns) / NS_PER_S)
+                if outcome == clocks.UNBOUND and self.devices.subject[s] is not None:
+                    sentence = "{subject} already has as many devices of this kind as are watched: unbind one"
+                detail = sentence.format(
+                    ahead=(t0_ns - arrival_ns) / NS_PER_S, behind=(arrival_ns - t0_ns) / NS_PER_S, subject=self.devices.subject[s]
+                )
                 out.rejects.append(Reject(reason, detail, device, block.kind, readings, block.samples[i].tobytes()))
                 if outcome == clocks.UNBOUND:
                     self.devices.saw_unbound(device, block.kind, readings, arrival_ns)
@@ -327,13 +349,15 @@ class Engine:
 
     # -- detectors --------------------------------------------------------------------------------------------------
 
-    def _feed(self, frame: Frame, subjects: tuple[str, ...], arrival_ns: int, out: Outputs) -> None:
+    def _feed(self, frame: Frame, route: _Route, arrival_ns: int, out: Outputs) -> None:
+        """To the detectors, a slot at most once a frame, at the rate at which its stream runs."""
+        rates = self.devices.streams.rate_hz[route.stream]
         self._stamp += 1
-        if clocks.repeated(frame.slot, self._mark, self._stamp):
-            for part, names in apart(frame, subjects):
-                self._dispatch(part, names, arrival_ns, out)
+        if clocks.repeated(frame.slot, self._mark, self._stamp) or (rates != rates[0]).any():
+            for part, names, rate_hz in apart(frame, route.subjects, rates):
+                self._dispatch(part._replace(rate_hz=rate_hz), names, arrival_ns, out)
         else:
-            self._dispatch(frame, subjects, arrival_ns, out)
+            self._dispatch(frame._replace(rate_hz=float(rates[0])), route.subjects, arrival_ns, out)
 
     def _dispatch(self, frame: Frame, subjects: tuple[str, ...], arrival_ns: int, out: Outputs) -> None:
         if frame.kind in self._columns:
@@ -370,6 +394,8 @@ class Engine:
     # -- time -------------------------------------------------------------------------------------------------------
 
     def _tick(self, now_ns: int, out: Outputs) -> None:
+        if due := self.devices.due(now_ns):
+            self._bind(due, now_ns, out)
         if self._held:
             for s in sorted(s for s, waiting in self._held.items() if now_ns - waiting[0].arrival_ns >= self.limits.hold_ns):
                 self._release(s, now_ns, out, everything=True)
@@ -383,9 +409,6 @@ class Engine:
             if result.detections or result.features:
                 self._say(detector, result, now_ns, out)
         for s in self.devices.gone_silent(now_ns):
-            if now_ns >= self.devices.streams.lookup_ns[s]:
-                device, kind = self.devices.names[int(s)]
-                self._bind(int(s), device, kind, now_ns)
             self._silence(int(s), now_ns, "onset", out)
         if _hour(now_ns) > self._hour_ns:
             self._past = list(self.totals())
@@ -400,10 +423,10 @@ class Engine:
         if subject is None:
             return
         device, kind = self.devices.names[s]
-        onset = int(self.devices.silent_since_ns[s])
+        onset, last_ns = int(self.devices.silent_since_ns[s]), int(streams.next_ns[s])
         label = f"{device}\x1f{kind}"
         identity = event_id("device", DEVICE_SILENT.code, subject, onset, phase, label)
-        values = {"last_sample_s": round((now_ns - int(streams.next_ns[s])) / NS_PER_S, 3)}
+        values = {"last_sample_s": round((now_ns - (last_ns if last_ns != NEVER_NS else onset)) / NS_PER_S, 3)}
         priority = int(DEVICE_SILENT.priority)
         out.events.append(
             Event(identity, "device", DEVICE_SILENT.code, subject, phase, priority, onset, now_ns, now_ns, 1.0, values, f"{device}:{kind}")
@@ -465,13 +488,17 @@ class Engine:
         return msgspec.msgpack.encode((saved, self.devices.save()))
 
     def restore(self, data: bytes) -> None:
-        """Take over a snapshot; ValueError when it does not fit this version or these detectors."""
-        saved, devices = msgspec.msgpack.decode(data, type=tuple[EngineSaved, bytes])
-        own = {d.spec.name for d in self.detectors}
-        if saved.version != STATE_VERSION or set(saved.detectors) != own:
-            raise ValueError(
-                f"snapshot v{saved.version} of {sorted(saved.detectors)} does not fit this engine v{STATE_VERSION} of {sorted(own)}: start cold and replay"
-            )
+        """Take over a snapshot; ValueError when it does not fit this version.
+
+        Who is who, the streams and the accounts are taken over whatever detectors there are now; a detector that is new, or
+        whose state has another version, starts cold and is named in `cold`.
+        """
+        try:
+            saved, devices = msgspec.msgpack.decode(data, type=tuple[EngineSaved, bytes])
+        except msgspec.DecodeError as error:
+            raise ValueError(f"this is no engine snapshot of this version ({error}): start cold and replay") from error
+        if saved.version != STATE_VERSION:
+            raise ValueError(f"engine snapshot v{saved.version} does not fit this version v{STATE_VERSION}: start cold and replay")
         self.devices.load(
             devices, saved.devices, [subject or None for subject in saved.subjects], unpack(self.devices.streams, saved.streams)
         )
@@ -483,11 +510,18 @@ class Engine:
         self._last_tick_ns, self._hour_ns = saved.last_tick_ns, saved.hour_ns
         self._refused = {(device, kind): count for device, kind, count in saved.refused}
         self._past = saved.past
+        self.cold = []
         for detector in self.detectors:
-            detector.restore(saved.detectors[detector.spec.name])
+            try:
+                detector.restore(saved.detectors[detector.spec.name])
+            except (KeyError, ValueError):
+                self.cold.append(detector.spec.name)
         self._routes.clear()
         self._mark = np.zeros(64, np.int64)
         self._ensure_capacity()
+        for slot, subject in enumerate(self.slots.subjects):
+            if subject and self.cold:
+                self._apply_care(slot, subject)
 
 
 def _hour(t_ns: int) -> int:

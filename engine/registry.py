@@ -84,6 +84,9 @@ class Registry:
         self._bindings: dict[str, list[Binding]] = {}
         self._beds: dict[str, list[Assignment]] = {}
         self.place: dict[str, Place] = {place.subject: place for place in self.data.places}
+        self.care: dict[str, list[CareSetting]] = {}
+        for setting in self.data.care:
+            self.care.setdefault(setting.subject, []).append(setting)
         for binding in sorted(self.data.bindings, key=lambda b: b.from_ns):
             kind, _, name = binding.subject.partition("/")
             if kind not in {"resident", "bed", "room"} or not name:

@@ -6,25 +6,26 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from engine.frame import NS_PER_S, Frame
+from engine.frame import NS_PER_S, Float64, Frame
 from engine.outputs import Measurements
 
 
-def apart(frame: Frame, subjects: tuple[str, ...]) -> Iterable[tuple[Frame, tuple[str, ...]]]:
-    """Split a frame in which a slot occurs more than once into frames in which none does, keeping the order."""
+def apart(frame: Frame, subjects: tuple[str, ...], rates_hz: Float64) -> Iterable[tuple[Frame, tuple[str, ...], float]]:
+    """Split a frame into frames in which no slot occurs twice and all rows run at one rate (k,), keeping each slot's order."""
     seen: dict[int, int] = {}
-    turn = np.array([_count(seen, int(slot)) for slot in frame.slot])
-    for number in range(int(turn.max()) + 1):
-        rows = np.flatnonzero(turn == number)
+    turn = []
+    for slot in frame.slot:
+        seen[int(slot)] = seen.get(int(slot), -1) + 1
+        turn.append(seen[int(slot)])
+    groups = {
+        key: [i for i, own in enumerate(zip(turn, rates_hz, strict=True)) if own == key]
+        for key in sorted(set(zip(turn, rates_hz, strict=True)))
+    }
+    for (_, rate_hz), rows in groups.items():
         part = frame._replace(
             slot=frame.slot[rows], t0_ns=frame.t0_ns[rows], samples=frame.samples[rows], gap_ns=frame.gap_ns[rows], valid=frame.valid[rows]
         )
-        yield part, tuple(subjects[i] for i in rows)
-
-
-def _count(seen: dict[int, int], slot: int) -> int:
-    seen[slot] = seen.get(slot, -1) + 1
-    return seen[slot]
+        yield part, tuple(subjects[i] for i in rows), float(rate_hz)
 
 
 def measured(frame: Frame, subjects: tuple[str, ...], columns: tuple[str, ...]) -> Measurements:

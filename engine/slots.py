@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 LANES_MAX: Final = 8
-"""Devices of one kind on one subject; more share the last lane's refusal (`ValueError`)."""
+"""Devices of one kind on one subject; one more gets no slot until another is unbound."""
 
 
 class SlotsSaved(msgspec.Struct, array_like=True):
@@ -35,19 +35,19 @@ class Slots:
         """How many slots exist, free ones included: the capacity detectors need."""
         return len(self.subjects)
 
-    def take(self, subject: str, kind: str, device: str) -> tuple[int, bool]:
-        """The slot that `device` feeds with `kind` about `subject`, and whether it is new. ValueError beyond LANES_MAX."""
+    def take(self, subject: str, kind: str, device: str) -> tuple[int, bool] | None:
+        """The slot that `device` feeds with `kind` about `subject`, and whether it is new; None beyond LANES_MAX."""
         lanes = self._lanes.setdefault((subject, kind), [])
         if device in lanes:
             lane = lanes.index(device)
         elif None in lanes:
             lane = lanes.index(None)
             lanes[lane] = device
-        else:
-            if len(lanes) >= LANES_MAX:
-                raise ValueError(f"{subject} has {LANES_MAX} devices that send {kind}; unbind one before {device} is bound")
+        elif len(lanes) < LANES_MAX:
             lane = len(lanes)
             lanes.append(device)
+        else:
+            return None
         slot = self._slot.get((subject, lane))
         if slot is not None:
             return slot, False
@@ -78,6 +78,7 @@ class Slots:
             del self._slot[(subject, self._lane[slot])]
             self.subjects[slot] = ""
             self._free.append(slot)
+        self._free.sort(reverse=True)  # the lowest goes first, also after a restore
         for key in [key for key in self._lanes if key[0] == subject]:
             del self._lanes[key]
         return gone
@@ -92,5 +93,5 @@ class Slots:
         self.subjects = [entry[0] if entry else "" for entry in saved.subjects]
         self._lane = [entry[1] if entry else 0 for entry in saved.subjects]
         self._slot = {(entry[0], entry[1]): slot for slot, entry in enumerate(saved.subjects) if entry}
-        self._free = [slot for slot, entry in enumerate(saved.subjects) if entry is None]
+        self._free = [slot for slot, entry in reversed(list(enumerate(saved.subjects))) if entry is None]
         self._lanes = {(subject, kind): list(lanes) for subject, kind, lanes in saved.lanes}

@@ -6,6 +6,7 @@ Pure like the engine: no clock, no I/O.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
@@ -71,7 +72,7 @@ class Core:
         """
         said = self.advance(arrival_ns)
         self.messages += 1
-        if key and self._had(("", key, 0, 0)):
+        if key and self._had((key, hashlib.blake2b(payload, digest_size=16).hexdigest(), 0, 0)):
             return said
         decoded = decode(payload)
         # JSON chunks carry no batch number: their repeats are dropped per device.

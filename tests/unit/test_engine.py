@@ -13,7 +13,7 @@ from engine.detector import NOTHING, Detector, Params, Spec, StepResult
 from engine.engine import Engine
 from engine.events import Detection, EventType, Priority
 from engine.frame import NS_PER_S, Frame, Int64, frame
-from engine.outputs import Outputs, Reason
+from engine.outputs import Outputs, Reason, Reject
 from engine.registry import Assignment, Binding, CareSetting, Registry, RegistryData
 
 T0 = 1_767_600_000 * NS_PER_S
@@ -263,9 +263,24 @@ def test_accounts_are_closed_each_hour(engine: Engine) -> None:
     assert engine.accounts() == []
 
 
-def test_a_snapshot_of_other_detectors_is_refused(engine: Engine) -> None:
+class Other(Level):
+    """The same under another name."""
+
+    spec: ClassVar[Spec] = Level.spec._replace(name="other", events=(), features={})
+
+
+def test_a_new_detector_starts_cold_and_the_rest_goes_on(engine: Engine) -> None:
+    engine.step(block("w1", 0, seq=1), at(1))
+    upgraded = Engine([Level(), Other()])
+    upgraded.restore(engine.snapshot())
+    assert upgraded.cold == ["other"]
+    assert upgraded.registry.data == engine.registry.data
+    assert upgraded.detectors[0].state.seen[0] == 10
+    upgraded.step(block("w1", 0, seq=1), at(1))
+    upgraded.step(block("w1", 1, seq=2), at(2))
+    assert closes(upgraded) == {"w1:accel": (20, 10, 0, 0)}
     with pytest.raises(ValueError, match="start cold"):
-        Engine([]).restore(engine.snapshot())
+        upgraded.restore(b"nonsense")
 
 
 def test_a_resident_who_left_is_forgotten(engine: Engine) -> None:
@@ -318,3 +333,128 @@ def test_a_device_that_lives_a_thousand_times_too_fast_is_refused_for_its_clock(
     ]
     assert reasons.count(Reason.TIME_FUTURE) > 900
     closes(engine)
+
+
+def many(count: int) -> RegistryData:
+    return RegistryData(bindings=tuple(Binding(f"d{i}", "resident/a", "h/1") for i in range(count)))
+
+
+def test_one_device_too_many_is_refused_and_a_freed_lane_is_taken() -> None:
+    engine = Engine([Level()], Registry(many(9)))
+    for i in range(9):
+        engine.step(block(f"d{i}", 0), at(1))
+    (reject,) = engine.step(block("d8", 1, 9.0), at(2)).rejects
+    assert "unbind one" in reject.detail
+    engine.set_registry(RegistryData(bindings=many(9).bindings[1:]), at(3))
+    assert engine.step(block("d8", 4, 9.0), at(5)).events[0].subject == "resident/a"
+    assert engine.slots.subjects == ["resident/a"] * 8
+
+
+def test_a_replaced_device_feeds_the_same_slot() -> None:
+    engine = Engine([Level()], Registry(many(1)))
+    for day in range(20):
+        device = f"new{day}"
+        engine.set_registry(RegistryData(bindings=(Binding(device, "resident/a", "h/1"),)), at(100 * day))
+        engine.step(block(device, 100 * day + 1), at(100 * day + 2))
+    assert engine.slots.subjects == ["resident/a"]
+
+
+def test_the_silence_of_a_replaced_device_ends(engine: Engine) -> None:
+    engine.step(block("w1", 0), at(1))
+    assert [e.phase for e in engine.advance(at(200)).events] == ["onset"]
+    out = engine.set_registry(RegistryData(bindings=(Binding("new", "resident/a", "h/1"),)), at(201))
+    assert [(e.code, e.phase, e.subject) for e in out.events] == [("device.silent", "clear", "resident/a")]
+
+
+def test_a_device_whose_data_cannot_be_used_is_announced(engine: Engine) -> None:
+    codes = []
+    for i in range(200):
+        codes += [e.code for e in engine.step(block("w1", -9e8 + i), at(1 + i)).events]
+    assert codes == ["device.silent"]
+
+
+@pytest.mark.parametrize("t_s", [-1.7e9, 62, 300, -8 * 86_400])
+def test_a_press_calls_whatever_its_clock_says(engine: Engine, t_s: float) -> None:
+    (event,) = engine.step(block("w1", t_s, 9.0, kind="button", n=1, rate=0.0), at(1)).events
+    assert event.onset_ns == at(1)
+
+
+def test_an_unnumbered_clock_set_back_is_followed_after_a_moment(engine: Engine) -> None:
+    engine.step(block("w1", 59), at(1))
+    fates = [len(engine.step(block("w1", float(t), 9.0), at(t + 1)).events) for t in range(1, 10)]
+    assert fates == [0, 0, 0, 0, 1, 1, 1, 1, 1]
+    assert closes(engine)["w1:accel"] == (60, 0, 40, 0)
+
+
+def test_a_measured_rate_that_wobbles_is_one_rate(engine: Engine) -> None:
+    seen = []
+
+    class Rates(Level):
+        def step(self, frame: Frame) -> StepResult:
+            seen.append(frame.rate_hz)
+            return super().step(frame)
+
+    engine = Engine([Rates()], home())
+    for i, rate in enumerate((10.0, 10.05, 9.9, 10.1, 12.5, 12.4)):
+        engine.step(block("w1", float(i), rate=rate), at(i + 1))
+    assert seen == [10.0] * 4 + [12.5] * 2
+
+
+def test_rows_at_different_rates_reach_the_detector_apart(engine: Engine) -> None:
+    seen = []
+
+    class Rates(Level):
+        def step(self, frame: Frame) -> StepResult:
+            seen.append((frame.rate_hz, frame.slot.tolist()))
+            return super().step(frame)
+
+    engine = Engine([Rates()], home())
+    engine.step(block("w1", 0, rate=10.0), at(1))
+    engine.step(block("w2", 0, rate=10.1), at(1))
+    engine.step(block(("w1", "w2"), 1, rate=10.0), at(2))
+    assert seen == [(10.0, [0]), (10.1, [1]), (10.0, [0]), (10.1, [1])]
+
+
+def test_a_full_hold_is_fed_after_what_was_accepted(engine: Engine) -> None:
+    engine.step(block("w1", 0, seq=0), at(1))
+    out = engine.step(block(("w1",) * 11, [float(t) for t in range(11, 0, -1)], 9.0, seq=list(range(11, 0, -1))), at(12))
+    assert [e.onset_ns for e in out.events] == [at(t) for t in range(1, 12)]
+
+
+def test_a_removed_care_setting_is_no_longer_in_force(engine: Engine) -> None:
+    engine.step(block("w1", 0), at(1))
+    care = (CareSetting("resident/a", "level", "level_g", 50.0),)
+    engine.set_registry(RegistryData(bindings=home().data.bindings, care=care), at(2))
+    engine.set_registry(home().data, at(3))
+    assert engine.detectors[0].columns["level_g"][0] == 5.0
+
+
+def test_a_repeat_after_a_change_of_registry_is_still_a_repeat(engine: Engine) -> None:
+    engine.step(block("w1", 99, seq=99), at(100))
+    engine.set_registry(
+        RegistryData(bindings=(Binding("w1", "resident/new", "h/1", from_ns=at(100)), Binding("w2", "resident/b", "h/1"))), at(100)
+    )
+    out = engine.step(block("w1", 99, 9.0, seq=99), at(101))
+    assert out.events == []
+    assert closes(engine)["w1:accel"] == (10, 0, 10, 0)
+
+
+def test_free_slots_are_taken_in_the_same_order_after_a_restore() -> None:
+    names = [f"s{i}" for i in range(5)]
+    engine = Engine([Level()], Registry(RegistryData(bindings=tuple(Binding(n, f"resident/{n}", "h") for n in names))))
+    for name in names:
+        engine.step(block(name, 0), at(1))
+    engine.set_registry(RegistryData(bindings=(Binding("s1", "resident/s1", "h"),)), at(2))
+    again = Engine([Level()])
+    again.restore(engine.snapshot())
+    more = RegistryData(bindings=(Binding("s1", "resident/s1", "h"), Binding("x", "resident/x", "h"), Binding("y", "resident/y", "h")))
+    for one in (engine, again):
+        one.set_registry(more, at(3))
+        one.step(block(("x", "y"), 4), at(5))
+    assert engine.slots.subjects == again.slots.subjects
+    assert engine.snapshot() == again.snapshot()
+
+
+def test_made_up_kinds_share_one_account(engine: Engine) -> None:
+    engine.refuse([Reject(Reason.UNKNOWN_KIND, "", "w9", f"kind{i}", 1, b"") for i in range(1000)], at(1))
+    assert [(a.device, a.kind, a.quarantined) for a in engine.accounts()] == [("", "", 1000)]
