@@ -10,11 +10,12 @@ from typing import Any, Final
 
 from sinks.base import ItemKind
 from tests.integration.kafka_wards import Bench, compare, config_for, expected, wards
-from tests.services.worker import WorkerProcess
+from tests.services.worker import OWNING, STARTED, WorkerProcess
 
 SEED: Final = 50
-LIFE_S: Final = (2.0, 6.0)
-"""Between two deaths; shorter than a worker needs to start, so that many die in their first breath."""
+LIFE_S: Final = (0.0, 4.0)
+"""From a worker's start of work to its death: before it has joined the group, while it loads, in the middle of records."""
+START_S: Final = 120.0
 FINISH_S: Final = 180.0
 
 
@@ -25,23 +26,22 @@ def measure(bootstrap: str, root: Path, *, kills: int, seconds: float) -> dict[s
     bench = Bench(config_for(bootstrap, root / "snapshots", "kills-"))
     for ward, _ in streams:
         bench.send_registry(ward)
-    workers = [WorkerProcess(bench.config, root / f"worker-{slot}.log") for slot in range(2)]
-    for worker in workers:
-        worker.wait_logged("warm", FINISH_S)
+    logs = [root / f"worker-{number}.log" for number in range(kills + 2)]
+    workers = [WorkerProcess(bench.config, log) for log in logs[:2]]
     started_s = time.monotonic()
     for death in range(kills):
         for ward, _ in streams:
             size = len(ward.records)
             bench.send(ward, ward.records[size * death // kills : size * (death + 1) // kills])
         bench.producer.flush()
+        workers[death % 2].wait_logged(STARTED, START_S)
         time.sleep(chance.uniform(*LIFE_S))
-        slot = chance.randrange(2)
-        workers[slot].kill()
-        workers[slot] = WorkerProcess(bench.config, root / f"worker-{slot}.log")
+        workers[death % 2].kill()
+        workers[death % 2] = WorkerProcess(bench.config, logs[death + 2])
     try:
         bench.wait_committed(FINISH_S)
         for worker in workers:
-            worker.wait_logged("partitions taken over", FINISH_S)
+            worker.wait_logged(OWNING, FINISH_S)
             if worker.stop(FINISH_S) != 0:
                 raise RuntimeError(f"a worker did not end well:\n{worker.tail()}")
     finally:
@@ -50,7 +50,7 @@ def measure(bootstrap: str, root: Path, *, kills: int, seconds: float) -> dict[s
     took_s = time.monotonic() - started_s
     # One more life says the last accounts whoever owned what.
     last = WorkerProcess(bench.config, root / "last.log")
-    last.wait_logged("partitions taken over", FINISH_S)
+    last.wait_logged(OWNING, FINISH_S)
     last.stop(FINISH_S)
     said = bench.said()
     for ward, wanted in streams:
@@ -68,5 +68,5 @@ def measure(bootstrap: str, root: Path, *, kills: int, seconds: float) -> dict[s
         "said_again_with_the_same_id_and_content": {kind.value: total[kind] - distinct[kind] for kind in ItemKind},
         "lost": 0,
         "differing_from_replay": 0,
-        "taken_over": sum((root / f"worker-{slot}.log").read_text().count("partitions taken over") for slot in range(2)),
+        "takings_over": sum(log.read_text().count(OWNING) for log in logs),
     }

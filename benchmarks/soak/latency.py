@@ -20,7 +20,7 @@ from streams import topics
 from streams.worker.config import KafkaConfig
 from streams.worker.records import headers
 from tests.integration.kafka_wards import PARTITIONS, config_for
-from tests.services.worker import WorkerProcess
+from tests.services.worker import OWNING, WorkerProcess
 
 PROBE_EVERY_S: Final = 0.25
 WARM_S: Final = 5.0
@@ -106,7 +106,7 @@ def measure(bootstrap: str, root: Path, *, wards: int, seconds: int, rate: float
     worker = WorkerProcess(config, root / "latency.log")
     seen: dict[str, float] = {}
     try:
-        worker.wait_logged("partitions taken over", TIMEOUT_S)
+        worker.wait_logged(OWNING, TIMEOUT_S)
         names = ward_names(wards, PARTITIONS)
         sent, memory = asyncio.run(_paced(config, names, made, rate, seen, worker.process.pid))
         if worker.process.poll() is not None:

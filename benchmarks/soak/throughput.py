@@ -17,7 +17,7 @@ from simulator.standard import WARD_RESIDENTS
 from streams import topics
 from streams.worker.config import KafkaConfig
 from tests.integration.kafka_wards import PARTITIONS, config_for
-from tests.services.worker import WorkerProcess
+from tests.services.worker import OWNING, WorkerProcess
 
 MB: Final = 1_000_000
 TIMEOUT_S: Final = 300.0
@@ -54,35 +54,35 @@ def cpu_s(pid: int) -> float:
 
 
 def through(config: KafkaConfig, records: int, workers: int, folder: Path) -> tuple[float, float]:
-    """(seconds from the first taking over to the last commit, CPU seconds of the workers in them).
-
-    The first commit is awaited before the clock starts, so that start-up and the join of the group do not count.
-    """
+    """(seconds, CPU seconds of the workers) for all `records`, from the first commit seen to the last, so that start-up and the join
+    of the group do not count."""
     folder.mkdir(parents=True)
     processes = [WorkerProcess(config, folder / f"worker-{number}.log") for number in range(workers)]
     consumer = KafkaConsumer(**config.connection.client(), group_id=config.group, enable_auto_commit=False)
+    seen: list[tuple[int, float, float]] = []
     try:
         for process in processes:
-            process.wait_logged("partitions taken over", TIMEOUT_S)
-        first = committed(config, consumer)
-        started_s, used_s = time.monotonic(), sum(cpu_s(p.process.pid) for p in processes)
-        while (done := committed(config, consumer)) < records:
-            if time.monotonic() - started_s > TIMEOUT_S or any(p.process.poll() is not None for p in processes):
+            process.wait_logged(OWNING, TIMEOUT_S)
+        give_up = time.monotonic() + TIMEOUT_S
+        while not seen or seen[-1][0] < records:
+            done = committed(config, consumer)
+            if done and (not seen or done > seen[-1][0]):
+                seen.append((done, time.monotonic(), sum(cpu_s(process.process.pid) for process in processes)))
+            if time.monotonic() > give_up or any(process.process.poll() is not None for process in processes):
                 raise TimeoutError(f"{done} of {records} records committed:\n{processes[0].tail()}")
-            time.sleep(0.05)
-        took_s = time.monotonic() - started_s
-        used_s = sum(cpu_s(p.process.pid) for p in processes) - used_s
-        share = (records - first) / records
-        return took_s / share, used_s / share
+            time.sleep(0.02)
     finally:
         consumer.close()
         for process in processes:
             process.kill()
+    (first, first_s, first_cpu_s), (last, last_s, last_cpu_s) = seen[0], seen[-1]
+    share = (last - first) / records
+    return (last_s - first_s) / share, (last_cpu_s - first_cpu_s) / share
 
 
 def measure(bootstrap: str, root: Path, *, wards: int, seconds: int) -> dict[str, Any]:
     """Figures of one topic read by a bare consumer, by one worker, by two."""
-    config = config_for(bootstrap, root / "snapshots-1", "throughput-", checkpoint_every_s=0.5, session_timeout_s=10.0)
+    config = config_for(bootstrap, root / "snapshots-1", "throughput-", checkpoint_every_s=2.0, session_timeout_s=10.0)
     topics.create(config)
     records, size = asyncio.run(publish(config, ward_names(wards, PARTITIONS), batches(wards, seconds)))
     resident_seconds = wards * seconds * WARD_RESIDENTS

@@ -45,6 +45,7 @@ def worker_run(config: ConfigOption = None) -> None:
     from streams.worker.app import run
 
     settings = _load(config)
+    _checked(settings.kafka)
     warm_up()
     run(settings.kafka, parameters=settings.parameters, policy=settings.policy)
 
@@ -61,10 +62,14 @@ def topics_create(config: ConfigOption = None) -> None:
 @topics_app.command("check")
 def topics_check(config: ConfigOption = None) -> None:
     """Say how the cluster's topics differ from what Vigil needs; exit status 1 when a worker must not run like this."""
+    _checked(_load(config).kafka)
+
+
+def _checked(kafka: KafkaConfig) -> None:
     from streams.topics import check
 
-    faults = check(_load(config).kafka)
+    faults = check(kafka)
     for fault in faults:
-        typer.echo(f"{'FATAL' if fault.fatal else 'warning'}: {fault.topic} {fault.what}")
+        typer.echo(f"{'FATAL' if fault.fatal else 'warning'}: {fault.topic} {fault.what}", err=True)
     if any(fault.fatal for fault in faults):
         raise typer.Exit(1)

@@ -287,7 +287,11 @@ class Owner:
             self._step("before outputs")
             await owned.outbox.stored()
             self._step("after outputs")
-            await asyncio.to_thread(self._store.put, number, Snapshot(owned.epoch, offset, state))
+            try:
+                await asyncio.to_thread(self._store.put, number, Snapshot(owned.epoch, offset, state))
+            except OSError as error:  # detection goes on; what is not in a snapshot is not committed and will be read again
+                log.error("snapshot not stored: free space", partition=number, why=error.strerror or str(error))  # noqa: TRY400 - the reason is the message
+                return
             self._step("after snapshot")
             await self.app.consumer.commit_exactly({TP(self._telemetry, number): offset})
             self._step("after commit")

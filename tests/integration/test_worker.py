@@ -11,23 +11,26 @@ from typing import Final, TypeVar
 
 import msgspec
 import pytest
+from kafka.errors import KafkaError
 
 from alerts.model import Action, Alert, Command, State
 from engine.frame import NS_PER_S
 from simulator.scenario import Incident, Scenario
 from simulator.simulation import Simulation
-from sinks.base import AlertChange, AuditEntry, ItemKind
+from sinks.base import AlertChange, AuditEntry, ItemKind, Quarantined
 from streams import topics
 from streams.replay import Replayed
 from streams.warmup import warm_up
+from streams.worker.config import KafkaConfig
 from streams.worker.partition import Partition, Registries
 from streams.worker.records import Kind
 from tests.conftest import missing_service
 from tests.integration.kafka_wards import Bench, Ward, by_id, compare, config_for, expected, ward_names, wards
 from tests.services import kafka
-from tests.services.worker import STEPS, WorkerProcess
+from tests.services.worker import OWNING, POISON, STARTED, STEPS, WorkerProcess
 
 LIVES: Final = 5
+OUTAGE_S: Final = 4.0
 T = TypeVar("T")
 
 pytestmark = [pytest.mark.services, pytest.mark.slow]
@@ -86,7 +89,7 @@ def finish(bench: Bench, streams: list[tuple[Ward, Replayed]], folder: Path) -> 
     """A last worker brings it to the end; then everything is as replay says."""
     worker = WorkerProcess(bench.config, folder / "worker.log")
     try:
-        worker.wait_logged("partitions taken over", 60)
+        worker.wait_logged(OWNING, 60)
         bench.wait_committed(60)
         assert worker.stop() == 0, worker.tail()
     finally:
@@ -105,14 +108,14 @@ def test_two_workers_join_and_leave(broker: kafka.Cluster, streams: list[tuple[W
     send_part(bench, streams, 0, 4)
     bench.wait_committed(120)
     second = WorkerProcess(bench.config, tmp_path / "second.log")
-    second.wait_logged("partitions taken over", 60)
+    second.wait_logged(OWNING, 60)
     send_part(bench, streams, 1, 4)
     bench.wait_committed(60)
     assert first.stop() == 0, first.tail()
     send_part(bench, streams, 2, 4)
     bench.wait_committed(60)
     third = WorkerProcess(bench.config, tmp_path / "third.log")
-    third.wait_logged("partitions taken over", 60)
+    third.wait_logged(OWNING, 60)
     second.kill()
     send_part(bench, streams, 3, 4)
     bench.wait_committed(60)
@@ -127,11 +130,99 @@ def test_random_kills(broker: kafka.Cluster, streams: list[tuple[Ward, Replayed]
         bench.send_registry(ward)
     for life in range(LIVES):
         worker = WorkerProcess(bench.config, tmp_path / f"worker-{life}.log")
-        worker.wait_logged("warm", 60)
+        worker.wait_logged(STARTED, 60)
         send_part(bench, streams, life, LIVES)
         time.sleep(chance.uniform(0.3, 4.0))
         worker.kill()
     finish(bench, streams, tmp_path)
+
+
+def test_a_record_that_kills_is_passed_over_and_kept(broker: kafka.Cluster, streams: list[tuple[Ward, Replayed]], tmp_path: Path) -> None:
+    bench = Bench(config_for(broker.bootstrap, tmp_path / "snapshots", "poison-"))
+    ward, wanted = streams[0]
+    for each, _ in streams:
+        bench.send_registry(each)
+    half = len(ward.records) // 2
+    bench.send(ward, [*ward.records[:half], ward.records[half]._replace(payload=POISON), *ward.records[half:]])
+    for _ in range(2):
+        assert WorkerProcess(bench.config, tmp_path / "dying.log").wait(90) not in {0, -signal.SIGKILL}
+    worker = WorkerProcess(bench.config, tmp_path / "living.log")
+    bench.wait_committed(90)
+    assert worker.stop() == 0, worker.tail()
+    said = bench.said()[ward.partition]
+    (poison,) = [item for item in said if isinstance(item.body, Quarantined) and item.body.reason == "internal"]
+    assert isinstance(poison.body, Quarantined)
+    assert poison.body.payload == POISON
+    compare(ward, wanted, [item for item in said if item.id != poison.id])
+    bench.close()
+
+
+def test_a_full_snapshot_store_does_not_stop_detection(broker: kafka.Cluster, streams: list[tuple[Ward, Replayed]], tmp_path: Path) -> None:
+    bench = Bench(config_for(broker.bootstrap, tmp_path / "snapshots", "full-"))
+    for ward, _ in streams:
+        bench.send_registry(ward)
+    send_part(bench, streams, 0, 2)
+    worker = WorkerProcess(bench.config, tmp_path / "worker.log")
+    bench.wait_committed(90)
+    for folder in (tmp_path / "snapshots").iterdir():  # root ignores permissions: a file in the folder's place refuses everybody
+        folder.rename(folder.with_suffix(".away"))
+        folder.write_bytes(b"")
+    send_part(bench, streams, 1, 2)
+    worker.wait_logged("snapshot not stored", 60)
+    eventually(lambda: sum(len(by_id(said, ItemKind.EVENT)) for said in bench.said()) == sum(len(w.events) for _, w in streams), 60)
+    for folder in (tmp_path / "snapshots").glob("*.away"):
+        folder.with_suffix("").unlink()
+        folder.rename(folder.with_suffix(""))
+    bench.wait_committed(60)
+    assert worker.stop() == 0, worker.tail()
+    finish(bench, streams, tmp_path)
+
+
+def test_the_broker_restarts(streams: list[tuple[Ward, Replayed]], tmp_path: Path) -> None:
+    if (why := kafka.missing()) is not None:
+        missing_service(why)
+    with kafka.running(tmp_path / "kafka") as cluster:
+        through_an_outage(cluster, config_for(cluster.bootstrap, tmp_path / "snapshots", "restart-"), streams, tmp_path, back=True)
+
+
+def test_a_cluster_loses_a_broker(streams: list[tuple[Ward, Replayed]], tmp_path: Path) -> None:
+    if (why := kafka.missing()) is not None:
+        missing_service(why)
+    with kafka.running(tmp_path / "kafka", brokers=3) as cluster:
+        config = config_for(cluster.bootstrap, tmp_path / "snapshots", "lost-", replication=3)
+        through_an_outage(cluster, config, streams, tmp_path, back=False)
+
+
+def through_an_outage(
+    cluster: kafka.Cluster, config: KafkaConfig, streams: list[tuple[Ward, Replayed]], folder: Path, *, back: bool
+) -> None:
+    """A broker dies in the middle; a worker that ends because of it is started again, as whoever runs workers would."""
+    bench = Bench(config)
+    for ward, _ in streams:
+        bench.send_registry(ward)
+    send_part(bench, streams, 0, 2)
+    lives = [WorkerProcess(config, folder / "life.log")]
+    lives[0].wait_logged(OWNING, 90)
+    cluster.brokers[0].kill()
+    time.sleep(OUTAGE_S)
+    if back:
+        cluster.brokers[0].start()
+        cluster.wait()
+    send_part(bench, streams, 1, 2)
+
+    def done() -> bool:
+        if lives[-1].process.poll() is not None:
+            assert len(lives) < LIVES, lives[-1].tail()
+            lives.append(WorkerProcess(config, folder / "life.log"))
+        try:
+            bench.wait_committed(1)
+        except (TimeoutError, KafkaError):
+            return False
+        return True
+
+    eventually(done, 200)
+    lives[-1].stop()
+    finish(bench, streams, folder)
 
 
 def test_live_commands_registry_and_time_are_in_the_log(broker: kafka.Cluster, tmp_path: Path) -> None:
