@@ -26,6 +26,7 @@ from engine.events import Priority
 from engine.frame import NS_PER_S
 from streams.config import ConfigError, VigilConfig, load, reference, sample
 from streams.core import Said
+from streams.worker.cli import topics_app, worker_app
 
 app = typer.Typer(
     name="vigil",
@@ -36,6 +37,8 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help="The configuration: sample file, JSON Schema, reference page.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
+app.add_typer(worker_app, name="worker")
+app.add_typer(topics_app, name="topics")
 out = Console(highlight=False)
 
 _STYLE: Final = {

@@ -7,24 +7,16 @@ compiler, and an entry kernel works on arrays that carry no count: its caller ho
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-import numba
 from numba.core import types
 from numba.extending import intrinsic, overload
 
-from engine.jit import FASTMATH, PYTHON_KERNELS, kernel
+from engine.jit import inline_kernel
 
-F = TypeVar("F", bound=Callable[..., Any])
+__all__ = ["borrow", "inline_kernel"]
+
 T = TypeVar("T")
-
-
-def inline_kernel(function: F) -> F:
-    """`engine.jit.kernel` for what is called by kernels only: the compiler always inlines it."""
-    if PYTHON_KERNELS:
-        return kernel(function)
-    return cast("F", numba.njit(cache=True, nogil=True, fastmath=FASTMATH, error_model="numpy", forceinline=True)(function))
 
 
 def borrow(group: T) -> T:
