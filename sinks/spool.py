@@ -1,32 +1,65 @@
-"""An append-only log of what is still to be delivered: survives kill -9 at once, and a power cut after `sync`.
+"""What is still to be delivered, on disk: survives kill -9 at once, and a power cut after `sync`.
 
-A record is `<crc32><length><type>` and the payload; a PUT carries an item, a DONE the id of one that needs no more delivery. On
-opening, the items put and not done are found again; a torn tail is cut off, damage in the middle is set aside in a file of its own.
-Compaction rewrites the live items into a new file that replaces the old one in one rename.
+Every kind of item has its own row of segment files, so that what is shed or delivered oldest first empties whole files: an empty one
+is unlinked, nothing is ever rewritten. A record is `<state><crc32><length>` and the item; once it needs no more delivery its state
+byte is overwritten in place, which needs no space on a full disk. On opening, a torn tail is cut off and set aside in `spool.damaged`;
+damage in the middle of a segment costs the rest of that segment.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import re
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
-_HEADER: Final = struct.Struct("<IIB")
-_PUT: Final = 1
-_DONE: Final = 2
-_COMPACT_MIN_BYTES: Final = 1 << 20
-"""Below this a log is not worth rewriting."""
+from sinks.base import ItemKind
+
+WAITING: Final = 1
+DONE: Final = 2
+SHED: Final = 3
+_HEADER: Final = struct.Struct("<BII")
+_NAME: Final = re.compile(rf"({'|'.join(ItemKind)})-(\d{{12}})\.log")
+_SEGMENT_BYTES: Final = 1 << 20
+"""A segment that has grown so large is followed by another: small enough that a single item that waits keeps little on disk."""
+
+
+@dataclass(slots=True, eq=False)
+class Segment:
+    """One file. `held`: its records somebody still needs, because they wait or because their ids are remembered."""
+
+    kind: ItemKind
+    number: int
+    path: Path
+    size: int = 0
+    held: int = 0
 
 
 class Place(NamedTuple):
-    """Where an item's bytes stand in the log."""
+    """Where an item's bytes stand."""
 
+    segment: Segment
     offset: int
     length: int
+
+    def read(self) -> bytes:
+        """The bytes of the item; FileNotFoundError when the last use of its segment ended meanwhile."""
+        with _opened(self.segment, os.O_RDONLY) as file:
+            return os.pread(file, self.length, self.offset)
+
+
+class Found(NamedTuple):
+    """A record found on opening."""
+
+    place: Place
+    payload: bytes
+    state: int
 
 
 class SpoolBusyError(RuntimeError):
@@ -34,11 +67,11 @@ class SpoolBusyError(RuntimeError):
 
 
 class Spool:
-    """The log of one delivery. Calls must not overlap (the delivery holds its lock)."""
+    """The files of one delivery. Calls must not overlap (the delivery holds its lock); `flush` and `Place.read` may."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / "spool.log"
+        self._folder = folder
         self.damaged_bytes = 0
         self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -46,119 +79,165 @@ class Spool:
         except OSError as error:
             os.close(self._lock)
             raise SpoolBusyError(f"spool {folder.name} is used by another process: stop it, or give each its own folder") from error
-        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
-        self._size = os.fstat(self._file).st_size
-        self._dirty = False
+        self._segments: dict[Path, Segment] = {}
+        self._current: dict[ItemKind, tuple[Segment, int]] = {}
+        self._next = 0
+        for path in sorted(folder.glob("*.log")):
+            name = _NAME.fullmatch(path.name)
+            if name is not None:
+                self._segments[path] = Segment(ItemKind(name[1]), int(name[2]), path, path.stat().st_size)
+                self._next = max(self._next, int(name[2]) + 1)
+        self._dirty: dict[Segment, None] = {}
+        self._folder_dirty = False
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of the log on disk, live and done."""
-        return self._size
-
-    def load(self) -> list[tuple[Place | None, bytes]]:
-        """Every whole record from the start, in order: (place, item) for a PUT, (None, id) for a DONE. Cuts off what is damaged."""
-        records: list[tuple[Place | None, bytes]] = []
-        good = 0
-        for kind, offset, payload in self._records():
-            good = offset + len(payload)
-            records.append((Place(offset, len(payload)) if kind == _PUT else None, payload))
-        if good < self._size:
-            self.damaged_bytes = self._size - good
-            # A torn tail is the ordinary trace of a kill; anything else is kept for whoever wants to repair it.
-            with self.path.with_suffix(".damaged").open("ab") as aside:
-                aside.write(os.pread(self._file, self.damaged_bytes, good))
-            os.ftruncate(self._file, good)
-            self._size, self._dirty = good, True
-        return records
-
-    def put(self, payloads: Iterable[bytes]) -> list[Place]:
-        """Append items; once it returns they survive the end of this process. OSError (disk full) leaves the log as it was."""
-        blob, places = bytearray(), []
-        for payload in payloads:
-            blob += _HEADER.pack(zlib.crc32(payload, _PUT), len(payload), _PUT)
-            places.append(Place(self._size + len(blob), len(payload)))
-            blob += payload
-        self._append(bytes(blob))
-        return places
-
-    def done(self, ids: Iterable[str]) -> None:
-        """Append ids that need no more delivery. Losing this line costs a repeat, never an item."""
-        raw = [key.encode() for key in ids]
-        self._append(b"".join(_HEADER.pack(zlib.crc32(key, _DONE), len(key), _DONE) + key for key in raw))
-
-    def read(self, place: Place) -> bytes:
-        """The bytes of one item."""
-        return os.pread(self._file, place.length, place.offset)
-
-    def handle(self) -> int:
-        """A descriptor of the log as it is now, for `flush` outside the delivery's lock."""
-        self._dirty = False
-        return os.dup(self._file)
-
-    @staticmethod
-    def flush(handle: int) -> None:
-        """Force onto the disk what was written before `handle` was taken, and give it back."""
-        try:
-            os.fdatasync(handle)
-        finally:
-            os.close(handle)
+        """Bytes on disk, waiting and done."""
+        return sum(segment.size for segment in self._segments.values())
 
     @property
     def dirty(self) -> bool:
-        """Whether something was written since the last `handle`."""
-        return self._dirty
+        """Whether something was written since it was last forced onto the disk."""
+        return bool(self._dirty) or self._folder_dirty
 
-    def wasteful(self, live_bytes: int) -> bool:
-        """Whether more than half of the log is done with."""
-        return self._size > _COMPACT_MIN_BYTES and self._size > 2 * live_bytes
+    def load(self) -> Iterator[Found]:
+        """Every whole record, those of a kind in the order in which they were put. The caller holds those it needs, then calls `sweep`."""
+        for segment in list(self._segments.values()):
+            end = 0
+            data = segment.path.read_bytes()
+            for found in _records(segment, data):
+                end = found.place.offset + found.place.length
+                yield found
+            if end < len(data):
+                self.damaged_bytes += len(data) - end
+                self._set_aside(segment, data, end)
 
-    def compact(self, live: list[Place], done: Iterable[str]) -> list[Place]:
-        """Rewrite the log with the `live` items and the ids `done` that are still worth remembering; their new places."""
-        old, old_size, payloads = self._file, self._size, [self.read(place) for place in live]
-        fresh = self.path.with_suffix(".new")
-        self._file, self._size = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600), 0
+    def put(self, kind: ItemKind, payloads: Sequence[bytes]) -> list[Place]:
+        """Append items, held; once it returns they survive the end of this process. OSError (disk full) leaves all as it was."""
+        segment, file = self._writable(kind)
+        blob, places = bytearray(), []
+        for payload in payloads:
+            blob += _HEADER.pack(WAITING, zlib.crc32(payload), len(payload))
+            places.append(Place(segment, segment.size + len(blob), len(payload)))
+            blob += payload
+        written, view = 0, memoryview(blob)
         try:
-            self.done(done)
-            places = self.put(payloads)
-            os.fsync(self._file)
-            fresh.replace(self.path)
+            while written < len(blob):
+                written += os.pwrite(file, view[written:], segment.size + written)
         except OSError:
-            os.close(self._file)
-            self._file, self._size = old, old_size
+            os.ftruncate(file, segment.size)
             raise
-        os.close(old)
-        folder = os.open(self.path.parent, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
-        self._dirty = False
+        segment.size += len(blob)
+        segment.held += len(places)
+        self._dirty[segment] = None
         return places
+
+    def mark(self, places: Sequence[Place], state: int) -> None:
+        """Note that items need no more delivery. Losing a note costs a repeat, never an item."""
+        by_segment: dict[Segment, list[Place]] = {}
+        for place in places:
+            by_segment.setdefault(place.segment, []).append(place)
+        for segment, own in by_segment.items():
+            with _opened(segment, os.O_WRONLY) as file:
+                for place in own:
+                    os.pwrite(file, bytes((state,)), place.offset - _HEADER.size)
+            self._dirty[segment] = None
+
+    def release(self, segment: Segment) -> None:
+        """One record of `segment` is needed no more; with the last one a full segment goes."""
+        segment.held -= 1
+        if segment.held == 0 and (segment.size >= _SEGMENT_BYTES or not self._is_current(segment)):
+            self._drop(segment)
+
+    def sweep(self) -> None:
+        """Drop the segments of earlier lives that nobody holds."""
+        for segment in list(self._segments.values()):
+            if segment.held == 0 and not self._is_current(segment):
+                self._drop(segment)
+
+    def handles(self) -> list[int]:
+        """Descriptors of what was written and not yet forced onto the disk, for `flush` outside the delivery's lock."""
+        files = [os.open(segment.path, os.O_RDWR) for segment in self._dirty if segment.path in self._segments]
+        if self._folder_dirty:
+            files.append(os.open(self._folder, os.O_RDONLY))
+        self._dirty.clear()
+        self._folder_dirty = False
+        return files
+
+    @staticmethod
+    def flush(handles: list[int]) -> None:
+        """Force onto the disk what was written before `handles` were taken, and give them back."""
+        try:
+            for file in handles:
+                os.fsync(file)
+        finally:
+            for file in handles:
+                os.close(file)
 
     def close(self) -> None:
         """Sync and release the files."""
-        os.fdatasync(self._file)
-        os.close(self._file)
-        os.close(self._lock)
-
-    def _append(self, blob: bytes) -> None:
-        written = 0
         try:
-            while written < len(blob):
-                written += os.pwrite(self._file, blob[written:], self._size + written)
-        except OSError:
-            os.ftruncate(self._file, self._size)
-            raise
-        self._size += len(blob)
-        self._dirty = self._dirty or bool(blob)
+            self.flush(self.handles())
+        finally:
+            for _, file in self._current.values():
+                os.close(file)
+            self._current.clear()
+            os.close(self._lock)
 
-    def _records(self) -> Iterator[tuple[int, int, bytes]]:
-        at = 0
-        while at + _HEADER.size <= self._size:
-            crc, length, kind = _HEADER.unpack(os.pread(self._file, _HEADER.size, at))
-            start = at + _HEADER.size
-            if kind not in {_PUT, _DONE} or start + length > self._size:
-                return
-            payload = os.pread(self._file, length, start)
-            if zlib.crc32(payload, kind) != crc:
-                return
-            yield kind, start, payload
-            at = start + length
+    def _is_current(self, segment: Segment) -> bool:
+        current = self._current.get(segment.kind)
+        return current is not None and current[0] is segment
+
+    def _writable(self, kind: ItemKind) -> tuple[Segment, int]:
+        """The segment that `kind` is appended to. What an earlier life wrote is never appended to: its end may be torn."""
+        current = self._current.get(kind)
+        if current is not None and current[0].size < _SEGMENT_BYTES:
+            return current
+        path = self._folder / f"{kind.value}-{self._next:012d}.log"
+        fresh = Segment(kind, self._next, path), os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        self._next += 1
+        self._segments[path], self._folder_dirty = fresh[0], True
+        self._current[kind] = fresh
+        if current is not None:
+            os.close(current[1])
+            if current[0].held == 0:
+                self._drop(current[0])
+        return fresh
+
+    def _drop(self, segment: Segment) -> None:
+        if self._is_current(segment):
+            os.close(self._current.pop(segment.kind)[1])
+        del self._segments[segment.path]
+        self._dirty.pop(segment, None)
+        segment.path.unlink(missing_ok=True)
+
+    def _set_aside(self, segment: Segment, data: bytes, end: int) -> None:
+        """Cut off what is damaged: a torn tail is the ordinary trace of a kill, anything else is kept for whoever wants to repair it."""
+        try:
+            with (self._folder / "spool.damaged").open("ab") as aside:
+                aside.write(data[end:])
+            os.truncate(segment.path, end)
+        except OSError:
+            return  # on a full disk it stays where it is; nothing is appended to it, and the next life finds it again
+        segment.size = end
+
+
+@contextmanager
+def _opened(segment: Segment, flags: int) -> Iterator[int]:
+    file = os.open(segment.path, flags)
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+def _records(segment: Segment, data: bytes) -> Iterator[Found]:
+    at = 0
+    while at + _HEADER.size <= len(data):
+        state, crc, length = _HEADER.unpack_from(data, at)
+        start = at + _HEADER.size
+        payload = data[start : start + length]
+        if state not in {WAITING, DONE, SHED} or len(payload) < length or zlib.crc32(payload) != crc:
+            return
+        yield Found(Place(segment, start, length), payload, state)
+        at = start + length

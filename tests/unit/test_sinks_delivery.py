@@ -218,7 +218,7 @@ def test_a_torn_tail_costs_the_torn_record_only(tmp_path: Path, clock: Clock, cu
     subject = delivery(tmp_path, Target(lambda _: Retry("down")), clock)
     subject.put(items(ItemKind.EVENT, 3))
     subject.close(0)
-    log = tmp_path / "spool" / "spool.log"
+    (log,) = (tmp_path / "spool").glob("event-*.log")
     data = log.read_bytes()
     log.write_bytes(data[:-cut])
     target = Target()
