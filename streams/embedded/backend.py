@@ -25,7 +25,6 @@ from console.backend import (
 )
 from console.backend import Delivery as DeliveryView
 from console.live import Broadcaster
-from engine.clocks import NEVER_NS
 from engine.registry import Binding
 from streams.embedded.journal import JournalError
 from streams.embedded.registry_change import RegistryChange
@@ -83,36 +82,38 @@ class Backend:
 
     def _view(self) -> SystemView:
         vigil = self._vigil
-        engine, now_ms = vigil.core.engine, vigil.clock() // NS_PER_MS
-        processed, duplicate, late, quarantined = engine.totals()
-        totals = Totals(processed + duplicate + late + quarantined, processed, duplicate, late, quarantined)
-        seen = {name: s for s, name in enumerate(list(engine.devices.names))}
-        arrival = engine.devices.streams.arrival_ns
-        devices = []
-        for account in engine.accounts()[:DEVICES_SHOWN_MAX]:
-            s = seen.get((account.device, account.kind))
-            heard = None if s is None or arrival[s] == NEVER_NS else int(arrival[s]) // NS_PER_MS
-            subject = "" if s is None else engine.devices.subject[s] or ""
-            counts = Totals(account.received, account.processed, account.duplicate, account.late, account.quarantined)
-            devices.append(DeviceAccount(account.device, account.kind, subject, counts, heard))
+        now_ms = vigil.clock() // NS_PER_MS
+        totals, sources, unbound = vigil.figures
+        processed, duplicate, late, quarantined = totals
+        devices = [
+            DeviceAccount(
+                account.device,
+                account.kind,
+                subject,
+                Totals(account.received, account.processed, account.duplicate, account.late, account.quarantined),
+                None if heard_ns is None else heard_ns // NS_PER_MS,
+            )
+            for account, subject, heard_ns in sources[:DEVICES_SHOWN_MAX]
+        ]
         quarantine = [
             QuarantineCount(reason, int(entry[0]), int(entry[1]) // NS_PER_MS, str(entry[2]), str(entry[3]))
             for reason, entry in list(vigil.rejected.items())
         ]
-        unbound = [
-            UnboundDevice(u.device, list(u.kinds), u.readings, u.first_ns // NS_PER_MS, u.last_ns // NS_PER_MS)
-            for u in list(engine.devices.unbound.values())
-            if not engine.registry.knows(u.device)
+        registry = vigil.core.engine.registry
+        strangers = [
+            UnboundDevice(u.device, u.kinds, u.readings, u.first_ns // NS_PER_MS, u.last_ns // NS_PER_MS)
+            for u in unbound
+            if not registry.knows(u.device)
         ]
         return SystemView(
             now_ms=now_ms,
             started_ms=vigil.started_ns // NS_PER_MS,
             engine_ms=vigil.board.board(now_ms).engine_ms,
             version=self._version,
-            totals=totals,
+            totals=Totals(processed + duplicate + late + quarantined, processed, duplicate, late, quarantined),
             devices=devices,
             quarantine=quarantine,
-            unbound=unbound,
+            unbound=strangers,
             deliveries=self._deliveries() + self.sources,
         )
 
@@ -121,7 +122,8 @@ class Backend:
         journal = self._vigil.journal
         lag = self._vigil.lag
         state: Health = "down" if journal.error is not None or not self._vigil.running else "waiting" if lag > 1_000 else "ok"
-        views.append(DeliveryView("journal", "source", state, waiting=lag, detail=str(journal.error or self._vigil.error or "")))
+        detail = "; ".join(filter(None, [str(journal.error or self._vigil.error or ""), journal.clock_fault, journal.damage]))
+        views.append(DeliveryView("journal", "source", state, waiting=lag, detail=detail))
         for delivery in self._vigil.deliveries:
             figures = delivery.figures()
             health: Health = "down" if figures.failures > 2 else "waiting" if figures.failures else "ok"

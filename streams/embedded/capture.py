@@ -8,7 +8,7 @@ import msgspec
 
 from engine.frame import NS_PER_S
 from engine.registry import RegistryData
-from streams.embedded.journal import Topic, entries
+from streams.embedded.records import Topic, entries
 from streams.embedded.vigil import KEY_END
 from streams.recording import Meta, Record, Writer
 

@@ -1,71 +1,77 @@
 """The journal: every input, on disk before it is acknowledged. To `vigil run` it is what the Kafka log is to the worker.
 
-Records are numbered from 0 without holes. Segments are files `<first offset>.log` of records
-`length u32 | crc32 u32 | arrival_ns i64 | topic u8 | payload`, little-endian; the checksum covers all that follows it.
-One writer thread commits in groups: whatever waits is written and synced together, then its futures resolve.
+Records are numbered from 0. Segments are files `<first offset>.log` of records (see `records`); numbers have a hole only where
+damaged records were set aside. The file `id` says which journal this is, so that snapshots of another one are never mistaken for
+its own. One writer thread commits in groups: whatever waits is written and synced together, then its futures resolve.
 """
 
 from __future__ import annotations
 
 import os
-import struct
+import secrets
 import threading
 import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from enum import IntEnum
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple, Self
+from typing import BinaryIO, Final, NamedTuple, Self, TypeVar
 
-_HEAD: Final = struct.Struct("<IIqB")
-_AFTER_CRC: Final = struct.Struct("<qB")
+from engine.frame import NS_PER_S
+from streams.embedded.records import Entry, Topic, encoded, entries, read_one, torn
+from streams.embedded.stamps import AHEAD_TOLD_NS, STAMP_NS_MAX, Stamps
+
 SEGMENT_BYTES: Final = 64 * 2**20
 PENDING_BYTES_MAX: Final = 64 * 2**20
 """Appended but not yet synced; beyond it `append` refuses, and the sender keeps its data."""
-
-
-class Topic(IntEnum):
-    """What a journal record is."""
-
-    TELEMETRY = 0
-    COMMAND = 1
-    REGISTRY = 2
-    KEYED_TELEMETRY = 3  # an idempotency key, a zero byte, then the wire payload
-
-
-class Entry(NamedTuple):
-    """One journal record."""
-
-    offset: int
-    arrival_ns: int
-    topic: Topic
-    payload: bytes
+NS_PER_MIN: Final = 60 * NS_PER_S
+IDENTITY_MIN: Final = 10**11
+"""A journal's number has twelve digits, drawn by lot."""
 
 
 class JournalError(Exception):
     """The journal cannot take or give what was asked; the message says why and what to do."""
 
 
-class Journal:
-    """Append from any thread, read from one. `clock` gives UTC ns and is asked under the lock, so stamps never go back."""
+class JournalBusy(JournalError):
+    """The disk does not keep up. The same append will do in a moment."""
 
-    def __init__(self, folder: Path, clock: Callable[[], int], *, segment_bytes: int = SEGMENT_BYTES) -> None:
+
+T = TypeVar("T")
+
+
+def promise() -> Future[T]:
+    """A future that only its maker settles: whoever waits may give up, but what is on its way cannot be called back."""
+    future: Future[T] = Future()
+    future.set_running_or_notify_cancel()
+    return future
+
+
+class _Pending(NamedTuple):
+    record: bytes
+    future: Future[int]
+
+
+class Journal:
+    """Append from any thread, read from one. `clock` gives UTC ns and is asked under the lock; None: records bring their time."""
+
+    def __init__(self, folder: Path, clock: Callable[[], int] | None, *, segment_bytes: int = SEGMENT_BYTES) -> None:
         self.folder = folder
-        self._clock = clock
+        self._stamps = Stamps(clock)
         self._segment_bytes = segment_bytes
         folder.mkdir(parents=True, exist_ok=True)
+        self.identity = _identity(folder)
         self._changed = threading.Condition()
-        self._pending: list[tuple[bytes, Future[int]]] = []
+        self._pending: list[_Pending] = []
         self._pending_bytes = 0
         self._closing = False
         self._error: JournalError | None = None
         self.first_offset = 0
         self.synced = 0  # next offset a reader may not yet read
         self._next = 0
-        self._last_ns = 0
         self._recover()
+        self.damaged = sorted(path.name for path in folder.glob("*.damaged"))
         self._file: BinaryIO = self._open_segment()
         self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
         self._thread.start()
@@ -73,21 +79,23 @@ class Journal:
     # -- append -----------------------------------------------------------------------------------------------------
 
     def append(self, topic: Topic, payload: bytes, arrival_ns: int | None = None) -> Future[int]:
-        """Queue a record; the future gives its offset once it is on disk, or raises JournalError.
+        """Queue a record; the future gives its offset once it is on disk, or raises JournalError (JournalBusy: try again).
 
         `arrival_ns` stamps recorded or simulated input; stamps never go back, so an older one is raised to the last.
         """
-        future: Future[int] = Future()
+        future: Future[int] = promise()
+        if arrival_ns is not None and not 0 <= arrival_ns <= STAMP_NS_MAX:
+            future.set_exception(JournalError(f"a record is stamped 0 to {STAMP_NS_MAX} ns, got {arrival_ns}: send UTC nanoseconds"))
+            return future
         with self._changed:
             if self._error is not None or self._closing:
                 future.set_exception(self._error or JournalError("the journal is closed: Vigil is shutting down, send again"))
                 return future
             if self._pending_bytes + len(payload) > PENDING_BYTES_MAX:
-                future.set_exception(JournalError("the disk does not keep up: send again in a moment"))
+                future.set_exception(JournalBusy("the disk does not keep up: send again in a moment"))
                 return future
-            self._last_ns = max(self._last_ns, self._clock() if arrival_ns is None else arrival_ns)
-            tail = _AFTER_CRC.pack(self._last_ns, int(topic)) + payload
-            self._pending.append((struct.pack("<II", len(payload), zlib.crc32(tail)) + tail, future))
+            stamp_ns = self._stamps.now() if arrival_ns is None else self._stamps.at(arrival_ns)
+            self._pending.append(_Pending(encoded(topic, payload, stamp_ns), future))
             self._pending_bytes += len(payload)
             self._changed.notify_all()
         return future
@@ -95,10 +103,7 @@ class Journal:
     def quiet_ns(self) -> int | None:
         """The present, if nothing is on its way: every later record is stamped at or after it. None while records wait."""
         with self._changed:
-            if self._pending or self._next != self.synced:
-                return None
-            self._last_ns = max(self._last_ns, self._clock())
-            return self._last_ns
+            return None if self._pending or self._next != self.synced else self._stamps.now()
 
     def close(self) -> None:
         """Sync what waits and stop."""
@@ -109,45 +114,67 @@ class Journal:
         self._file.close()
 
     def _write(self) -> None:
-        while True:
-            with self._changed:
-                while not self._pending and not self._closing:
-                    self._changed.wait()
-                if not self._pending:
-                    return
-                group, self._pending = self._pending, []
-                self._pending_bytes = 0
-                first = self._next
-                self._next += len(group)
+        while group := self._waiting():
             try:
-                if self._file.tell() >= self._segment_bytes:
-                    self._file.close()
-                    self._file = self._open_segment(first)
-                self._file.write(b"".join(record for record, _ in group))
-                self._file.flush()
-                os.fsync(self._file.fileno())
+                self._commit(group)
             except OSError as error:
                 self._fail(JournalError(f"the journal cannot be written ({error.strerror}): free disk space and restart Vigil"), group)
                 return
-            with self._changed:
-                self.synced = self._next
-                self._changed.notify_all()
-            for number, (_, future) in enumerate(group):
-                future.set_result(first + number)
+            except Exception as error:  # noqa: BLE001 - a writer that ends must say so, whatever ended it
+                self._fail(JournalError(f"the journal's writer failed ({error!r}): restart Vigil and report it"), group)
+                return
 
-    def _fail(self, error: JournalError, group: list[tuple[bytes, Future[int]]]) -> None:
+    def _waiting(self) -> list[_Pending]:
+        """All that waits, as soon as something does; [] when the journal closes."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._pending or self._closing)
+            group, self._pending = self._pending, []
+            self._pending_bytes = 0
+            self._next += len(group)
+            return group
+
+    def _commit(self, group: list[_Pending]) -> None:
+        if self._file.tell() >= self._segment_bytes:
+            self._file.close()
+            self._file = self._open_segment(self.synced)
+        self._file.write(b"".join(pending.record for pending in group))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        with self._changed:
+            first, self.synced = self.synced, self._next
+            self._changed.notify_all()
+        for number, pending in enumerate(group):
+            pending.future.set_result(first + number)
+
+    def _fail(self, error: JournalError, group: list[_Pending]) -> None:
         with self._changed:
             self._error = error
             waiting = group + self._pending
             self._pending = []
             self._changed.notify_all()
-        for _, future in waiting:
-            future.set_exception(error)
+        for pending in waiting:
+            if not pending.future.done():
+                pending.future.set_exception(error)
 
     @property
     def error(self) -> JournalError | None:
         """Why nothing can be appended any more, if so."""
         return self._error
+
+    @property
+    def clock_fault(self) -> str:
+        """What is wrong with the clock, if so."""
+        ahead_ns = self._stamps.ahead_ns
+        if ahead_ns < AHEAD_TOLD_NS:
+            return ""
+        return f"the clock was ahead and has been set back: Vigil's time is still {ahead_ns / NS_PER_MIN:.0f} min ahead and slowly falls back to it"
+
+    @property
+    def damage(self) -> str:
+        """What was found damaged and set aside, if anything."""
+        if not self.damaged:
+            return ""
+        return f"damaged records were set aside as {', '.join(self.damaged)} in the journal folder: check the disk, then move them away"
 
     # -- read -------------------------------------------------------------------------------------------------------
 
@@ -183,6 +210,17 @@ class Journal:
                 gone += 1
         return gone
 
+    def go_on_from(self, offset: int) -> None:
+        """Number the next record `offset`, beyond the end: a snapshot covers records that the files have lost.
+
+        Before anything is appended. What is left is older than the snapshot, and dropped.
+        """
+        with self._changed:
+            self._file.close()
+            self._file = self._open_segment(offset)
+            self._next = self.synced = offset
+        self.drop_before(offset)
+
     def segment_of(self, offset: int) -> tuple[int, Path]:
         """First offset and path of the segment that holds, or will hold, record `offset`."""
         starts = self._starts()
@@ -206,7 +244,7 @@ class Journal:
         return file
 
     def _recover(self) -> None:
-        """Find the end; cut off a record that was being written when the power went."""
+        """Find the end. A record that was being written when the power went is cut off; damage is set aside, never lost."""
         starts = self._starts()
         if not starts:
             return
@@ -214,14 +252,19 @@ class Journal:
         number = starts[-1]
         with self._path(number).open("r+b") as file:
             end = 0
-            while (entry := _read_one(file, number)) is not None:
-                number, end, self._last_ns = number + 1, file.tell(), entry.arrival_ns
+            while (entry := read_one(file, number)) is not None:
+                number, end = number + 1, file.tell()
+                self._stamps.at(entry.arrival_ns)
+            file.seek(end)
+            rest = file.read()
+            if not torn(rest):
+                _write_whole(self.folder / f"{number:016d}-{zlib.crc32(rest):08x}.damaged", rest)
             file.truncate(end)
             file.flush()
             os.fsync(file.fileno())
         if number == starts[-1] and len(starts) > 1:
             for entry in entries(self._path(starts[-2]), starts[-2]):
-                self._last_ns = entry.arrival_ns
+                self._stamps.at(entry.arrival_ns)
         self._next = self.synced = number
 
 
@@ -249,7 +292,7 @@ class Reader:
         """Records from here up to what is synced when asked; the place moves with each."""
         while self.offset < self._journal.synced:
             file = self._file if self._file is not None else self._open()
-            entry = _read_one(file, self.offset)
+            entry = read_one(file, self.offset)
             if entry is None:  # the segment is finished; the next one starts at this very record
                 self.close()
                 start, _ = self._journal.segment_of(self.offset)
@@ -265,30 +308,11 @@ class Reader:
         start, path = self._journal.segment_of(self.offset)
         file = self._file = path.open("rb")
         for number in range(start, self.offset):
-            if _read_one(file, number) is None:
+            if read_one(file, number) is None:
                 raise JournalError(
                     f"record {number} of the journal is damaged: restore from a backup, or move the journal away and start cold"
                 )
         return file
-
-
-def _read_one(file: BinaryIO, number: int) -> Entry | None:
-    head = file.read(_HEAD.size)
-    if len(head) < _HEAD.size:
-        return None
-    length, crc, arrival_ns, topic = _HEAD.unpack(head)
-    payload = file.read(length)
-    if len(payload) < length or zlib.crc32(head[8:] + payload) != crc:
-        return None
-    return Entry(number, arrival_ns, Topic(topic), payload)
-
-
-def entries(path: Path, start: int) -> Iterator[Entry]:
-    """Whole records of one segment file, from its beginning; also beside a running writer."""
-    with path.open("rb") as file:
-        while (entry := _read_one(file, start)) is not None:
-            start += 1
-            yield entry
 
 
 def _sync_folder(folder: Path) -> None:
@@ -297,3 +321,22 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """All of it or nothing, whenever the power goes."""
+    draft = path.with_suffix(".tmp")
+    with draft.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    _sync_folder(path.parent)
+
+
+def _identity(folder: Path) -> int:
+    """The number of the journal in `folder`, drawn when it is new."""
+    path = folder / "id"
+    if not path.exists():
+        _write_whole(path, str(IDENTITY_MIN + secrets.randbelow(9 * IDENTITY_MIN)).encode())
+    return int(path.read_bytes())

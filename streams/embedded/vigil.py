@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -28,9 +29,12 @@ from engine.registry import RegistryData
 from sinks.base import AuditEntry, Item, account_item, alert_item, audit_item, event_item, measurements_item, quarantine_item
 from sinks.delivery import Delivery
 from streams.core import Core, Said
-from streams.embedded.journal import Entry, Journal, JournalError, Topic
+from streams.embedded.figures import Figures, figures
+from streams.embedded.journal import Journal, JournalError, promise
+from streams.embedded.poison import CRASHES_MAX, Poison
+from streams.embedded.records import Entry, Topic
 from streams.embedded.registry_change import RegistryChange, changed
-from streams.embedded.snapshots import Snapshot, SnapshotFolder
+from streams.snapshot_store import KEPT, DirectoryStore, Snapshot
 
 log = structlog.get_logger("vigil")
 
@@ -39,17 +43,12 @@ TICK_EVERY_S: Final = 0.2
 """How often the loop looks whether a second is over when no input comes."""
 ANSWER_S: Final = 10.0
 """How long a command may wait for the core before its sender is told to look again."""
-CRASHES_MAX: Final = 2
-"""A record on which the process died this often is quarantined unread: one poison record must not stop the ward."""
+FIGURES_EVERY_S: Final = 1.0
+"""The system page is about this old."""
 
 KEY_END: Final = b"\0"
 
 Listener = Callable[[Said], None]
-
-
-class _Poison(msgspec.Struct):
-    offset: int
-    crashes: int
 
 
 class Vigil:
@@ -74,8 +73,11 @@ class Vigil:
     ) -> None:
         self.folder = folder
         # On the sender's clock a command or a change happens at the time of the last record.
-        self.journal = Journal(folder / "journal", clock if live else lambda: 0)
-        self.snapshots = SnapshotFolder(folder / "snapshots")
+        self.journal = Journal(folder / "journal", clock if live else None)
+        # Snapshots are kept under the number of their journal: one that was moved away takes its own out of sight with it.
+        self.snapshots = DirectoryStore(folder / "snapshots")
+        self._epoch = self.snapshots.newest_epoch(self.journal.identity) + 1
+        self._kept: deque[int] = deque(maxlen=KEPT)
         self.deliveries = list(deliveries)
         self.board = board if board is not None else LiveBoard()
         self.clock = clock
@@ -90,8 +92,10 @@ class Vigil:
         self._stopping = threading.Event()
         self._answers: dict[str, Future[Refusal | None]] = {}
         self._lock = threading.Lock()
-        self._poison_path = folder / "poison.json"
+        self._poison = Poison(self.snapshots, self.journal.identity)
+        self._clock_fault_told = False
         self.core, self.next_offset = self._restored()
+        self.figures: Figures = figures(self.core)
         self._caught_up = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
@@ -147,7 +151,7 @@ class Vigil:
         return self._ask(Topic.REGISTRY, change.id, msgspec.json.encode(change), None)
 
     def _ask(self, topic: Topic, key: str, payload: bytes, at_ns: int | None) -> Future[Refusal | None]:
-        answer: Future[Refusal | None] = Future()
+        answer: Future[Refusal | None] = promise()
         with self._lock:
             self._answers[key] = answer
 
@@ -172,50 +176,51 @@ class Vigil:
     # -- the engine thread --------------------------------------------------------------------------------------------
 
     def _restored(self) -> tuple[Core, int]:
-        for snapshot in self.snapshots.newest_first():
+        journal = self.journal
+        if journal.damage:
+            log.error("the journal was damaged", what=journal.damage, next_record=journal.synced)
+        others = sorted(path.name for path in self.snapshots.root.iterdir() if path.name != str(journal.identity))
+        if others:
+            log.warning("snapshots of another journal are passed over: delete them unless it is to come back", which=others)
+        found = list(self.snapshots.newest_first(journal.identity))
+        self._kept.extend(snapshot.next_offset for snapshot in reversed(found))
+        for snapshot in found:
             core = Core(self._parameters, policy=self._policy)
             try:
                 core.restore(snapshot.state)
             except ValueError as error:
                 log.warning("snapshot passed over", offset=snapshot.next_offset, why=str(error))
                 continue
-            if self.journal.first_offset <= snapshot.next_offset <= self.journal.synced:
-                return core, snapshot.next_offset
-            log.warning(
-                "snapshot does not belong to this journal",
-                offset=snapshot.next_offset,
-                first=self.journal.first_offset,
-                end=self.journal.synced,
-            )
-        if self.journal.first_offset > 0:
-            log.warning("cold start: detectors warm up again, from the oldest record that is left", offset=self.journal.first_offset)
-        return Core(self._parameters, policy=self._policy), self.journal.first_offset
+            if snapshot.next_offset < journal.first_offset:
+                log.warning("snapshot older than what is left of the journal", offset=snapshot.next_offset, first=journal.first_offset)
+                continue
+            if snapshot.next_offset > journal.synced:
+                log.error("the journal lost records that a snapshot covers", end=journal.synced, goes_on_from=snapshot.next_offset)
+                journal.go_on_from(snapshot.next_offset)
+            return core, snapshot.next_offset
+        if journal.first_offset > 0:
+            log.warning("cold start: detectors warm up again, from the oldest record that is left", offset=journal.first_offset)
+        return Core(self._parameters, policy=self._policy), journal.first_offset
 
     def _run(self) -> None:
         try:
             self._loop()
         except BaseException as error:  # recorded, then the process ends loudly: see `running` and `error`
             self.error = error
-            self._mark_poison()
             log.exception("the engine stopped", offset=self.next_offset)
         finally:
             with self._caught_up:
                 self._caught_up.notify_all()
 
     def _loop(self) -> None:
-        saved_s = time.monotonic()
-        poison = self._poisoned()
+        saved_s = shown_s = time.monotonic()
         with self.journal.reader(self.next_offset) as reader:
             while not self._stopping.is_set():
                 if self.journal.wait(self.next_offset, TICK_EVERY_S):
+                    due_s = min(saved_s + self._snapshot_every_s, shown_s + FIGURES_EVERY_S)
                     for entry in reader.take():
-                        if poison is not None and entry.offset == poison.offset and poison.crashes >= CRASHES_MAX:
-                            said = self._quarantined(entry, f"the engine died {poison.crashes} times on this record; it was passed over")
-                        else:
-                            said = self._apply(entry)
-                        self._say(said, entry.arrival_ns, entry.offset)
-                        self.next_offset = entry.offset + 1
-                        if self._stopping.is_set() or time.monotonic() - saved_s >= self._snapshot_every_s:
+                        self._take(entry)
+                        if self._stopping.is_set() or time.monotonic() >= due_s:
                             break
                     with self._caught_up:
                         self._caught_up.notify_all()
@@ -223,10 +228,35 @@ class Vigil:
                     raise self.journal.error
                 elif self._live and (now_ns := self.journal.quiet_ns()) is not None:
                     self._say(self.core.advance(now_ns), now_ns, self.next_offset)
+                if time.monotonic() - shown_s >= FIGURES_EVERY_S:
+                    self.figures = figures(self.core)
+                    self._watch_clock()
+                    shown_s = time.monotonic()
                 if time.monotonic() - saved_s >= self._snapshot_every_s:
                     self.checkpoint()
                     saved_s = time.monotonic()
         self.checkpoint()
+
+    def _watch_clock(self) -> None:
+        fault = self.journal.clock_fault
+        if fault and not self._clock_fault_told:
+            log.error("the clock was wrong", what=fault)
+        self._clock_fault_told = bool(fault)
+
+    def _take(self, entry: Entry) -> None:
+        crashes = self._poison.crashes(entry.offset)
+        try:
+            if crashes >= CRASHES_MAX:
+                said = self._quarantined(entry, f"the engine died {crashes} times on this record; it was passed over")
+            else:
+                said = self._apply(entry)
+            self._say(said, entry.arrival_ns, entry.offset)
+        except (JournalError, OSError):
+            raise  # the machine's fault, not the record's
+        except BaseException:
+            self._poison.died_on(entry.offset)
+            raise
+        self.next_offset = entry.offset + 1
 
     def _apply(self, entry: Entry) -> Said:
         if entry.topic is Topic.TELEMETRY:
@@ -282,25 +312,13 @@ class Vigil:
         for delivery in self.deliveries:
             delivery.sync()
         try:
-            self.snapshots.save(Snapshot(self.next_offset, self.core.snapshot()))
+            self.snapshots.put(self.journal.identity, Snapshot(self._epoch, self.next_offset, self.core.snapshot()))
         except OSError as error:  # detection goes on; the journal is kept until a snapshot succeeds
             log.exception("snapshot not written: free disk space", why=error.strerror)
             return
-        self.journal.drop_before(self.snapshots.oldest_offset())
-
-    # -- a record that kills ------------------------------------------------------------------------------------------
-
-    def _poisoned(self) -> _Poison | None:
-        if not self._poison_path.exists():
-            return None
-        return msgspec.json.decode(self._poison_path.read_bytes(), type=_Poison)
-
-    def _mark_poison(self) -> None:
-        if isinstance(self.error, (JournalError, OSError)):
-            return  # the machine's fault, not the record's
-        before = self._poisoned()
-        crashes = before.crashes + 1 if before is not None and before.offset == self.next_offset else 1
-        self._poison_path.write_bytes(msgspec.json.encode(_Poison(self.next_offset, crashes)))
+        if self.next_offset not in self._kept:
+            self._kept.append(self.next_offset)
+        self.journal.drop_before(min(self._kept))
 
 
 def _items(outputs: Outputs, at_ns: int, offset: int) -> Iterable[Item]:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from streams.embedded.journal import Journal, JournalError, Topic
-from streams.embedded.snapshots import Snapshot, SnapshotFolder
+from engine.frame import NS_PER_S
+from streams.embedded.journal import Journal, JournalError
+from streams.embedded.records import Topic, torn
+from streams.embedded.stamps import CATCH_UP, STAMP_NS_MAX, Stamps
+
+HOUR_NS = 3600 * NS_PER_S
 
 
 def open_journal(folder: Path, **more: int) -> Journal:
@@ -45,17 +52,122 @@ def test_a_torn_tail_is_cut_off_and_writing_goes_on(tmp_path: Path, cut: int) ->
     again.close()
 
 
-def test_a_flipped_bit_ends_the_readable_part(tmp_path: Path) -> None:
+@pytest.mark.parametrize("at", [0, 2, 20, 40 + 4, 40 + 20, -2])
+def test_a_flipped_bit_sets_what_follows_aside_and_says_so(tmp_path: Path, at: int) -> None:
+    """In the length (so that the record seems to run beyond the end), the payload, a later record, the very last byte."""
     journal = open_journal(tmp_path)
-    put(journal, b"first", b"second")
+    put(journal, *(b"payload %03d" % i * 2 for i in range(20)))
+    identity = journal.identity
     journal.close()
     (path,) = tmp_path.glob("*.log")
-    raw = bytearray(path.read_bytes())
-    raw[-2] ^= 1
+    whole = path.read_bytes()
+    raw = bytearray(whole)
+    raw[at] ^= 1 if at else 0x80
     path.write_bytes(raw)
     again = open_journal(tmp_path)
-    assert [e.payload for e in again.read(0)] == [b"first"]
+    kept = list(again.read(0))
+    assert len(kept) < 20
+    (aside,) = tmp_path.glob("*.damaged")
+    assert path.read_bytes() + aside.read_bytes() == raw
+    assert aside.name in again.damage
+    assert put(again, b"goes on") == [len(kept)]
     again.close()
+    third = open_journal(tmp_path)
+    assert third.identity == identity
+    assert aside.name in third.damage
+    third.close()
+
+
+def test_a_torn_length_with_whole_records_behind_it_is_damage() -> None:
+    assert torn(b"")
+    assert torn(b"\xff" * 40)
+    assert not torn(bytes(40))
+
+
+def test_a_snapshot_beyond_the_end_lets_the_numbers_go_on(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+    put(journal, b"a", b"b")
+    journal.go_on_from(10)
+    assert put(journal, b"c") == [10]
+    assert [(e.offset, e.payload) for e in journal.read(10)] == [(10, b"c")]
+    journal.close()
+    again = open_journal(tmp_path)
+    assert (again.first_offset, again.synced) == (10, 11)
+    again.close()
+
+
+def test_a_caller_that_gives_up_does_not_stop_the_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = threading.Event()
+    real = os.fsync
+
+    def fsync(file: int) -> None:
+        slow.wait(5)
+        real(file)
+
+    journal = open_journal(tmp_path)
+    monkeypatch.setattr("streams.embedded.journal.os.fsync", fsync)
+    first = journal.append(Topic.TELEMETRY, b"on its way")
+    first.cancel()
+    slow.set()
+    assert put(journal, b"next") == [1]
+    assert first.result(5) == 0
+    assert journal.error is None
+    journal.close()
+
+
+def test_a_writer_that_fails_in_any_way_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: int) -> None:
+        raise ValueError("a bug nobody knows yet")
+
+    journal = open_journal(tmp_path)
+    monkeypatch.setattr("streams.embedded.journal.os.fsync", broken)
+    with pytest.raises(JournalError, match="a bug nobody knows yet"):
+        put(journal, b"x")
+    assert journal.error is not None
+    with pytest.raises(JournalError, match="report it"):
+        put(journal, b"y")
+
+
+def test_an_impossible_stamp_is_refused_and_the_next_record_is_taken(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+    for stamp in (10**30, STAMP_NS_MAX + 1, -1):
+        with pytest.raises(JournalError, match="UTC nanoseconds"):
+            journal.append(Topic.TELEMETRY, b"x", stamp).result(5)
+    assert put(journal, b"y") == [0]
+    journal.close()
+
+
+def test_stamps_go_on_while_the_clock_is_behind_and_fall_back_to_it() -> None:
+    clock = [0, 0]
+    stamps = Stamps(lambda: clock[0], lambda: clock[1])
+    clock[:] = 8 * HOUR_NS, NS_PER_S  # it boots eight hours ahead
+    assert stamps.now() == 8 * HOUR_NS
+    clock[0] = NS_PER_S  # NTP sets it back
+    seen = [stamps.now()]
+    for _ in range(100 * 3600):
+        clock[:] = clock[0] + NS_PER_S, clock[1] + NS_PER_S
+        seen.append(stamps.now())
+    steps = {late - early for early, late in itertools.pairwise(seen)}
+    assert min(steps) == int(CATCH_UP * NS_PER_S)
+    assert seen[0] == 8 * HOUR_NS
+    assert stamps.ahead_ns == 0
+    assert seen[-1] == clock[0]
+
+
+def test_a_clock_that_was_ahead_is_announced(tmp_path: Path) -> None:
+    clock = [9 * HOUR_NS]
+    journal = Journal(tmp_path, lambda: clock[0])
+    put(journal, b"x")
+    assert journal.clock_fault == ""
+    clock[0] = HOUR_NS
+    first = journal.quiet_ns()
+    assert "480 min ahead" in journal.clock_fault
+    time.sleep(0.02)
+    second = journal.quiet_ns()
+    assert first is not None
+    assert second is not None
+    assert second - first >= 0.01 * NS_PER_S
+    journal.close()
 
 
 def test_segments_roll_and_are_dropped_whole(tmp_path: Path) -> None:
@@ -74,7 +186,7 @@ def test_segments_roll_and_are_dropped_whole(tmp_path: Path) -> None:
 
 
 def test_stamps_never_go_back(tmp_path: Path) -> None:
-    journal = open_journal(tmp_path)
+    journal = Journal(tmp_path, None)
     journal.append(Topic.TELEMETRY, b"", 9_000).result(5)
     journal.append(Topic.TELEMETRY, b"", 8_000).result(5)
     assert journal.quiet_ns() == 9_000
@@ -96,13 +208,3 @@ def test_a_full_disk_is_an_answer_not_a_loss(tmp_path: Path, monkeypatch: pytest
         put(journal, b"lost?")
     with pytest.raises(JournalError, match="free disk space"):
         put(journal, b"and the next")
-
-
-def test_a_damaged_snapshot_is_passed_over(tmp_path: Path) -> None:
-    folder = SnapshotFolder(tmp_path)
-    for offset in range(5):
-        folder.save(Snapshot(offset, b"state %d" % offset))
-    newest = max(tmp_path.glob("*.snap"))
-    newest.write_bytes(newest.read_bytes()[:-1])
-    assert [s.next_offset for s in folder.newest_first()] == [3, 2]
-    assert folder.oldest_offset() == 2
