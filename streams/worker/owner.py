@@ -108,8 +108,10 @@ class Owner:
         await self._producer.start()
 
     async def stop(self) -> None:
-        """Give everything up in good order."""
+        """Give everything up in good order; after a crash nothing more is said or saved, the next worker reads it again."""
         self._closing = True
+        if self.app.crashed:
+            return
         await self.release(set(self.owned))
         if self._producer is not None:
             await self._producer.stop()
