@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -192,39 +193,55 @@ def test_its_configuration_is_complete(case: Case) -> None:
     assert type(build(config)) is SINKS[config.type]
 
 
+class Lives:
+    """Processes that deliver, one after the other, each forked off one that has everything imported."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def one(self, config: Path, folder: Path, first: int, count: int, *, kill_at: int | None) -> int:
+        """Run a life, killed once it has put item `kill_at` (None: to its end); the last item it says it put."""
+        pipe = folder.with_name(f"{folder.name}-from-{first}")
+        os.mkfifo(pipe)
+        assert self._process.stdin is not None
+        print(config, folder, first, count, "no" if kill_at else "yes", pipe, sep="\t", file=self._process.stdin, flush=True)
+        put, last, killed = first - 1, "", False
+        with pipe.open(encoding="utf-8") as said:
+            pid = int(said.readline().split()[1])
+            for line in said:
+                # What it managed to put between our kill and its end was said as well: read it, so that nothing is put twice by us.
+                last = line.strip()
+                if line.startswith("put ") and line.endswith("\n"):
+                    put = int(line.split()[1])
+                if kill_at is not None and put >= kill_at and not killed:
+                    os.kill(pid, signal.SIGKILL)
+                    killed = True
+        assert killed or last == "done", last
+        return put
+
+
+@pytest.fixture(scope="session")
+def lives() -> Iterator[Lives]:
+    command = [sys.executable, "-m", "tests.services.sink_worker"]
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    yield Lives(process)
+    process.stdin.close()
+    assert process.wait(30) == 0
+    process.stdout.close()
+
+
 @pytest.mark.slow
-def test_kill_9_loses_nothing_and_doubles_nothing(case: Case, tmp_path: Path) -> None:
-    count, rng = 150, Random(7)
+def test_kill_9_loses_nothing_and_doubles_nothing(case: Case, tmp_path: Path, lives: Lives) -> None:
+    count, rng = 90, Random(7)
     config = tmp_path / "sink.json"
     config.write_text(json.dumps(case.config_json()))
     put = -1
-    for stop in (rng.randint(10, 40), rng.randint(50, 90), rng.randint(100, 140)):
-        put = run_worker(config, tmp_path / "spool", put + 1, count, kill_at=stop)
-    run_worker(config, tmp_path / "spool", put + 1, count, kill_at=None)
+    for stop in (rng.randint(5, 25), rng.randint(30, 55), rng.randint(60, 85)):
+        put = lives.one(config, tmp_path / "spool", put + 1, count, kill_at=stop)
+    lives.one(config, tmp_path / "spool", put + 1, count, kill_at=None)
     takes = SINKS[case.config().type](case.config()).takes
     expected = [item(kind_of(takes, index), index) for index in range(count)]
     assert case.stored(expected) == ids(expected)
-
-
-def run_worker(config: Path, folder: Path, first: int, count: int, *, kill_at: int | None) -> int:
-    """Run a delivering process, killed once it has put item `kill_at` (None: to its end); the last item it says it put."""
-    command = [sys.executable, "-m", "tests.services.sink_worker", str(config), str(folder), str(first), str(count)]
-    process = subprocess.Popen([*command, "no" if kill_at else "yes"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    put, last = first - 1, ""
-    assert process.stdout is not None
-    for line in process.stdout:
-        last = line.strip()
-        if last.startswith("put "):
-            put = int(last.split()[1])
-        if kill_at is not None and put >= kill_at:
-            process.send_signal(signal.SIGKILL)
-            break
-    # What it managed to put between our kill and its end was said as well: read it, so that nothing is put twice by us.
-    for line in process.stdout:
-        if line.startswith("put ") and line.endswith("\n"):
-            put = int(line.split()[1])
-    process.wait(30)
-    process.stdout.close()
-    if kill_at is None:
-        assert last == "done", last
-    return put

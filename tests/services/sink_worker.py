@@ -1,13 +1,17 @@
-"""A process that delivers numbered items, to be killed: `python -m tests.services.sink_worker <config.json> <folder> <first> <count> <last>`.
+"""A process that delivers numbered items, to be killed: the "lives" of a sink, forked off one warm process.
 
-Prints `put <n>` once item n is put; with `last` = "yes" it then drains, and prints `done` when nothing waits any more.
+`python -m tests.services.sink_worker` prints `ready`, then reads one life a line, `<config.json> <folder> <first> <count> <last> <out>`, forks it and waits for
+its end: imported once, killed as often as wanted. A life writes into the named pipe `out`: `pid <n>`, `put <n>` once item n is put; with
+`last` = "yes" it then drains, and writes `done` when nothing waits any more.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
+from typing import TextIO
 
 from pydantic import TypeAdapter
 
@@ -23,16 +27,15 @@ def kind_of(takes: frozenset[ItemKind], index: int) -> ItemKind:
     return kinds[index % len(kinds)]
 
 
-def main(config_file: str, folder: str, first: str, count: str, last: str) -> None:
+def live(config_file: str, folder: str, first: str, count: str, last: str, out: TextIO) -> None:
     """Deliver items first..count."""
     sink = build(TypeAdapter[AnySinkConfig](AnySinkConfig).validate_json(Path(config_file).read_bytes()))
     settings = DeliverySettings(batch_max=7, backoff_first_s=0.05, backoff_max_s=0.2)
     delivery = Delivery(sink, Path(folder), settings)
     delivery.start()
-    print("ready", flush=True)
     for index in range(int(first), int(count)):
         delivery.put([item(kind_of(sink.takes, index), index)])
-        print(f"put {index}", flush=True)
+        print(f"put {index}", file=out, flush=True)
         time.sleep(0.002)
     if last == "yes":
         give_up = time.monotonic() + 60
@@ -40,8 +43,30 @@ def main(config_file: str, folder: str, first: str, count: str, last: str) -> No
             time.sleep(0.02)
         figures = delivery.figures()
         empty = delivery.close(10)
-        print("done" if empty and not figures.dead and not any(figures.shed[kind] for kind in figures.shed) else figures, flush=True)
+        print("done" if empty and not figures.dead and not any(figures.shed.values()) else figures, file=out, flush=True)
+
+
+def main() -> None:
+    """One life after the other."""
+    # The client takes a second to import, which every life would spend again.
+    import influxdb_client.client.write_api  # noqa: F401
+
+    print("ready", flush=True)
+    for line in sys.stdin:
+        config_file, folder, first, count, last, pipe = line.rstrip("\n").split("\t")
+        child = os.fork()
+        if child:
+            os.waitpid(child, 0)
+            continue
+        code = 1
+        try:
+            with Path(pipe).open("w", encoding="utf-8") as out:
+                print(f"pid {os.getpid()}", file=out, flush=True)
+                live(config_file, folder, first, count, last, out)
+            code = 0
+        finally:
+            os._exit(code)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()
