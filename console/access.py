@@ -98,12 +98,15 @@ def refusal(headers: Headers) -> str:
     """Why a POST must not be obeyed ("" = it may): it is from another site, or not JSON."""
     if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         return "json_only"
+    return "other_site" if from_other_site(headers) else ""
+
+
+def from_other_site(headers: Headers) -> bool:
+    """Whether a browser sends this on behalf of a page that is not ours."""
     if headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
-        return "other_site"
+        return True
     origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower():
-        return "other_site"
-    return ""
+    return origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
 
 
 class Gate:

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import time
 import uuid
 from typing import Final
 
 import msgspec
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
+from console.access import Access, from_other_site, refusal
 from engine.outputs import Reject
-from engine.registry import Binding, RegistryData
+from engine.registry import Binding
 from schemas.codec import decode
 from schemas.wire import MESSAGE_BYTES_MAX
 from streams.embedded.journal import JournalError
-from streams.embedded.registry_change import RegistryChange
+from streams.embedded.registry_change import RegistryChange, sent_registry
+from streams.embedded.stamps import STAMP_NS_MAX
 from streams.embedded.vigil import Vigil
 
 REFUSALS_SHOWN_MAX: Final = 20
@@ -27,6 +31,9 @@ RETRY_AFTER_S: Final = 5
 TOKEN_BYTES_MIN: Final = 16
 KEY_MAX: Final = 128
 ARRIVAL_HEADER: Final = "vigil-arrival-ns"
+STAMP_DIGITS_MAX: Final = len(str(STAMP_NS_MAX))
+DECODED_HERE_BYTES_MAX: Final = 16 * 2**10
+"""Larger messages are decoded in a thread: nobody's page waits for them."""
 
 
 class _Bind(msgspec.Struct, forbid_unknown_fields=True):
@@ -41,22 +48,45 @@ def _json(body: object, status: int = 200, headers: dict[str, str] | None = None
     return Response(msgspec.json.encode(body), status, headers, "application/json")
 
 
+async def _body(request: Request) -> bytes | None:
+    """The request's body; None when it is larger than a message may be."""
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > MESSAGE_BYTES_MAX:
+            return None
+    return bytes(body)
+
+
 def _shown(reject: Reject) -> dict[str, object]:
     return {"reason": reject.reason, "device": reject.device, "kind": reject.kind, "detail": reject.detail}
+
+
+_WRONG_HOST: Final = _json(
+    {"error": "without a secret only requests to localhost are answered: set listen.console_password and device_token"}, 421
+)
+_OTHER_SITE: Final = _json({"error": "this comes from a web page of another site"}, 403)
+_NOT_JSON: Final = _json({"error": "send Content-Type: application/json"}, 415)
+_TOO_LARGE: Final = _json({"error": f"a message has at most {MESSAGE_BYTES_MAX} bytes: send less at a time"}, 413)
 
 
 class Intake:
     """POST /v1/chunks (JSON or binary ward batch), GET/PUT /v1/registry, POST /v1/bindings, GET /v1/unbound.
 
-    With a token every request must carry `Authorization: Bearer <token>`. A chunk request with an `Idempotency-Key` may be
-    sent again without harm. `sender_clock`: records are stamped with the header Vigil-Arrival-Ns instead of the wall clock
-    (recordings, accelerated simulation).
+    Two doors. Devices: with a token every chunk must carry `Authorization: Bearer <token>`; without one only this machine is
+    answered, and no web page of another site. Registry: who watches whom is decided by people, so the console's rule of entry
+    (`access`) holds, and a device's token opens nothing there.
+
+    A chunk request with an `Idempotency-Key` may be sent again without harm. `sender_clock`: records are stamped with the header
+    Vigil-Arrival-Ns instead of the wall clock (recordings, accelerated simulation).
     """
 
-    def __init__(self, vigil: Vigil, *, token: str | None = None, sender_clock: bool = False) -> None:
+    def __init__(self, vigil: Vigil, *, access: Access, token: str | None = None, sender_clock: bool = False) -> None:
         if token is not None and len(token) < TOKEN_BYTES_MIN:
             raise ValueError(f"the device token must have at least {TOKEN_BYTES_MIN} characters, got {len(token)}: choose a longer one")
         self._vigil = vigil
+        self._access = access
+        self._unguarded = Access()
         self._token = token
         self._sender_clock = sender_clock
 
@@ -69,35 +99,47 @@ class Intake:
             Route("/v1/unbound", self.unbound, methods=["GET"]),
         ]
 
-    def _refused(self, request: Request) -> Response | None:
-        if self._token is None:
+    def _no_device(self, request: Request) -> Response | None:
+        """Why this request may not bring data, if so."""
+        headers = request.headers
+        if self._token is not None:
+            if hmac.compare_digest(headers.get("authorization", "").encode(), f"Bearer {self._token}".encode()):
+                return None
+            return _json({"error": "send Authorization: Bearer <device token>"}, 401, {"WWW-Authenticate": "Bearer"})
+        if not self._unguarded.names_us(headers):
+            return _WRONG_HOST
+        return _OTHER_SITE if from_other_site(headers) else None
+
+    def _nobody(self, request: Request) -> Response | None:
+        """Why this request may neither see nor change who watches whom, if so."""
+        headers = request.headers
+        if not self._access.names_us(headers):
+            return _WRONG_HOST
+        reason = refusal(headers) if request.method not in {"GET", "HEAD"} else ""
+        if reason:
+            return _NOT_JSON if reason == "json_only" else _OTHER_SITE
+        if self._access.admits(headers, request.cookies, time.time()):
             return None
-        given = request.headers.get("authorization", "")
-        if hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
-            return None
-        return _json({"error": "send Authorization: Bearer <device token>"}, 401, {"WWW-Authenticate": "Bearer"})
+        return _json({"error": "send Authorization: Bearer <console password>"}, 401, {"WWW-Authenticate": "Bearer"})
 
     async def chunks(self, request: Request) -> Response:
         """Take a message. 202 when it is on disk (with what was refused of it and why), 422 when nothing in it was usable
         (it is kept in quarantine all the same), 413 too large, 503 the disk does not take it: send again."""
-        if (no := self._refused(request)) is not None:
+        if (no := self._no_device(request)) is not None:
             return no
-        body = bytearray()
-        async for part in request.stream():
-            body += part
-            if len(body) > MESSAGE_BYTES_MAX:
-                return _json({"error": f"a message has at most {MESSAGE_BYTES_MAX} bytes: send smaller batches"}, 413)
-        payload = bytes(body)
+        payload = await _body(request)
+        if payload is None:
+            return _TOO_LARGE
         key = request.headers.get("idempotency-key", "")
         if len(key) > KEY_MAX or not key.isascii() or "\0" in key:
             return _json({"error": f"an Idempotency-Key has at most {KEY_MAX} ASCII characters"}, 422)
         arrival_ns: int | None = None
         if self._sender_clock:
             stamp = request.headers.get(ARRIVAL_HEADER, "")
-            if not stamp.isdigit():
-                return _json({"error": f"this Vigil runs on the sender's clock: send {ARRIVAL_HEADER}"}, 422)
+            if not (stamp.isascii() and stamp.isdigit() and len(stamp) <= STAMP_DIGITS_MAX and int(stamp) <= STAMP_NS_MAX):
+                return _json({"error": f"this Vigil runs on the sender's clock: send {ARRIVAL_HEADER}, 0 to {STAMP_NS_MAX}"}, 422)
             arrival_ns = int(stamp)
-        decoded = decode(payload)
+        decoded = decode(payload) if len(payload) <= DECODED_HERE_BYTES_MAX else await run_in_threadpool(decode, payload)
         try:
             offset = await asyncio.wrap_future(self._vigil.telemetry(payload, arrival_ns, key))
         except JournalError as error:
@@ -108,23 +150,29 @@ class Intake:
         return _json({"offset": offset, "chunks": taken, "refused": len(decoded.rejects), "why": refused}, status)
 
     async def registry(self, request: Request) -> Response:
-        """GET the registry in force; PUT a new one (422 with the reason when it contradicts itself)."""
-        if (no := self._refused(request)) is not None:
+        """GET the registry in force; PUT a whole new one (422 with the reason when it contradicts itself, is empty or has unknown fields)."""
+        if (no := self._nobody(request)) is not None:
             return no
         if request.method == "GET":
             return _json(self._vigil.core.engine.registry.data)
+        raw = await _body(request)
+        if raw is None:
+            return _TOO_LARGE
         try:
-            data = msgspec.json.decode(await request.body(), type=RegistryData, strict=True)
-        except msgspec.DecodeError as error:
-            return _json({"error": f"this is no registry: {error}"}, 422)
+            data = sent_registry(raw)
+        except ValueError as error:
+            return _json({"error": str(error)}, 422)
         return await self._change(RegistryChange(id=uuid.uuid4().hex, action="replace", by="api", registry=data))
 
     async def bind(self, request: Request) -> Response:
         """Bind one device from now on."""
-        if (no := self._refused(request)) is not None:
+        if (no := self._nobody(request)) is not None:
             return no
+        raw = await _body(request)
+        if raw is None:
+            return _TOO_LARGE
         try:
-            wish = msgspec.json.decode(await request.body(), type=_Bind, strict=True)
+            wish = msgspec.json.decode(raw, type=_Bind, strict=True)
         except msgspec.DecodeError as error:
             return _json({"error": f"send device and subject: {error}"}, 422)
         binding = Binding(wish.device, wish.subject, wish.ward, wish.site)
@@ -132,12 +180,10 @@ class Intake:
 
     async def unbound(self, request: Request) -> Response:
         """Devices that send and are bound to nobody."""
-        if (no := self._refused(request)) is not None:
+        if (no := self._nobody(request)) is not None:
             return no
-        devices = self._vigil.core.engine.devices
-        return _json(
-            [msgspec.structs.asdict(u) for u in list(devices.unbound.values()) if not self._vigil.core.engine.registry.knows(u.device)]
-        )
+        registry = self._vigil.core.engine.registry
+        return _json([msgspec.structs.asdict(u) for u in self._vigil.figures.unbound if not registry.knows(u.device)])
 
     async def _change(self, change: RegistryChange) -> Response:
         try:

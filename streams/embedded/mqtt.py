@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import Future
 from typing import Any, Final
 
@@ -11,12 +12,14 @@ from paho.mqtt.enums import CallbackAPIVersion
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from console.backend import Delivery, Health
+from schemas.wire import MESSAGE_BYTES_MAX
+from streams.embedded.journal import JournalBusy
 from streams.embedded.vigil import Vigil
 
 log = structlog.get_logger("vigil.mqtt")
 
-INFLIGHT_MAX: Final = 1_000
-"""QoS 1 messages the broker may send ahead of our acknowledgements."""
+RETRY_S: Final = 0.2
+"""Between two tries to put a message on a disk that does not keep up."""
 
 
 class MqttConfig(BaseModel):
@@ -45,12 +48,11 @@ class MqttSource:
         self._config = config
         self._connected = False
         self._why = "not connected yet"
-        self._received = 0
-        self._refused = 0
+        self._waiting = False
+        self._stopping = threading.Event()
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2, client_id=config.client_id, clean_session=False, protocol=paho.MQTTv311, manual_ack=True
         )
-        self._client.max_inflight_messages_set(INFLIGHT_MAX)
         if config.username:
             self._client.username_pw_set(config.username, config.password.get_secret_value())
         if config.tls:
@@ -66,19 +68,15 @@ class MqttSource:
 
     def stop(self) -> None:
         """Disconnect; the broker keeps what comes meanwhile."""
+        self._stopping.set()
         self._client.disconnect()
         self._client.loop_stop()
 
     def view(self) -> Delivery:
         """For the system page."""
-        health: Health = "ok" if self._connected else "down"
-        return Delivery(
-            f"mqtt {self._config.host}:{self._config.port}",
-            "source",
-            health,
-            given_up=self._refused,
-            detail="" if self._connected else self._why,
-        )
+        health: Health = "waiting" if self._waiting else "ok" if self._connected else "down"
+        why = "the disk does not keep up: the broker holds the messages" if self._waiting else "" if self._connected else self._why
+        return Delivery(f"mqtt {self._config.host}:{self._config.port}", "source", health, detail=why)
 
     def _on_connect(self, client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if reason.is_failure:
@@ -93,13 +91,25 @@ class MqttSource:
         log.warning("broker away", why=self._why)
 
     def _on_message(self, client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
-        self._received += 1
+        """Put the message on disk, however long that takes: the broker never sends an unacknowledged one again by itself.
+
+        While the disk does not keep up this thread waits, and with it the broker (when it loses patience, paho connects anew).
+        """
         mid, qos = message.mid, message.qos
+        # What is too large stays too large by its first bytes, and is quarantined as such.
+        payload = bytes(message.payload[: MESSAGE_BYTES_MAX + 1])
 
         def stored(written: Future[int]) -> None:
             if written.exception() is None:
                 client.ack(mid, qos)
-            else:  # not acknowledged: the broker sends it again when the session resumes
-                self._refused += 1
 
-        self._vigil.telemetry(bytes(message.payload)).add_done_callback(stored)
+        while not self._stopping.is_set():
+            written = self._vigil.telemetry(payload)
+            if not (written.done() and isinstance(written.exception(), JournalBusy)):
+                written.add_done_callback(stored)
+                break
+            if not self._waiting:
+                log.warning("the disk does not keep up: the broker waits")
+            self._waiting = True
+            self._stopping.wait(RETRY_S)
+        self._waiting = False

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import Literal, get_args
 
 import msgspec
 
@@ -44,3 +45,26 @@ def changed(data: RegistryData, change: RegistryChange, at_ns: int) -> RegistryD
         ward = change.binding.ward or next((b.ward for b in data.bindings if b.subject == change.binding.subject), "")
         kept = (*kept, msgspec.structs.replace(change.binding, from_ns=max(change.binding.from_ns, at_ns), ward=ward))
     return msgspec.structs.replace(data, bindings=kept)
+
+
+def sent_registry(raw: bytes) -> RegistryData:
+    """A whole registry as somebody sent it; ValueError when it is none, is empty, or has a field that would be passed over in silence."""
+    try:
+        data = msgspec.json.decode(raw, type=RegistryData, strict=True)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"this is no registry: {error}") from error
+    if unknown := list(_unknown(msgspec.json.decode(raw))):
+        raise ValueError(f"the registry has no field {', '.join(sorted(set(unknown)))}: correct or leave it out")
+    if not data.bindings:
+        raise ValueError("this registry binds no device, nobody would be watched: send the whole registry, not a part of it")
+    return data
+
+
+def _unknown(raw: dict[str, list[dict[str, object]]]) -> Iterator[str]:
+    tables = {field.name: get_args(field.type) for field in msgspec.structs.fields(RegistryData)}
+    for name, value in raw.items():
+        if name not in tables:
+            yield name
+        elif tables[name]:  # tuple[Row, ...]
+            fields = {field.name for field in msgspec.structs.fields(tables[name][0])}
+            yield from (f"{name}.{key}" for row in value for key in row if key not in fields)

@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from alerts.model import Refusal
 from console.access import Access
 from console.app import create_app
 from console.backend import Person
@@ -28,6 +29,7 @@ from sinks.sqlite import SqliteConfig, SqliteSink
 from streams.config import VigilConfig
 from streams.embedded.backend import Backend
 from streams.embedded.intake import Intake, with_console
+from streams.embedded.journal import JournalError
 from streams.embedded.mqtt import MqttSource
 from streams.embedded.registry_change import RegistryChange
 from streams.embedded.vigil import ANSWER_S, Listener, Vigil
@@ -72,7 +74,7 @@ class Service:
         listen = config.listen
         token = listen.device_token.get_secret_value() if listen.device_token is not None else None
         access = Access(listen.console_password.get_secret_value() if listen.console_password is not None else None)
-        intake = Intake(self.vigil, token=token, sender_clock=not live)
+        intake = Intake(self.vigil, access=access, token=token, sender_clock=not live)
         self.server = ConsoleServer(with_console(intake, create_app(self.backend, access)), board.live, listen.host, listen.port)
         self.mqtt = MqttSource(self.vigil, config.mqtt) if config.mqtt is not None else None
         self._stopping = threading.Event()
@@ -168,11 +170,19 @@ class Service:
                 raw = path.read_bytes()
             except FileNotFoundError:
                 continue
+            except OSError as error:
+                log.error("file cannot be read", file=path.name, why=str(error))  # noqa: TRY400 - the reason is the message
+                continue
             if raw == self._seen.get(path):
                 continue
             self._seen[path] = raw
             try:
                 take(raw)
+            except TimeoutError:
+                log.warning("file stored, in force once Vigil has caught up", file=path.name)
+            except JournalError as error:
+                del self._seen[path]  # not stored: tried again at the next look
+                log.error("file not taken over yet", file=path.name, why=str(error))  # noqa: TRY400 - the reason is the message
             except ValueError as error:
                 log.error("file not taken over; the old one stays in force", file=path.name, why=str(error))  # noqa: TRY400 - the reason is the message
 
@@ -183,7 +193,12 @@ class Service:
             raise ValueError(f"this is no registry: {error}") from error
         if data != self.vigil.core.engine.registry.data:
             key = f"file-{hashlib.blake2b(raw, digest_size=16).hexdigest()}-{self.vigil.journal.synced}"
-            self.vigil.change_registry(RegistryChange(key, "replace", FROM_FILE, data)).result(ANSWER_S)
+            taken = self.vigil.change_registry(RegistryChange(key, "replace", FROM_FILE, data))
+            try:
+                taken.result(ANSWER_S)
+            except TimeoutError:
+                taken.add_done_callback(_tell_refusal)
+                raise
 
     def _keep_registry(self, data: RegistryData, by: str) -> None:
         """A change that came through a door is written to the file, or the next start would undo it."""
@@ -198,6 +213,11 @@ class Service:
     def _take_people(self, _: bytes) -> None:
         self._people = load_people(self._people_path)
         self.vigil.board.set_people(self._people)
+
+
+def _tell_refusal(taken: Future[Refusal | None]) -> None:
+    if (error := taken.exception()) is not None:
+        log.error("registry.json not taken over; the old one stays in force", why=str(error))
 
 
 def _turn_interval_s(config: VigilConfig) -> float:

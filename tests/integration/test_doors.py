@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import msgspec
@@ -14,7 +16,10 @@ from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 from pydantic import SecretStr
 
+from engine.outputs import Reason
 from engine.registry import Binding, RegistryData
+from schemas.codec import decode
+from schemas.wire import MESSAGE_BYTES_MAX
 from streams.config import Listen, VigilConfig
 from streams.embedded.mqtt import MqttConfig
 from streams.embedded.service import Service
@@ -22,6 +27,7 @@ from streams.recording import Builder
 from tests.services.mosquitto import mosquitto
 
 TOKEN = "0123456789abcdef-token"
+PASSWORD = "of the house"
 
 
 def chunk(device: str = "pendant-1", seq: int = 0, **more: object) -> dict[str, object]:
@@ -30,7 +36,9 @@ def chunk(device: str = "pendant-1", seq: int = 0, **more: object) -> dict[str, 
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    config = VigilConfig(data_dir=tmp_path / "data", listen=Listen(port=0, device_token=SecretStr(TOKEN)))
+    config = VigilConfig(
+        data_dir=tmp_path / "data", listen=Listen(port=0, device_token=SecretStr(TOKEN), console_password=SecretStr(PASSWORD))
+    )
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "registry.json").write_bytes(
         msgspec.json.encode(RegistryData(bindings=(Binding("pendant-1", "resident/a", "h/1"),)))
@@ -43,8 +51,25 @@ def service(tmp_path: Path) -> Iterator[Service]:
 
 @pytest.fixture
 def client(service: Service) -> Iterator[httpx.Client]:
+    """A device: it has the token."""
     with httpx.Client(base_url=service.url, headers={"authorization": f"Bearer {TOKEN}"}, timeout=10) as browser:
         yield browser
+
+
+@pytest.fixture
+def office(service: Service) -> Iterator[httpx.Client]:
+    """Who knows the password of the house."""
+    with httpx.Client(base_url=service.url, headers={"authorization": f"Bearer {PASSWORD}"}, timeout=10) as browser:
+        yield browser
+
+
+@pytest.fixture
+def open_house(tmp_path: Path) -> Iterator[Service]:
+    """As `vigil run` starts without a configuration: loopback, no secrets."""
+    running = Service(VigilConfig(data_dir=tmp_path / "open", listen=Listen(port=0)))
+    running.start()
+    yield running
+    running.stop()
 
 
 def until(condition: Callable[[], bool], timeout_s: float = 15) -> None:
@@ -92,20 +117,23 @@ def test_bad_input_is_refused_with_a_reason_kept_and_counted(service: Service, c
 
 
 @pytest.mark.parametrize(("shift_s", "reason"), [(3600, "time_future"), (-3600 * 24 * 800, "time_past")])
-def test_impossible_times_are_seen_on_the_system_page(service: Service, client: httpx.Client, shift_s: int, reason: str) -> None:
-    client.post("/v1/chunks", json=chunk(t0_ns=time.time_ns() + shift_s * 10**9))
-    until(lambda: any(q["reason"] == reason for q in client.get("/api/system").json()["quarantine"]))
+def test_impossible_times_are_seen_on_the_system_page(
+    service: Service, client: httpx.Client, office: httpx.Client, shift_s: int, reason: str
+) -> None:
+    air = {"v": 1, "device": "air-1", "kind": "room_air", "t0_ns": time.time_ns() + shift_s * 10**9, "values": {"temperature_c": 20}}
+    client.post("/v1/chunks", json=air)
+    until(lambda: any(q["reason"] == reason for q in office.get("/api/system").json()["quarantine"]))
     assert codes(service) == set()
 
 
-def test_an_unknown_device_is_offered_and_can_be_bound(service: Service, client: httpx.Client) -> None:
+def test_an_unknown_device_is_offered_and_can_be_bound(service: Service, client: httpx.Client, office: httpx.Client) -> None:
     client.post("/v1/chunks", json=chunk("stranger"))
-    until(lambda: [u["device"] for u in client.get("/v1/unbound").json()] == ["stranger"])
-    assert client.post("/v1/bindings", json={"device": "stranger", "subject": "nonsense"}).status_code == 422
-    assert client.post("/v1/bindings", json={"device": "stranger", "subject": "resident/b", "by": "it"}).status_code == 200
+    until(lambda: [u["device"] for u in office.get("/v1/unbound").json()] == ["stranger"])
+    assert office.post("/v1/bindings", json={"device": "stranger", "subject": "nonsense"}).status_code == 422
+    assert office.post("/v1/bindings", json={"device": "stranger", "subject": "resident/b", "by": "it"}).status_code == 200
     client.post("/v1/chunks", json=chunk("stranger", 1))
     until(lambda: any(a.subject == "resident/b" for a in service.vigil.core.book.open()))
-    assert client.get("/v1/unbound").json() == []
+    assert office.get("/v1/unbound").json() == []
     assert b"stranger" in (service.config.data_dir / "registry.json").read_bytes()
 
 
@@ -117,34 +145,145 @@ def test_a_request_sent_again_with_its_key_changes_nothing(service: Service, cli
     assert service.vigil.core.engine.totals() == (1, 0, 0, 0)
 
 
-def test_one_device_at_a_thousand_times_its_rate_does_not_stop_the_ward(service: Service, client: httpx.Client) -> None:
+def test_one_device_at_a_thousand_times_its_rate_does_not_stop_the_ward(
+    service: Service, client: httpx.Client, office: httpx.Client
+) -> None:
     now_ns = time.time_ns()
     flood = [chunk("pendant-1", i, t0_ns=now_ns + i) for i in range(2000)]
     assert client.post("/v1/chunks", json=flood).status_code == 202
     until(lambda: any(str(r) == "rate_exceeded" for r in service.vigil.rejected))
-    client.post("/v1/bindings", json={"device": "other", "subject": "resident/b"})
+    office.post("/v1/bindings", json={"device": "other", "subject": "resident/b"})
     client.post("/v1/chunks", json=chunk("other"))
     until(lambda: any(a.subject == "resident/b" for a in service.vigil.core.book.open()))
     processed, duplicate, late, quarantined = service.vigil.core.engine.totals()
     assert processed + duplicate + late + quarantined == 2001
 
 
-def test_the_door_is_closed_without_the_token(service: Service) -> None:
-    for method, path in (("POST", "/v1/chunks"), ("GET", "/v1/registry"), ("POST", "/v1/bindings"), ("GET", "/v1/unbound")):
-        assert httpx.request(method, service.url + path).status_code == 401
+def test_the_doors_are_closed_without_their_secrets(service: Service) -> None:
+    for method, path in (
+        ("POST", "/v1/chunks"),
+        ("GET", "/v1/registry"),
+        ("GET", "/v1/unbound"),
+        ("PUT", "/v1/registry"),
+        ("POST", "/v1/bindings"),
+    ):
+        assert httpx.request(method, service.url + path, json={} if method != "GET" else None).status_code == 401
+
+
+def test_the_token_of_a_device_does_not_open_the_registry(service: Service, client: httpx.Client) -> None:
+    before = service.vigil.core.engine.registry.data
+    registry = {"bindings": [{"device": "pendant-1", "subject": "resident/thief", "ward": "h/1"}]}
+    assert client.put("/v1/registry", json=registry).status_code == 401
+    assert client.get("/v1/registry").status_code == 401
+    assert client.post("/v1/bindings", json={"device": "pendant-1", "subject": "resident/thief"}).status_code == 401
+    assert service.vigil.core.engine.registry.data == before
+
+
+FOREIGN = {"origin": "https://evil.example", "sec-fetch-site": "cross-site", "content-type": "text/plain"}
+
+
+def test_a_web_page_elsewhere_can_neither_bind_nor_ring(open_house: Service) -> None:
+    bind = b'{"device": "x", "subject": "resident/a", "by": "head nurse"}'
+    press = msgspec.json.encode(chunk("x"))
+    assert httpx.post(open_house.url + "/v1/bindings", content=bind, headers=FOREIGN).status_code == 415
+    for headers in (FOREIGN, {**FOREIGN, "content-type": "application/json"}, {"origin": "https://evil.example"}):
+        assert httpx.post(open_house.url + "/v1/chunks", content=press, headers=headers).status_code == 403
+        assert httpx.post(open_house.url + "/v1/bindings", content=bind, headers=headers).status_code in {403, 415}
+    rebound = {"host": "evil.example", "content-type": "application/json"}
+    for method, path in (("GET", "/v1/registry"), ("GET", "/v1/unbound"), ("POST", "/v1/chunks"), ("POST", "/v1/bindings")):
+        assert httpx.request(method, open_house.url + path, content=bind, headers=rebound).status_code == 421
+    assert open_house.vigil.core.messages == 0
+    assert open_house.vigil.core.engine.registry.data == RegistryData()
+    # What belongs to this machine is let in, as the README shows it.
+    assert httpx.post(open_house.url + "/v1/chunks", content=press).status_code == 202
+    assert httpx.post(open_house.url + "/v1/bindings", content=bind, headers={"content-type": "application/json"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("sent", "word"),
+    [
+        (b"{}", "binds no device"),
+        (b'{"bindings": []}', "binds no device"),
+        (b'{"binding": [{"device": "a", "subject": "resident/a", "ward": "h/1"}]}', "no field binding"),
+        (b'{"bindings": [{"device": "a", "subject": "resident/a", "ward": "h/1", "until_ns": 5}]}', "no field bindings.until_ns"),
+        (b'{"bindings": [{"device": "a"}]}', "no registry"),
+        (b"[", "no registry"),
+    ],
+)
+def test_half_a_registry_is_refused(service: Service, office: httpx.Client, sent: bytes, word: str) -> None:
+    before = service.vigil.core.engine.registry.data
+    answer = office.put("/v1/registry", content=sent, headers={"content-type": "application/json"})
+    assert answer.status_code == 422
+    assert word in answer.json()["error"]
+    assert service.vigil.core.engine.registry.data == before
+
+
+def test_the_registry_that_was_read_can_be_sent_back(service: Service, office: httpx.Client) -> None:
+    read = office.get("/v1/registry").json()
+    read["places"] = [{"subject": "resident/a", "room": "201", "ward": "h/1"}]
+    assert office.put("/v1/registry", json=read).status_code == 200
+    assert office.get("/v1/registry").json() == read
+    assert service.vigil.core.engine.registry.data.places[0].room == "201"
+
+
+def test_too_large_a_registry_is_said_to_be_so(office: httpx.Client) -> None:
+    big = b'{"bindings": [' + b" " * (5 * 2**20) + b"]}"
+    for method, path in (("PUT", "/v1/registry"), ("POST", "/v1/bindings")):
+        assert office.request(method, path, content=big, headers={"content-type": "application/json"}).status_code == 413
+
+
+def test_a_large_message_is_not_decoded_on_the_event_loop(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[str] = []
+
+    def watched(payload: bytes) -> object:
+        threads.append(threading.current_thread().name)
+        return decode(payload)
+
+    monkeypatch.setattr("streams.embedded.intake.decode", watched)
+    client.post("/v1/chunks", json=[chunk("pendant-1", i) for i in range(1000)])
+    client.post("/v1/chunks", json=chunk("pendant-1", 2000))
+    assert threads[0] != "console"
+    assert threads[1] == "console"
+
+
+def test_a_stamp_beyond_all_times_is_refused_and_the_next_is_taken(tmp_path: Path) -> None:
+    running = Service(VigilConfig(data_dir=tmp_path, listen=Listen(port=0)), live=False)
+    running.start()
+    for stamp, status in (("1" + "0" * 30, 422), ("9" * 5000, 422), ("²", 422), ("5", 202)):
+        headers = [(b"vigil-arrival-ns", stamp.encode())]
+        assert httpx.post(running.url + "/v1/chunks", content=msgspec.json.encode(chunk()), headers=headers).status_code == status
+    running.stop()
 
 
 def test_too_large_a_message_is_said_to_be_so(client: httpx.Client) -> None:
     assert client.post("/v1/chunks", content=b"x" * (5 * 2**20)).status_code == 413
 
 
-def test_the_registry_file_is_taken_over_while_running(service: Service, client: httpx.Client) -> None:
+def test_the_registry_file_is_taken_over_while_running(service: Service, office: httpx.Client) -> None:
     path = service.config.data_dir / "registry.json"
     path.write_bytes(msgspec.json.encode(RegistryData(bindings=(Binding("pendant-1", "resident/new", "h/1"),))))
     until(lambda: service.vigil.core.engine.registry.data.bindings[0].subject == "resident/new")
     path.write_text("{broken", encoding="utf-8")
     time.sleep(1.5)
-    assert client.get("/v1/registry").json()["bindings"][0]["subject"] == "resident/new"
+    assert office.get("/v1/registry").json()["bindings"][0]["subject"] == "resident/new"
+
+
+def test_a_slow_engine_does_not_end_hot_reload(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.embedded.service.ANSWER_S", 0.1)
+    real, slow = service.vigil.core.set_registry, threading.Event()
+
+    def sleepy(*arguments: Any) -> Any:
+        slow.wait(10)
+        return real(*arguments)
+
+    monkeypatch.setattr(service.vigil.core, "set_registry", sleepy)
+    path = service.config.data_dir / "registry.json"
+    for name in ("first", "second"):
+        path.write_bytes(msgspec.json.encode(RegistryData(bindings=(Binding("pendant-1", f"resident/{name}", "h/1"),))))
+        time.sleep(1.5)
+        slow.set()
+        until(lambda name=name: service.vigil.core.engine.registry.data.bindings[0].subject == f"resident/{name}")  # type: ignore[misc]
+    assert service.vigil.running
 
 
 @pytest.mark.services
@@ -182,3 +321,35 @@ def test_mqtt_messages_sent_while_vigil_is_away_are_not_lost(tmp_path: Path) -> 
         assert second.vigil.core.engine.totals() == (3000, 0, 0, 0)
         second.stop()
         sender.loop_stop()
+
+
+@pytest.mark.services
+def test_mqtt_goes_on_after_the_disk_did_not_keep_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with mosquitto(tmp_path / "broker") as port:
+        service = Service(VigilConfig(data_dir=tmp_path / "data", listen=Listen(port=0), mqtt=MqttConfig(host="127.0.0.1", port=port)))
+        service.start()
+        until(lambda: service.mqtt is not None and service.mqtt.view().health == "ok")
+        time.sleep(0.3)
+        sender = paho.Client(CallbackAPIVersion.VERSION2, "gateway")
+        sender.connect("127.0.0.1", port)
+        sender.loop_start()
+
+        def publish(count: int, payload: bytes = b"{}") -> None:
+            for _ in range(count):
+                sender.publish("vigil/v1/ward", payload, qos=1).wait_for_publish(10)
+
+        monkeypatch.setattr("streams.embedded.journal.PENDING_BYTES_MAX", 0)
+        publish(40)  # more than the broker keeps in flight
+        until(lambda: service.mqtt is not None and service.mqtt.view().health == "waiting")
+        assert service.vigil.journal.synced == 0
+        monkeypatch.undo()
+        publish(60)
+        until(lambda: service.vigil.core.messages == 100)
+        publish(1, b"[" * (MESSAGE_BYTES_MAX + 100))
+        publish(1)
+        until(lambda: service.vigil.core.messages == 102)
+        assert service.vigil.rejected[Reason.TOO_LARGE][0] == 1
+        assert service.mqtt is not None
+        assert service.mqtt.view().health == "ok"
+        sender.loop_stop()
+        service.stop()
