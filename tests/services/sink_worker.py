@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TextIO
+from typing import Final, TextIO
 
 from pydantic import TypeAdapter
 
@@ -19,6 +19,9 @@ from sinks.base import ItemKind
 from sinks.catalogue import AnySinkConfig, build
 from sinks.delivery import Delivery, DeliverySettings
 from sinks.examples import item
+
+_KILLED_WITHIN_S: Final = 60.0
+"""How long a life that is to be killed waits for it: it must not end before, or its killer would find another process under its id."""
 
 
 def kind_of(takes: frozenset[ItemKind], index: int) -> ItemKind:
@@ -44,6 +47,8 @@ def live(config_file: str, folder: str, first: str, count: str, last: str, out: 
         figures = delivery.figures()
         empty = delivery.close(10)
         print("done" if empty and not figures.dead and not any(figures.shed.values()) else figures, file=out, flush=True)
+    else:
+        time.sleep(_KILLED_WITHIN_S)
 
 
 def main() -> None:
