@@ -25,6 +25,7 @@ class WorkerProcess:
 
     def __init__(self, config: KafkaConfig, log: Path, die: tuple[str, int] | None = None) -> None:
         self.log = log
+        self._begins = log.stat().st_size if log.exists() else 0
         command = [sys.executable, "-m", "tests.services.worker", config.model_dump_json(), *(map(str, die) if die is not None else ())]
         with log.open("ab") as out:
             self.process = subprocess.Popen(command, stdout=out, stderr=out, cwd=Path(__file__).parents[2])
@@ -48,9 +49,9 @@ class WorkerProcess:
             raise TimeoutError(f"the worker did not end:\n{self.tail()}") from error
 
     def wait_logged(self, text: str, timeout_s: float) -> None:
-        """Until its log says `text`; TimeoutError with the log's end when it does not."""
+        """Until this process has logged `text`; TimeoutError with the log's end when it does not."""
         give_up = time.monotonic() + timeout_s
-        while text not in self.log.read_text(errors="replace"):
+        while text.encode() not in self.log.read_bytes()[self._begins :]:
             if time.monotonic() > give_up or self.process.poll() is not None:
                 raise TimeoutError(f"the worker did not say {text!r}:\n{self.tail()}")
             time.sleep(0.1)
