@@ -41,7 +41,7 @@ def service(tmp_path: Path) -> Iterator[Service]:
     )
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "registry.json").write_bytes(
-        msgspec.json.encode(RegistryData(bindings=(Binding("pendant-1", "resident/a", "h/1"),)))
+        msgspec.json.encode(RegistryData(bindings=(Binding("pendant-1", "resident/a", "h/1"), Binding("air-1", "room/201", "h/1"))))
     )
     running = Service(config)
     running.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import sqlite3
 import threading
@@ -14,10 +15,13 @@ import msgspec
 import pytest
 
 from alerts.model import Action, Command, Outcome
+from console.backend import SystemView
 from engine.outputs import Reason
 from engine.registry import RegistryData
 from sinks.delivery import Delivery
 from sinks.sqlite import SqliteConfig, SqliteReader, SqliteSink
+from streams.embedded.backend import Backend
+from streams.embedded.records import Topic
 from streams.embedded.registry_change import RegistryChange
 from streams.embedded.vigil import Vigil
 from streams.replay import replay
@@ -61,9 +65,7 @@ def test_embedded_and_replay_give_byte_identical_events(stream: Stream, tmp_path
     assert [msgspec.json.encode(e) for e in stored] == heard
 
 
-def _registry(stream: Stream, at_ns: int) -> tuple[object, ...]:
-    from streams.embedded.journal import Topic
-
+def _registry(stream: Stream, at_ns: int) -> tuple[Topic, bytes, int]:
     return Topic.REGISTRY, msgspec.json.encode(RegistryChange("r", "replace", "test", stream.registry)), at_ns
 
 
@@ -140,6 +142,158 @@ def test_a_record_that_kills_the_engine_is_passed_over_after_two_crashes(
     third.stop()
 
 
+def test_poison_records_between_two_snapshots_are_all_passed_over(stream: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from streams.core import Core
+
+    real = Core.telemetry
+
+    def deadly(self: Core, payload: bytes, arrival_ns: int, key: str = "") -> object:
+        if payload.startswith(b"poison"):
+            raise SystemError("a bug nobody knows yet")
+        return real(self, payload, arrival_ns, key)
+
+    monkeypatch.setattr(Core, "telemetry", deadly)
+    at_ns = stream.records[0].arrival_ns
+    lives = 0
+    while True:
+        vigil = embedded(tmp_path, snapshot_every_s=1000)
+        vigil.start()
+        if lives == 0:
+            for payload in (b"poison 1", stream.records[0].payload, b"poison 2", stream.records[1].payload):
+                vigil.telemetry(payload, at_ns).result(10)
+        assert vigil.drain(60)
+        lives += 1
+        if vigil.running:
+            break
+        vigil.stop()
+        assert lives < 6, "two poison records keep the ward down"
+    assert lives == 5
+    assert vigil.rejected[Reason.INTERNAL][0] == 2
+    vigil.stop()
+
+
+def test_an_unreadable_note_about_poison_does_not_keep_vigil_down(tmp_path: Path) -> None:
+    vigil = embedded(tmp_path)
+    (tmp_path / "snapshots" / str(vigil.journal.identity)).mkdir(exist_ok=True)
+    vigil.snapshots.mark(vigil.journal.identity, '{"9": ')
+    vigil.stop()
+    again = embedded(tmp_path)
+    again.start()
+    again.change_registry(RegistryChange("r", "replace", "test", RegistryData())).result(10)
+    assert again.running
+    again.stop()
+
+
+def test_a_crash_while_time_passes_blames_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vigil = Vigil(tmp_path)
+
+    def broken(_: int) -> object:
+        raise SystemError("a bug nobody knows yet")
+
+    monkeypatch.setattr(vigil.core, "advance", broken)
+    vigil.start()
+    vigil._thread.join(10)
+    assert isinstance(vigil.error, SystemError)
+    assert vigil.snapshots.marked(vigil.journal.identity) is None
+    vigil.stop()
+
+
+def test_a_command_that_takes_too_long_is_carried_out_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.embedded.backend.ANSWER_S", 0.1)
+    vigil = embedded(tmp_path)
+    slow, real = threading.Event(), vigil.core.command
+
+    def sleepy(command: Command) -> object:
+        slow.wait(10)
+        return real(command)
+
+    monkeypatch.setattr(vigil.core, "command", sleepy)
+    vigil.start()
+    result = asyncio.run(Backend(vigil).command(Command("c1", Action.ACKNOWLEDGE, "nothing", "li", 1)))
+    assert "will be carried out" in result.reason
+    slow.set()
+    assert vigil.drain(10)
+    vigil.change_registry(RegistryChange("r", "replace", "test", RegistryData())).result(10)
+    assert vigil.running
+    vigil.stop()
+    (entry, _) = SqliteReader(tmp_path / "vigil.db").audit_since(0)[0]
+    assert (entry.id, entry.action) == ("c1", "acknowledge")
+
+
+def _lived(folder: Path, stream: Stream, records: slice) -> Vigil:
+    vigil = embedded(folder, snapshot_every_s=0.2)
+    vigil.start()
+    if vigil.next_offset == 0:
+        at_ns = stream.records[0].arrival_ns
+        vigil.journal.append(*_registry(stream, at_ns)).result(10)
+    for record in stream.records[records]:
+        vigil.telemetry(record.payload, record.arrival_ns).result(10)
+    assert vigil.drain(120)
+    vigil.stop()
+    return vigil
+
+
+def test_a_journal_that_was_moved_away_takes_its_snapshots_along(stream: Stream, tmp_path: Path) -> None:
+    first = _lived(tmp_path, stream, slice(0, 60))
+    (tmp_path / "journal").rename(tmp_path / "journal.old")
+    second = _lived(tmp_path, stream, slice(60, 80))
+    assert second.journal.identity != first.journal.identity
+    assert next(iter(second.snapshots.newest_first(second.journal.identity))).next_offset == 21
+    third = embedded(tmp_path)
+    assert third.next_offset == 21
+    assert third.core.snapshot() == second.core.snapshot()
+    third.journal.close()
+    (tmp_path / "journal").rename(tmp_path / "journal.second")
+    (tmp_path / "journal.old").rename(tmp_path / "journal")
+    back = embedded(tmp_path)
+    assert back.core.snapshot() == first.core.snapshot()
+    back.journal.close()
+
+
+def test_a_damaged_journal_keeps_what_its_snapshot_knows(stream: Stream, tmp_path: Path) -> None:
+    before = _lived(tmp_path, stream, slice(0, 60))
+    (segment,) = (tmp_path / "journal").glob("*.log")
+    raw = bytearray(segment.read_bytes())
+    raw[len(raw) // 3] ^= 1
+    segment.write_bytes(raw)
+    after = embedded(tmp_path)
+    assert after.next_offset == before.next_offset == 61
+    assert after.core.snapshot() == before.core.snapshot()
+    after.start()
+    after.telemetry(stream.records[60].payload, stream.records[60].arrival_ns).result(10)
+    assert after.drain(30)
+    view = next(d for d in asyncio.run(_view(after)).deliveries if d.name == "journal")
+    assert ".damaged" in view.detail
+    after.stop()
+    assert embedded(tmp_path).next_offset == 62
+
+
+async def _view(vigil: Vigil) -> SystemView:
+    return Backend(vigil).system()
+
+
+def test_the_system_page_looks_while_the_engine_works(stream: Stream, tmp_path: Path) -> None:
+    vigil = embedded(tmp_path)
+    vigil.start()
+    vigil.change_registry(RegistryChange("r", "replace", "test", RegistryData())).result(10)
+    at_ns = stream.records[0].arrival_ns
+    chunks = ({"v": 1, "device": f"d{n}", "kind": "button", "t0_ns": at_ns, "samples": [1]} for n in range(3000))
+    sent = [vigil.telemetry(msgspec.json.encode(chunk), at_ns) for chunk in chunks]
+    looks = 0
+    while vigil.next_offset < len(sent):
+        asyncio.run(_view(vigil))
+        looks += 1
+    assert looks > 5
+    deadline = time.monotonic() + 10
+    while asyncio.run(_view(vigil)).totals.quarantined < len(sent):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    view = asyncio.run(_view(vigil))
+    assert len(view.unbound) == len(sent)
+    assert view.totals.received == len(sent)
+    vigil.stop()
+
+
 def _send(stream: Stream, address: list[str], progress: list[int], done: threading.Event) -> None:
     client = httpx.Client(timeout=5)
     for number, record in enumerate(stream.records):
@@ -160,8 +314,8 @@ def _stored(folder: Path) -> tuple[list[bytes], list[bytes], dict[str, str], lis
     reader = SqliteReader(folder / "vigil.db")
     events = sorted(msgspec.json.encode(e) for e in reader.events_since(0, 100_000)[0])
     transitions = sorted(msgspec.json.encode(t) for t in reader.transitions_since(0, 100_000)[0])
-    alerts = {t.alert_id: reader.alert(t.alert_id).state.value for t in reader.transitions_since(0, 100_000)[0]}  # type: ignore[union-attr]
-    accounts = sorted(
+    alerts: dict[str, str] = {t.alert_id: reader.alert(t.alert_id).state.value for t in reader.transitions_since(0, 100_000)[0]}  # type: ignore[union-attr]
+    accounts: list[tuple[object, ...]] = sorted(
         (a.device, a.kind, a.hour_ns, a.received, a.processed, a.duplicate, a.late, a.quarantined) for a in reader.accounts(0, 2**62)
     )
     return events, transitions, alerts, accounts
