@@ -30,8 +30,8 @@ class Kind(NamedTuple):
     """A kind of sensor stream.
 
     `units` lists the accepted wire units with the factor that turns them into the canonical unit (the first one).
-    `timing`: "regular" = n samples at rate_hz from t0; "irregular" = each chunk is one instant, all its samples are
-    at t0 (button, door, position, camera_event); "interval" = samples are consecutive durations in ms and t0 is the
+    `timing`: "regular" = n samples at rate_hz from t0; "irregular" = each chunk is one instant, t0, and holds
+    one sample (button, door, position, camera_event); "interval" = samples are consecutive durations in ms and t0 is the
     start of the first (rr_interval).
     `channels` empty means any count from 1 to `channels_max` with limits `wide`.
     """
@@ -129,8 +129,8 @@ _ALL: Final = (
         3600,
         2,
     ),
-    Kind("button", "person", "irregular", _axes(0, 1, "pressed"), {"state": 1.0}, 0, 0, 64, 1),
-    Kind("door", "room", "irregular", _axes(0, 1, "open"), {"state": 1.0}, 0, 0, 64, 1),
+    Kind("button", "person", "irregular", _axes(0, 1, "pressed"), {"state": 1.0}, 0, 0, 1, 1),
+    Kind("door", "room", "irregular", _axes(0, 1, "open"), {"state": 1.0}, 0, 0, 1, 1),
     Kind(
         "position",
         "person",
@@ -139,10 +139,10 @@ _ALL: Final = (
         {"m": 1.0},
         0,
         0,
-        64,
+        1,
         3,
     ),
-    Kind("camera_event", "person", "irregular", (Channel("code", 0, 255), Channel("confidence", 0, 1)), {"mixed": 1.0}, 0, 0, 64, 2),
+    Kind("camera_event", "person", "irregular", (Channel("code", 0, 255), Channel("confidence", 0, 1)), {"mixed": 1.0}, 0, 0, 1, 2),
 )
 
 KINDS: Final[dict[str, Kind]] = {kind.name: kind for kind in _ALL}

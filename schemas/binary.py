@@ -12,7 +12,7 @@ from engine.block import NO_SEQ
 from engine.frame import Int64, UInt8
 from engine.kinds import KINDS
 from engine.outputs import Reason, Reject
-from schemas.check import Raw, good_device, label, shown
+from schemas.check import TIME_RULE, Raw, good_device, label, shown
 from schemas.encode import encode_wire
 from schemas.wire import BLOCKS_MAX, CHUNKS_MAX, DEVICE_SEPARATOR, TEXT_BYTES_MAX, VERSION, Envelope, WireBlock
 
@@ -24,6 +24,8 @@ CACHE_BYTES_MAX: Final = 4 * 1024 * 1024
 _I8_MIN: Final = -(2**63)
 _I8_MAX: Final = 2**63 - 1
 _U1_MAX: Final = 255
+_COMPLAINT_MAX: Final = 200
+"""Characters of the longest sentence of msgspec that is passed on: it repeats a received text whole."""
 _MAP_START: Final = frozenset((*range(0x80, 0x90), 0xDE, 0xDF))
 """First bytes of a MessagePack map (its specification, "map format family")."""
 
@@ -142,9 +144,9 @@ def _read_envelope(payload: bytes | memoryview) -> tuple[Envelope, list[Reject]]
         return _ENVELOPE.decode(payload), []
     except _MISFIT as error:
         _refuse_version(payload)
-        return _read_loosely(payload, str(error))
+        return _read_loosely(payload, error)
     except _UNREADABLE as error:
-        raise Refused(*_unreadable(payload, str(error))) from error
+        raise Refused(*_unreadable(payload, error)) from error
 
 
 def _refuse_version(payload: bytes | memoryview) -> None:
@@ -156,14 +158,14 @@ def _refuse_version(payload: bytes | memoryview) -> None:
         raise Refused(Reason.UNKNOWN_VERSION, f"v is {v}, this Vigil reads v {VERSION}")
 
 
-def _read_loosely(payload: bytes | memoryview, why: str) -> tuple[Envelope, list[Reject]]:
+def _read_loosely(payload: bytes | memoryview, why: Exception) -> tuple[Envelope, list[Reject]]:
     """Block by block, after the batch as a whole did not fit the contract."""
     try:
         loose = _LOOSE.decode(payload)
     except _MISFIT as error:
-        raise Refused(Reason.WRONG_TYPE, f"the ward batch does not fit the contract: {error}") from error
+        raise Refused(Reason.WRONG_TYPE, f"the ward batch does not fit the contract: {_said(error)}") from error
     except _UNREADABLE as error:
-        raise Refused(*_unreadable(payload, str(error))) from error
+        raise Refused(*_unreadable(payload, error)) from error
     blocks: list[WireBlock] = []
     rejects: list[Reject] = []
     if len(loose.blocks) > BLOCKS_MAX:
@@ -172,13 +174,23 @@ def _read_loosely(payload: bytes | memoryview, why: str) -> tuple[Envelope, list
         try:
             blocks.append(_BLOCK.decode(raw))
         except _UNREADABLE as error:
-            rejects.append(Reject(Reason.WRONG_TYPE, f"block {index} does not fit the contract: {error}", "", "", 0, bytes(raw)))
+            rejects.append(Reject(Reason.WRONG_TYPE, f"block {index} does not fit the contract: {_said(error)}", "", "", 0, bytes(raw)))
     if not rejects:
-        raise Refused(Reason.WRONG_TYPE, f"the ward batch does not fit the contract: {why}")
+        raise Refused(Reason.WRONG_TYPE, f"the ward batch does not fit the contract: {_said(why)}")
     return Envelope(loose.v, loose.ward, blocks, loose.gateway, loose.seq, loose.sent_ns), rejects
 
 
-def _unreadable(payload: bytes | memoryview, why: str) -> tuple[Reason, str]:
+def _said(error: Exception) -> str:
+    """What msgspec says, as a device maker may read it."""
+    if isinstance(error, RecursionError):
+        return "it is nested far deeper than a ward batch can be"
+    why = str(error)
+    advice = f"; allowed are {', '.join(_TYPES)}" if why.endswith("`$.dtype`") else ""
+    return (why if len(why) <= _COMPLAINT_MAX else f"{why[:_COMPLAINT_MAX]}…") + advice
+
+
+def _unreadable(payload: bytes | memoryview, error: Exception) -> tuple[Reason, str]:
+    why = _said(error)
     if "truncated" in why:
         return Reason.TRUNCATED, f"the message ends after {len(payload)} bytes, before the batch it announces is complete"
     return Reason.MALFORMED, f"the message is neither JSON nor a MessagePack ward batch: {why}"
@@ -192,10 +204,9 @@ def _read_block(wire: WireBlock, envelope: Envelope) -> Raw:
     dtype = _TYPES[wire.dtype]
     wanted = k * n * c * dtype.itemsize
     if n < 0 or c < 0 or wanted != wire.samples.nbytes:
-        raise Refused(
-            Reason.BAD_SHAPE,
-            f"samples of {label(wire.kind)} have {wire.samples.nbytes} bytes, {k} devices x {n} samples x {c} channels of {wire.dtype} need {wanted}",
-        )
+        found = f"samples of {label(wire.kind)} have {wire.samples.nbytes} bytes"
+        ends = "" if devices[-1] or k == 1 else "; devices ends with a line feed, which makes an empty device id at the end: leave it out"
+        raise Refused(Reason.BAD_SHAPE, f"{found}, {k} devices x {n} samples x {c} channels of {wire.dtype} need {wanted}{ends}")
     grid = bool(wire.rows or wire.cols) or wire.kind in _GRIDS
     return Raw(
         kind=wire.kind,
@@ -216,7 +227,9 @@ def _read_block(wire: WireBlock, envelope: Envelope) -> Raw:
 def _int64(column: int | memoryview, k: int, name: str, reason: Reason) -> Int64:
     if isinstance(column, int):
         if not _I8_MIN <= column <= _I8_MAX:
-            raise Refused(reason, f"{name} is {column}: it must fit a signed 64-bit integer")
+            raise Refused(
+                reason, f"{name} is {column}: {TIME_RULE if reason is Reason.BAD_TIME else 'it must fit a signed 64-bit integer'}"
+            )
         return np.full(k, column, np.int64)
     return _bytes(column, k, _I8, name).astype(np.int64)
 

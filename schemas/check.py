@@ -7,13 +7,14 @@ chunk is cut out with its reason; the chunks beside it go on.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.block import NO_SEQ, QUALITY_POOR, QUALITY_TEST, Block
-from engine.frame import Float32, Int64, UInt8
+from engine.frame import NS_PER_S, Float32, Int64, UInt8
 from engine.kinds import KINDS, MISSING_MAP, Kind
 from engine.outputs import Reason, Reject
 from schemas.encode import take
@@ -22,9 +23,15 @@ from schemas.wire import CHUNKS_MAX, MISSING_I2, MISSING_U2, TEXT_BYTES_MAX
 
 T_MAX_NS: Final = 9_000_000_000_000_000_000
 """Latest t0 that is a time at all (March 2255): int64 nanoseconds end in 2262, and every chunk must end before that."""
+TIME_RULE: Final = (
+    f"it must be UTC nanoseconds since 1970-01-01, {datetime.fromtimestamp(T_MAX_NS // NS_PER_S, UTC):%Y-%m-%d} at the latest"
+)
+"""What a sentence says about a t0 that is no time."""
 QUALITY_BITS: Final = QUALITY_POOR | QUALITY_TEST
 RATE_SINGLE_HZ: Final = 1.0
 """A single reading without a rate counts for one second: claiming more would hide that the next one is late."""
+_MISSING: Final = {"float64": "null", "float32": "NaN", "int16": f"{MISSING_I2}", "uint16": f"{MISSING_U2}"}
+"""What "not measured" is in samples of each type (float64: JSON); uint8 has none."""
 SHOWN_MAX: Final = 40
 """Characters of a received value that a sentence repeats."""
 
@@ -134,9 +141,11 @@ def _rule_broken(raw: Raw) -> tuple[Reason, str] | None:
     kind = KINDS.get(raw.kind)
     if kind is None:
         return Reason.UNKNOWN_KIND, f"kind {shown(raw.kind)} is unknown; known are {', '.join(KINDS)}"
-    k, n, c = raw.samples.shape
+    k, n, _ = raw.samples.shape
     if k > CHUNKS_MAX:
         return Reason.TOO_LARGE, f"a block of {kind.name} holds {k} chunks, at most {CHUNKS_MAX} are allowed: send more, smaller blocks"
+    if n > 1 and kind.timing == "irregular":
+        return Reason.BAD_SHAPE, f"a chunk of {kind.name} holds {n} samples: it is one moment, t0_ns, so send one sample a chunk"
     if n > kind.samples_max:
         return Reason.TOO_LARGE, f"a chunk of {kind.name} holds {n} samples, at most {kind.samples_max} are allowed: send shorter chunks"
     if raw.unit and raw.unit not in kind.units:
@@ -145,32 +154,38 @@ def _rule_broken(raw: Raw) -> tuple[Reason, str] | None:
         return Reason.BAD_UNIT, f"scale is {raw.scale}: it must be a finite number above 0 (value = raw x scale)"
     if n < 1:
         return Reason.BAD_SHAPE, f"a chunk of {kind.name} holds no sample: leave the message out when there is nothing to say"
-    return _bad_rate(kind, rate_of(raw, kind)) or _bad_shape(kind, c, raw.shape)
+    return _bad_rate(raw, kind) or _bad_shape(raw, kind)
 
 
-def _bad_rate(kind: Kind, rate_hz: float) -> tuple[Reason, str] | None:
+def _bad_rate(raw: Raw, kind: Kind) -> tuple[Reason, str] | None:
+    rate_hz = rate_of(raw, kind)
     if kind.timing != "regular":
         if rate_hz == 0:
             return None
         return Reason.BAD_RATE, f"rate_hz of {kind.name} is {rate_hz:g}: this kind has no rate, leave it out"
     if kind.rate_hz_min <= rate_hz <= kind.rate_hz_max:
         return None
+    if rate_hz != raw.rate_hz:
+        needed = f"{kind.name} needs {kind.rate_hz_min:g} to {kind.rate_hz_max:g}"
+        return Reason.BAD_RATE, f"rate_hz is missing: a single reading counts as {rate_hz:g} Hz, {needed}"
     said = f"is {rate_hz:g}" if rate_hz else "is missing"
     return Reason.BAD_RATE, f"rate_hz of {kind.name} {said}, allowed are {kind.rate_hz_min:g} to {kind.rate_hz_max:g}"
 
 
-def _bad_shape(kind: Kind, c: int, shape: tuple[int, int]) -> tuple[Reason, str] | None:
+def _bad_shape(raw: Raw, kind: Kind) -> tuple[Reason, str] | None:
+    c = raw.samples.shape[2]
     if kind.channels and c != len(kind.channels):
         names = ", ".join(entry.name for entry in kind.channels)
-        return (
-            Reason.BAD_SHAPE,
-            f"a sample of {kind.name} has {c} values, it must have {len(kind.channels)}: {names} (null if not measured)",
-        )
+        missing = _MISSING.get(raw.samples.dtype.name)
+        gaps = f" ({missing} if not measured)" if missing else ""
+        return Reason.BAD_SHAPE, f"a sample of {kind.name} has {c} values, it must have {len(kind.channels)}: {names}{gaps}"
     if not 1 <= c <= kind.channels_max:
         return Reason.BAD_SHAPE, f"a sample of {kind.name} has {c} values, allowed are 1 to {kind.channels_max}"
-    rows, cols = shape
-    if kind.dtype is not np.uint16 and shape != (1, c):
+    rows, cols = raw.shape
+    if kind.dtype is not np.uint16 and raw.shape != (1, c):
         return Reason.BAD_SHAPE, f"{kind.name} has no rows and columns: leave them out"
+    if not rows or not cols:
+        return Reason.BAD_SHAPE, f"rows and cols are missing or 0: a {kind.name} needs both, rows x cols = {c} values a sample"
     if rows < 1 or cols < 1 or rows * cols != c:
         return Reason.BAD_SHAPE, f"a {kind.name} of {rows} rows x {cols} columns cannot have {c} values a sample"
     return None
@@ -207,7 +222,7 @@ def _look_at_rows(raw: Raw, bad: dict[int, tuple[Reason, str]]) -> None:
     """Device ids, times, numbers and flags, chunk by chunk."""
     t0_ns, seq, quality = raw.t0_ns, raw.seq, raw.quality
     for row in np.flatnonzero((t0_ns < 0) | (t0_ns > T_MAX_NS)).tolist():
-        bad[row] = (Reason.BAD_TIME, f"t0_ns is {t0_ns[row]}: it must be UTC nanoseconds since 1970, from 0 to {T_MAX_NS}")
+        bad[row] = (Reason.BAD_TIME, f"t0_ns is {t0_ns[row]}: {TIME_RULE}")
     for row in np.flatnonzero(seq < NO_SEQ).tolist():
         bad[row] = (Reason.WRONG_TYPE, f"seq is {seq[row]}: it must be 0 or more, or left out")
     for row in np.flatnonzero(quality > QUALITY_BITS).tolist():

@@ -27,6 +27,13 @@ KEPT_BYTES_MAX: Final = 64 * 1024
 
 _TEXT_START: Final = frozenset(b"{[ \t\r\n")
 """First bytes of JSON. None of them can start a MessagePack map."""
+_FOREIGN: Final = {
+    b"\xef\xbb\xbf": "the message starts with a byte order mark (BOM): send JSON as UTF-8 without one",
+    **dict.fromkeys((b"\xff\xfe", b"\xfe\xff", b"{\0", b"[\0", b"\0{", b"\0["), "the message is UTF-16: send JSON as UTF-8"),
+    b"\x1f\x8b": "the message is compressed (gzip): send it uncompressed",
+}
+"""First bytes that are neither JSON nor a MessagePack map, but are sent often enough to be named."""
+_FOREIGN_STARTS: Final = tuple(_FOREIGN)
 
 
 class Decoded(NamedTuple):
@@ -47,6 +54,9 @@ def decode(payload: bytes) -> Decoded:
         return _nothing(Reject(Reason.TOO_LARGE, detail, "", "", 0, payload[:KEPT_BYTES_MAX]))
     if not payload:
         return _nothing(Reject(Reason.TRUNCATED, "the message is empty", "", "", 0, b""))
+    if payload.startswith(_FOREIGN_STARTS):
+        detail = next(said for start, said in _FOREIGN.items() if payload.startswith(start))
+        return _nothing(Reject(Reason.MALFORMED, detail, "", "", 0, payload))
     try:
         if payload[0] in _TEXT_START:
             raws, rejects = read_text(payload)

@@ -37,9 +37,12 @@ class Chunk(BaseModel):
     kind: str = Field(description="What the device measures.")
     t0_ns: int = Field(description="Device time of the first sample: UTC nanoseconds since 1970-01-01.")
     rate_hz: float = Field(
-        0.0, description="Samples a second. Left out by kinds without a rate; a single reading without it counts for one second."
+        0.0,
+        description="Samples a second. Left out by kinds without a rate; a single reading without it counts as 1 Hz, where the kind allows it.",
     )
-    seq: int = Field(NO_SEQ, description="The device's own number of the chunk, counting up by one; a repeated number is a duplicate.")
+    seq: int = Field(
+        NO_SEQ, description="The device's own number of the chunk, counting up by one; the same number with the same t0_ns is a repeat."
+    )
     unit: str = Field("", description="Unit of the samples; left out: the first unit of the kind.")
     shape: Annotated[list[int], _FirstError()] = Field(default_factory=list, description="pressure_map only: [rows, columns].")
     samples: Annotated[list[Sample | Value], _FirstError()] = Field(

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from engine.kinds import KINDS, Kind
 from engine.outputs import Reason, Reject
 from schemas.binary import Refused
-from schemas.check import Raw, good_device, label, shown
+from schemas.check import TIME_RULE, Raw, good_device, label, shown
 from schemas.grouping import grouped
 from schemas.models import Chunk
 from schemas.wire import CHUNKS_MAX, VERSION
@@ -21,6 +21,7 @@ from schemas.wire import CHUNKS_MAX, VERSION
 _I8_MIN: Final = -(2**63)
 _I8_MAX: Final = 2**63 - 1
 _U1_MAX: Final = 255
+_TOO_DEEP: Final = "the JSON is nested far deeper than a chunk can be"
 
 _ARRAY: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -49,7 +50,9 @@ class _RefusedChunk(Refused):
 def _elements(payload: bytes) -> list[bytes]:
     try:
         parts = _ARRAY.decode(payload)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise Refused(Reason.MALFORMED, _TOO_DEEP) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         if "truncated" in str(error):
             raise Refused(Reason.TRUNCATED, f"the JSON array ends after {len(payload)} bytes, before it is closed") from error
         raise Refused(Reason.MALFORMED, f"the message starts like a JSON array but is none: {error}") from error
@@ -85,7 +88,7 @@ def _parse(part: bytes) -> dict[str, Any]:
             raise _RefusedChunk(Reason.TRUNCATED, f"the JSON ends after {len(part)} bytes, before it is complete") from error
         raise _RefusedChunk(Reason.MALFORMED, f"the message is not JSON: {error.msg} at character {error.pos}") from error
     except RecursionError as error:
-        raise _RefusedChunk(Reason.MALFORMED, "the JSON is nested far deeper than a chunk can be") from error
+        raise _RefusedChunk(Reason.MALFORMED, _TOO_DEEP) from error
     except ValueError as error:  # not UTF-8, or a number of thousands of digits
         raise _RefusedChunk(Reason.MALFORMED, f"the message is not JSON: {str(error).split(';', maxsplit=1)[0]}") from error
     if not isinstance(found, dict):
@@ -130,7 +133,7 @@ def _raw(chunk: Chunk, part: bytes) -> Raw:
     if kind is None:
         raise Refused(Reason.UNKNOWN_KIND, f"kind {shown(chunk.kind)} is unknown; known are {', '.join(KINDS)}")
     if not _I8_MIN <= chunk.t0_ns <= _I8_MAX:
-        raise Refused(Reason.BAD_TIME, f"t0_ns is {shown(chunk.t0_ns)}: it must be UTC nanoseconds since 1970 and fit 64 bits")
+        raise Refused(Reason.BAD_TIME, f"t0_ns is {shown(chunk.t0_ns)}: {TIME_RULE}")
     if not _I8_MIN <= chunk.seq <= _I8_MAX:
         raise Refused(Reason.WRONG_TYPE, f"seq is {shown(chunk.seq)}: it must fit 64 bits")
     if not 0 <= chunk.quality <= _U1_MAX:

@@ -30,7 +30,7 @@ DEVICES = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_
 def blocks(draw: st.DrawFn) -> Block:
     """A valid block of any kind, odd device names and repeated devices included."""
     kind = KINDS[draw(st.sampled_from(sorted(KINDS)))]
-    k, n = draw(st.integers(1, 5)), draw(st.integers(1, 8))
+    k, n = draw(st.integers(1, 5)), draw(st.integers(1, min(8, kind.samples_max)))
     block = valid_block(kind, np.random.default_rng(draw(st.integers(0, 2**32))), k, n)
     return block._replace(
         devices=tuple(draw(st.lists(DEVICES, min_size=k, max_size=k))),
@@ -128,7 +128,7 @@ def test_grouping_loses_nothing_and_reorders_no_stream(chunks: list[tuple[int, i
         assert own == sorted(own)
 
 
-ODD = st.sampled_from(
+ODD: st.SearchStrategy[object] = st.sampled_from(
     [None, True, "", "x", -1, 0, 1, 2, 0.5, 40, 5000, 2**63, [], [[]], [[None]], [0], [1, 1], [[0, 0, 1]] * 2, {}, {"pressed": 1}]
 )
 
@@ -137,7 +137,7 @@ ODD = st.sampled_from(
 def json_chunks(draw: st.DrawFn) -> dict[str, object]:
     """Chunks that are almost right: a valid one in any unit, some values near the ends of their range, a field or two made odd."""
     kind = KINDS[draw(st.sampled_from(sorted(KINDS)))]
-    block = valid_block(kind, np.random.default_rng(draw(st.integers(0, 2**32))), 1, draw(st.integers(1, 3)))
+    block = valid_block(kind, np.random.default_rng(draw(st.integers(0, 2**32))), 1, draw(st.integers(1, min(3, kind.samples_max))))
     found: dict[str, object] = json.loads(encode_chunk_json(block, 0))
     if draw(st.booleans()):
         unit = draw(st.sampled_from(sorted(kind.units)))

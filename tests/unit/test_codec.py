@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -24,8 +25,9 @@ EXAMPLES = Path(generate.__file__).parent / "examples"
 VALID = sorted((EXAMPLES / "valid").iterdir())
 INVALID = sorted((EXAMPLES / "invalid").iterdir())
 T0_NS = 1_767_571_200 * NS_PER_S
-CODEC_REASONS = set(Reason) - {Reason.TIME_FUTURE, Reason.TIME_PAST, Reason.UNKNOWN_DEVICE, Reason.RATE_EXCEEDED, Reason.INTERNAL}
-"""Those that the engine gives need a clock, a registry or a history."""
+ENGINE_REASONS = {Reason.TIME_FUTURE, Reason.TIME_PAST, Reason.UNKNOWN_DEVICE, Reason.RATE_EXCEEDED, Reason.LATE, Reason.INTERNAL}
+"""They need a clock, a registry or a history."""
+CODEC_REASONS = set(Reason) - ENGINE_REASONS
 
 
 def block(kind: str, samples: object, rate_hz: float = 0.0, shape: tuple[int, int] | None = None) -> Block:
@@ -112,7 +114,7 @@ def test_references_of_the_asyncapi_document_lead_somewhere() -> None:
         ("ecg", "uV", [1500], [[1.5]]),
     ],
 )
-def test_units_become_canonical(kind: str, unit: str, sent: list[object], canonical: list[object]) -> None:
+def test_units_become_canonical(kind: str, unit: str, sent: list[object], canonical: list[list[float]]) -> None:
     (found,) = decode(chunk(kind=kind, unit=unit, rate_hz=100, samples=sent)).blocks
     assert np.allclose(found.samples[0], canonical, atol=1e-5)
     assert found.samples.dtype == np.float32
@@ -205,6 +207,59 @@ def test_a_json_array_is_judged_chunk_by_chunk_with_its_bytes() -> None:
 )
 def test_edges(message: bytes, reason: Reason) -> None:
     assert only_reason(message) is reason
+
+
+def ward_batch(**fields: object) -> bytes:
+    """Two accelerometers, one sample each, with `fields` of their block changed."""
+    own = {"kind": "accel", "rate_hz": 50.0, "n": 1, "c": 3, "devices": b"a\nb", "t0_ns": T0_NS, "samples": bytes(24), **fields}
+    return msgspec.msgpack.encode({"v": 1, "ward": "a/b", "blocks": [own]})
+
+
+@pytest.mark.parametrize(
+    ("message", "reason", "sentence"),
+    [
+        (b"\xef\xbb\xbf" + chunk(), Reason.MALFORMED, "the message starts with a byte order mark (BOM): send JSON as UTF-8 without one"),
+        (chunk().decode().encode("utf-16"), Reason.MALFORMED, "the message is UTF-16: send JSON as UTF-8"),
+        (chunk().decode().encode("utf-16-le"), Reason.MALFORMED, "the message is UTF-16: send JSON as UTF-8"),
+        (chunk().decode().encode("utf-16-be"), Reason.MALFORMED, "the message is UTF-16: send JSON as UTF-8"),
+        (gzip.compress(chunk()), Reason.MALFORMED, "the message is compressed (gzip): send it uncompressed"),
+        (b"[" * 100_000, Reason.MALFORMED, "the JSON is nested far deeper than a chunk can be"),
+        (b"\x82\xa1v\x01\xa6blocks" + b"\x91" * 100_000, Reason.MALFORMED, "it is nested far deeper than a ward batch can be"),
+        (
+            chunk(rate_hz=0),
+            Reason.BAD_RATE,
+            "rate_hz is missing: a single reading counts as 1 Hz, accel needs 5 to 400",
+        ),
+        (
+            chunk(kind="button", rate_hz=0, samples=[1, 0]),
+            Reason.BAD_SHAPE,
+            "a chunk of button holds 2 samples: it is one moment, t0_ns, so send one sample a chunk",
+        ),
+        (chunk(t0_ns=-5), Reason.BAD_TIME, "t0_ns is -5: it must be UTC nanoseconds since 1970-01-01, 2255-03-14 at the latest"),
+        (chunk(t0_ns=2**70), Reason.BAD_TIME, "it must be UTC nanoseconds since 1970-01-01, 2255-03-14 at the latest"),
+        (ward_batch(t0_ns=2**63), Reason.BAD_TIME, "it must be UTC nanoseconds since 1970-01-01, 2255-03-14 at the latest"),
+        (ward_batch(devices=b"a\nb\n"), Reason.BAD_SHAPE, "devices ends with a line feed, which makes an empty device id at the end"),
+        (ward_batch(dtype="f8"), Reason.WRONG_TYPE, "allowed are f4, i2, u1, u2"),
+        (
+            ward_batch(kind="pressure_map", rate_hz=1.0, dtype="u1", samples=bytes(6)),
+            Reason.BAD_SHAPE,
+            "rows and cols are missing or 0: a pressure_map needs both, rows x cols = 3 values a sample",
+        ),
+        (ward_batch(kind="vitals", rate_hz=1.0), Reason.BAD_SHAPE, "bp_diastolic_mmhg (NaN if not measured)"),
+        (chunk(kind="vitals", rate_hz=1), Reason.BAD_SHAPE, "bp_diastolic_mmhg (null if not measured)"),
+    ],
+    ids=range(17),
+)
+def test_sentences_name_the_mistake(message: bytes, reason: Reason, sentence: str) -> None:
+    decoded = decode(message)
+    assert decoded.blocks == []
+    assert {reject.reason for reject in decoded.rejects} == {reason}
+    assert all(sentence in reject.detail for reject in decoded.rejects)
+
+
+def test_a_sentence_repeats_no_long_text() -> None:
+    (reject,) = decode(ward_batch(dtype="x" * 100_000)).rejects
+    assert len(reject.detail) < 300
 
 
 def test_counts_are_bounded() -> None:
