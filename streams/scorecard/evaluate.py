@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Final
 
 from pydantic import BaseModel
 
@@ -17,9 +18,20 @@ Progress = Callable[[str, int, int], None]
 """Called with (recording, number of it, how many there are), before each."""
 
 
+SAME_HAPPENING: Final = (
+    ("fire.smoke", "fire.heat", "fire.rate_of_rise", "fire.co", "fire.prewarning"),
+    ("heart.ventricular_tachycardia", "heart.ventricular_fibrillation"),
+    ("falls.fall", "camera.fall"),
+)
+"""Codes that answer each other's truth: smoke and heat of one burning room are one fire, and neither is a false alarm."""
+
+
 def windows_of_catalogue() -> dict[str, Window]:
     """Each code's window, from the latency its own detector promises."""
-    return {event.code: Window(cls.spec.latency_bound_s) for cls in CLASSES for event in cls.spec.events}
+    alike = {code: family for family in SAME_HAPPENING for code in family}
+    return {
+        event.code: Window(cls.spec.latency_bound_s, accepted=alike.get(event.code, ())) for cls in CLASSES for event in cls.spec.events
+    }
 
 
 def evaluate(
