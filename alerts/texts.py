@@ -51,8 +51,8 @@ TEXTS: Final[dict[str, Texts]] = {
         Text("Call for help", "Go to the place of the call now, ask and look."),
     ),
     "heart.asystole": Texts(
-        Text("心搏停止", "立即前往。无反应且无正常呼吸：马上心肺复苏，取AED，拨打120。有反应：检查电极。"),
-        Text("Asystole", "Go now. No response and no normal breathing: start CPR, fetch the AED, call 120. Responsive: check the electrodes."),
+        Text("疑似心搏停止", "立即前往。无反应且无正常呼吸：马上心肺复苏，取AED，拨打120。有反应：检查电极。"),
+        Text("Possible asystole", "Go now. No response and no normal breathing: start CPR, fetch the AED, call 120. Responsive: check the electrodes."),
     ),
     "heart.ventricular_fibrillation": Texts(
         Text("心室颤动", "立即前往。无反应且无正常呼吸：马上心肺复苏，取AED，拨打120。"),
@@ -63,32 +63,32 @@ TEXTS: Final[dict[str, Texts]] = {
         Text("Ventricular tachycardia", "Go now, check consciousness and pulse, bring the AED, call a doctor."),
     ),
     "heart.bradycardia": Texts(
-        Text("心率过低", "立即查看老人：意识、面色、脉搏。头晕、晕厥或胸痛时呼叫医生。"),
+        Text("心率过低", "立即查看老人的意识、面色和脉搏。头晕、晕厥或胸痛时呼叫医生。"),
         Text("Heart rate too low", "See the resident now: consciousness, colour, pulse. Call a doctor for dizziness, fainting or chest pain."),
     ),
     "heart.tachycardia": Texts(
-        Text("心率过高", "立即查看老人：胸痛、气促、发热、疼痛或焦虑。有症状时呼叫医生。"),
-        Text("Heart rate too high", "See the resident now: chest pain, breathlessness, fever, pain, fear. Call a doctor if there are symptoms."),
+        Text("心率过高", "立即查看老人有无胸痛、气促、发热、疼痛或焦虑。有症状时呼叫医生。"),
+        Text("Heart rate too high", "See the resident now; look for chest pain, breathlessness, fever, pain, fear. Call a doctor if there are symptoms."),
     ),
     "heart.atrial_fibrillation": Texts(
         Text("疑似房颤", "查看老人并测脉搏，记录时间，告知医生；如有偏瘫、口齿不清，拨打120。"),
         Text("Possible atrial fibrillation", "See the resident, feel the pulse, note the time, tell the doctor. One-sided weakness or slurred speech: call 120."),
     ),
     "heart.spo2_low": Texts(
-        Text("血氧过低", "立即查看：呼吸、口唇颜色、探头位置。扶起上身，按医嘱给氧，呼叫医生。"),
-        Text("Oxygen too low", "Go now: breathing, colour of lips, position of the probe. Raise the upper body, oxygen as ordered, call a doctor."),
+        Text("血氧过低", "立即查看呼吸、口唇颜色和探头位置。抬高床头，按医嘱给氧，呼叫医生。"),
+        Text("Oxygen too low", "Go now: breathing, colour of lips, position of the probe. Raise the head of the bed, oxygen as ordered, call a doctor."),
     ),
     "heart.respiration_low": Texts(
         Text("呼吸过慢", "立即查看，唤醒老人，检查气道；无正常呼吸：心肺复苏，拨打120。"),
         Text("Breathing too slow", "Go now, wake the resident, check the airway. No normal breathing: start CPR, call 120."),
     ),
     "heart.respiration_high": Texts(
-        Text("呼吸过快", "查看老人：气促、发热、疼痛。扶起上身，测体温和血氧，告知护士。"),
-        Text("Breathing too fast", "See the resident: breathlessness, fever, pain. Raise the upper body, take temperature and oxygen, tell the nurse."),
+        Text("呼吸过快", "查看老人有无气促、发热、疼痛。抬高床头，测体温和血氧，告知护士。"),
+        Text("Breathing too fast", "Look for breathlessness, fever, pain. Raise the head of the bed, take temperature and oxygen, tell the nurse."),
     ),
     "heart_baseline.deviation": Texts(
-        Text("心率偏离本人常态", "今天内查看老人：感染、脱水、用药变化、疼痛。告知护士。"),
-        Text("Heart rate unlike this person's usual", "See the resident today: infection, dehydration, new medicine, pain. Tell the nurse."),
+        Text("心率与平时不同", "今天内查看老人有无感染、脱水、用药变化或疼痛。告知护士。"),
+        Text("Heart rate unlike this person's usual", "See the resident today; look for infection, dehydration, new medicine, pain. Tell the nurse."),
     ),
     "pressure_injury.turn_overdue": Texts(
         Text("该翻身了", "为老人翻身，查看骶尾、足跟和髋部皮肤，记录体位。"),
@@ -99,15 +99,15 @@ TEXTS: Final[dict[str, Texts]] = {
         Text("Bed is wet", "Change bedding and clothes, clean and dry the skin, look for redness."),
     ),
     "fire.smoke": Texts(
-        Text("烟雾报警", "立即查看。有烟或火：启动报警，疏散老人，关门，拨打119。"),
+        Text("烟雾报警", "立即查看。有烟或火：按下手动报警按钮，疏散老人，关门，拨打119。"),
         Text("Smoke", "Look now. Smoke or fire: raise the alarm, move residents out, close doors, call 119."),
     ),
     "fire.heat": Texts(
-        Text("高温报警", "立即查看。有烟或火：启动报警，疏散老人，关门，拨打119。"),
+        Text("高温报警", "立即查看。有烟或火：按下手动报警按钮，疏散老人，关门，拨打119。"),
         Text("Heat", "Look now. Smoke or fire: raise the alarm, move residents out, close doors, call 119."),
     ),
     "fire.rate_of_rise": Texts(
-        Text("温度急升", "立即查看。有烟或火：启动报警，疏散老人，关门，拨打119。"),
+        Text("温度急升", "立即查看。有烟或火：按下手动报警按钮，疏散老人，关门，拨打119。"),
         Text("Temperature rising fast", "Look now. Smoke or fire: raise the alarm, move residents out, close doors, call 119."),
     ),
     "fire.co": Texts(
@@ -119,11 +119,11 @@ TEXTS: Final[dict[str, Texts]] = {
         Text("Early fire warning", "Look in the room for a smell of smoke, hot sockets or appliances; raise the alarm at any sign of fire."),
     ),
     "fire.residual_current": Texts(
-        Text("剩余电流过大", "停用潮湿或损坏的电器，通知电工检查线路。不要触碰裸露电线。"),
+        Text("漏电过大", "停用潮湿或损坏的电器，通知电工检查线路。不要触碰裸露电线。"),
         Text("Residual current too high", "Stop using wet or damaged appliances, call the electrician. Do not touch bare wires."),
     ),
     "fire.cable_heat": Texts(
-        Text("线缆过热", "关闭大功率电器，查看有无焦味，通知电工检查线路。"),
+        Text("电线过热", "关闭大功率电器，查看有无焦味，通知电工检查线路。"),
         Text("Cable too hot", "Switch off heavy appliances, look and smell for scorching, call the electrician."),
     ),
     "device.silent": Texts(

@@ -192,7 +192,7 @@ class BoardModel:
     def board(self, now_ms: int) -> Board:
         """Everything, for a browser that has just come."""
         tiles = [msgspec.structs.replace(t, readings=dict(t.readings)) for t in self._tiles.values()]
-        alerts = sorted(self._alerts.values(), key=lambda a: (a.acknowledged, -a.priority, -a.raised_ms))
+        alerts = sorted(self._alerts.values(), key=lambda a: (a.acknowledged, -a.priority, a.raised_ms))
         return Board(self._seq, now_ms, self._engine_ms, self.home, tiles, alerts, self._people)
 
     def patch(self, now_ms: int) -> Patch:

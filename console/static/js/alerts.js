@@ -1,14 +1,28 @@
 // The list of open alerts: what, who, where, since when, what to do, and the buttons that answer.
 
-import { answer } from "./answer.js";
+import { answer, confirmed } from "./answer.js";
 import { arrange, el, icon, setAttribute, setText, shape } from "./dom.js";
 import { duration, has, measured, quantityName, shortClock, t } from "./i18n.js";
 
 const OUTCOMES = ["true", "false", "test", "unclear"];
 const VALUES_MAX = 3;
+const HOLD_MS = 3000; // a card that was just taken keeps its place: the next one must not slide under the finger
+const SETTLE_MS = 1000; // no button works so soon after it moved or changed: a second tap is meant for what was there before
+const RISE_SEEN_K_PER_MIN = 1; // EN 54-5, table 4: the slowest rise a heat detector is tested with
+const MEASURED = /^(heart|fire)\./; // what is measured all the time, unlike a fall or a call, which nobody can measure to be over
 
 export const title = (alert) => (has(`code.${alert.code}`) ? t(`code.${alert.code}`) : t("code.unknown", { code: alert.code }));
 const whatToDo = (alert) => t(has(`do.${alert.code}`) ? `do.${alert.code}` : "do.unknown");
+const stillMeasured = (alert) => alert.life_safety && alert.present && alert.state !== "stale" && MEASURED.test(alert.code);
+const distinct = (texts) => [...new Set(texts)];
+
+export const causes = (happening) => distinct(happening.alerts.map(title)).join(t("alerts.and"));
+const steps = ({ alerts, priority }) => distinct(alerts.filter((alert) => alert.priority === priority).map(whatToDo)).join("\n");
+
+function over({ present, life_safety: lifeSafety, code }) {
+  if (present || (lifeSafety && !MEASURED.test(code))) return "";
+  return t(lifeSafety ? "alerts.over_go" : "alerts.over");
+}
 
 export function where(place) {
   return [place.room && t("ui.room", { room: place.room }), place.bed && t("ui.bed", { bed: place.bed })].filter(Boolean).join(" · ");
@@ -16,14 +30,13 @@ export function where(place) {
 
 function values(alert) {
   // What has no name in the locale files is for engineers (the details of the API show it), not for whoever runs to a room.
-  const entries = Object.entries(alert.values).filter(([quantity]) => has(`quantity.${quantity}`));
+  const entries = Object.entries(alert.values).filter(([quantity, value]) => has(`quantity.${quantity}`) && !(quantity === "rate_k_per_min" && value < RISE_SEEN_K_PER_MIN));
   return entries.slice(0, VALUES_MAX).map(([quantity, value]) => `${quantityName(quantity)} ${measured(quantity, value)}`).join(" · ");
 }
 
 class Card {
-  constructor(live, id, open) {
+  constructor(live, open) {
     this.live = live;
-    this.id = id;
     this.sending = false;
     this.head = el("h3");
     this.badge = el("span", { class: "badge" });
@@ -36,16 +49,18 @@ class Card {
     this.buttons = el("div", { class: "row" });
     this.node = el(
       "li",
-      { class: "alert", "data-alert": id },
+      { class: "alert" },
       el("div", { class: "alert-head" }, this.badge, this.head, this.since),
       el("div", { class: "alert-body" }, this.place, this.values, this.todo, this.taken, this.error, this.buttons),
     );
-    this.place.append((this.link = el("button", { class: "link", type: "button", onclick: () => open(this.live.alerts.get(id)?.subject) })), (this.rest = el("span")));
+    this.place.append((this.link = el("button", { class: "link", type: "button", onclick: () => open(this.shown.subject) })), (this.rest = el("span")));
   }
 
-  update() {
-    const alert = this.live.alerts.get(this.id);
+  // Returns whether its buttons changed.
+  update(alert) {
+    this.shown = alert;
     const place = this.live.place(alert.subject);
+    setAttribute(this.node, "data-alert", alert.alerts.map(({ id }) => id).join(" "));
     setAttribute(this.node, "data-priority", alert.priority);
     setAttribute(this.node, "data-taken", alert.acknowledged);
     setAttribute(this.node, "data-stale", alert.state === "stale");
@@ -53,20 +68,21 @@ class Card {
       this.badge.dataset.priority = alert.priority;
       this.badge.replaceChildren(shape(alert.priority), el("span", {}, t(`priority.${alert.priority}`)));
     }
-    setText(this.head, title(alert));
+    setText(this.head, causes(alert));
     setText(this.link, where(place) || place.name);
     setText(this.rest, where(place) && place.name ? place.name : "");
     const notes = [shortClock(alert.raised_ms), values(alert)];
     if (alert.repeats) notes.push(t("alerts.repeats", { n: alert.repeats }));
     if (alert.state === "stale") notes.push(t("state.stale"));
-    if (!alert.present) notes.push(t("alerts.over"));
+    notes.push(over(alert));
     setText(this.values, notes.filter(Boolean).join(" · "));
-    setText(this.todo, alert.acknowledged ? "" : whatToDo(alert));
-    this.drawButtons(alert);
-    this.tick(alert);
+    setText(this.todo, steps(alert));
+    this.tick();
+    return this.drawButtons(alert);
   }
 
-  tick(alert = this.live.alerts.get(this.id)) {
+  tick() {
+    const alert = this.shown;
     const now = this.live.now();
     setText(this.since, duration(now - alert.raised_ms, true));
     const who = alert.attended_by || alert.acknowledged_by;
@@ -76,7 +92,8 @@ class Card {
 
   drawButtons(alert) {
     const wanted = alert.acknowledged ? (alert.attended_by ? "outcome" : "attend") : "acknowledge";
-    if (this.drawn === wanted) return;
+    const before = this.drawn;
+    if (before === wanted) return false;
     this.drawn = wanted;
     const hadFocus = this.buttons.contains(document.activeElement);
     if (wanted === "acknowledge") {
@@ -89,6 +106,7 @@ class Card {
       );
     }
     if (hadFocus) this.buttons.querySelector("button").focus();
+    return before !== undefined;
   }
 
   button(style, action, label, more) {
@@ -100,15 +118,21 @@ class Card {
 
   async send(action, more) {
     if (this.sending) return;
+    const alerts = this.shown.alerts.filter((alert) => !(action === "acknowledge" && alert.acknowledged) && !(action === "attend" && alert.attended_by));
+    if (action === "resolve" && more.outcome !== "true" && alerts.some(stillMeasured)) {
+      if (!this.shown.attended_by) return setText(this.error, t("alerts.attend_first"));
+      if (!(await confirmed(t("alerts.confirm_close", { title: causes(this.shown) }), t("alerts.confirm_close_yes", { outcome: t(`outcome.${more.outcome}`) })))) return;
+    }
     this.sending = true;
     setText(this.error, "");
     setAttribute(this.buttons, "aria-busy", "true");
     setText(this.taken, t("alerts.sending"));
-    const trouble = await answer(this.id, action, more);
+    const troubles = [];
+    for (const { id } of alerts) troubles.push(await answer(id, action, more));
     this.sending = false;
     setAttribute(this.buttons, "aria-busy", null);
-    setText(this.error, trouble);
-    if (this.live.alerts.has(this.id)) this.tick();
+    setText(this.error, troubles.find(Boolean) ?? "");
+    this.tick();
   }
 }
 
@@ -121,6 +145,15 @@ export function alertList(live, open) {
   calm.append(icon("check"), el("h3", {}, t("alerts.none")), calmText);
   const announce = el("div", { class: "unseen", role: "log", "aria-live": "assertive" });
   let known = null;
+  let order = [];
+  let settling;
+  const held = new Map(); // key -> until when
+
+  function settle() {
+    list.dataset.settling = "";
+    clearTimeout(settling);
+    settling = setTimeout(() => delete list.dataset.settling, SETTLE_MS);
+  }
 
   function announceNew(alerts) {
     const ids = new Set(alerts.filter((alert) => !alert.acknowledged).map((alert) => alert.id));
@@ -136,23 +169,30 @@ export function alertList(live, open) {
   return {
     node: el("div", {}, announce, calm, list),
     draw(change, ward) {
-      const alerts = live.sortedAlerts(ward);
-      if (change.kind === "tick") {
-        for (const alert of alerts) cards.get(alert.id)?.tick(alert);
-        return alerts;
+      const now = performance.now();
+      for (const [key, until] of held) if (now > until) held.delete(key);
+      for (const { key, acknowledged } of live.happenings(ward)) if (acknowledged && cards.get(key)?.shown.acknowledged === false) held.set(key, now + HOLD_MS);
+      const shown = live.happenings(ward, held);
+      const keys = shown.map(({ key }) => key);
+      for (const key of cards.keys()) if (!keys.includes(key)) cards.delete(key);
+      let moved = order.some((key, index) => keys[index] !== key);
+      for (const one of shown) {
+        if (change.kind === "tick" && cards.has(one.key)) {
+          cards.get(one.key).tick();
+          continue;
+        }
+        if (!cards.has(one.key)) cards.set(one.key, new Card(live, open));
+        moved = cards.get(one.key).update(one) || moved;
       }
-      const keep = new Set(alerts.map((alert) => alert.id));
-      for (const id of cards.keys()) if (!keep.has(id)) cards.delete(id);
-      for (const alert of alerts) {
-        if (!cards.has(alert.id)) cards.set(alert.id, new Card(live, alert.id, open));
-        cards.get(alert.id).update();
-      }
-      arrange(list, alerts.map((alert) => cards.get(alert.id).node));
-      calm.hidden = alerts.length > 0 || !live.ready;
+      arrange(list, keys.map((key) => cards.get(key).node));
+      order = keys;
+      if (moved) settle();
+      if (change.kind === "tick") return shown;
+      calm.hidden = shown.length > 0 || !live.ready;
       const residents = [...live.tiles.values()].filter((tile) => tile.space !== "room").length;
       setText(calmText, t("alerts.none_text", { n: residents }));
-      if (live.ready) announceNew(alerts);
-      return alerts;
+      if (live.ready) announceNew(live.sortedAlerts(ward));
+      return shown;
     },
   };
 }

@@ -35,6 +35,25 @@ export function askName() {
   });
 }
 
+// Whether the person at the screen says yes to `question`.
+export function confirmed(question, yes) {
+  return new Promise((resolve) => {
+    const form = el(
+      "form",
+      { method: "dialog" },
+      el("p", {}, question),
+      el("div", { class: "row" }, el("button", { class: "quiet", value: "", autofocus: true }, t("ui.cancel")), el("button", { class: "primary", value: "ok" }, yes)),
+    );
+    const dialog = el("dialog", { class: "ask" }, form);
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      resolve(dialog.returnValue === "ok");
+    });
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+}
+
 export function nameButton() {
   const button = el("button", { class: "quiet", type: "button", id: "name", onclick: askName });
   changed = () => {

@@ -5,6 +5,30 @@ const REOPEN_MS = 10000; // a line that is silent this long is dead, whatever th
 const ENGINE_STALL_MS = 10000; // the engine ticks once a second
 const RETRY_MS = 2000;
 
+// Unanswered first, then by priority, then the oldest: who has waited longest must not sink.
+const byUrgency = (a, b) => a.acknowledged - b.acknowledged || b.priority - a.priority || a.raised_ms - b.raised_ms || a.onset_ms - b.onset_ms || a.subject.localeCompare(b.subject);
+
+// Alerts with the same key are one happening: a fire in a room, a fall and the camera that saw it.
+function happening({ id, code, subject }) {
+  if (code.startsWith("fire.")) return `${subject}/fire`;
+  return code === "falls.fall" || code === "camera.fall" ? `${subject}/fall` : id;
+}
+
+function together(key, alerts) {
+  const everyone = (property) => (alerts.every((alert) => alert[property]) ? alerts[0][property] : "");
+  return {
+    ...alerts[0],
+    key,
+    alerts,
+    acknowledged: alerts.every((alert) => alert.acknowledged),
+    attended_by: everyone("attended_by"),
+    raised_ms: Math.min(...alerts.map((alert) => alert.raised_ms)),
+    repeats: alerts.reduce((sum, alert) => sum + alert.repeats, 0),
+    present: alerts.some((alert) => alert.present),
+    values: Object.assign({}, ...alerts.toReversed().map((alert) => alert.values)),
+  };
+}
+
 export class Live {
   constructor() {
     this.tiles = new Map();
@@ -115,11 +139,19 @@ export class Live {
     };
   }
 
-  // Unanswered first, then by priority, then the newest.
   sortedAlerts(ward = "") {
-    return [...this.alerts.values()]
-      .filter((alert) => !ward || !this.place(alert.subject).ward || this.place(alert.subject).ward === ward)
-      .sort((a, b) => a.acknowledged - b.acknowledged || b.priority - a.priority || b.raised_ms - a.raised_ms);
+    return [...this.alerts.values()].filter((alert) => !ward || !this.place(alert.subject).ward || this.place(alert.subject).ward === ward).sort(byUrgency);
+  }
+
+  // What staff go to once: [{key, alerts, …}], the first of `alerts` being the one that presses most. `held` keys keep an unanswered one's place.
+  happenings(ward = "", held = new Map()) {
+    const groups = new Map();
+    for (const alert of this.sortedAlerts(ward)) {
+      const key = happening(alert);
+      groups.set(key, [...(groups.get(key) ?? []), alert]);
+    }
+    const place = (one) => (held.has(one.key) ? { ...one, acknowledged: false } : one);
+    return [...groups].map(([key, alerts]) => together(key, alerts)).sort((a, b) => byUrgency(place(a), place(b)));
   }
 
   worst(subject) {

@@ -2,7 +2,7 @@
 //
 // Names are not shown unless the address says ?names=1: a wall is read by visitors too. ?ward=… shows one ward.
 
-import { title } from "./alerts.js";
+import { causes } from "./alerts.js";
 import { arrange, el, icon, setAttribute, setText, shape } from "./dom.js";
 import { clock, day, decimal, duration, hoursMinutes, loadTexts, t } from "./i18n.js";
 import { Live } from "./live.js";
@@ -11,6 +11,7 @@ import { airText, bedState, byRoom, reading, silent, state, turnClock } from "./
 
 const PAGE_MS = 12000;
 const ALERTS_SHOWN = 3;
+const AIR_SHOWN = 2;
 // 5 m, 16' of arc (ISO 9241-303) and a 55-inch screen: capitals of 23 mm, a type size of 4.8 % of the screen's height.
 // A tile needs this much of the screen's height in width and in height to hold such type.
 const TILE_WIDTH_VH = 32.4;
@@ -66,24 +67,22 @@ class WallTile {
     }
     const bed = place.isRoom ? null : bedState(tile, now);
     this.out.replaceChildren(...(bed?.inBed === false ? [icon("walk")] : []));
-    setText(this.air, place.isRoom ? airText(tile, now) : "");
+    setText(this.air, place.isRoom ? airText(tile, now, AIR_SHOWN) : "");
   }
 }
 
 class WallAlert {
-  constructor(live, id) {
+  constructor(live) {
     this.live = live;
-    this.id = id;
     this.mark = el("span", { class: "mark" });
     this.where = el("b", { class: "where" });
     this.since = el("span", { class: "since" });
     this.what = el("p", { class: "what" });
     this.who = el("p", { class: "who" });
-    this.node = el("li", { class: "wall-alert", "data-alert": id }, el("div", { class: "wall-top" }, this.mark, this.where, this.since), this.what, this.who);
+    this.node = el("li", { class: "wall-alert" }, el("div", { class: "wall-top" }, this.mark, this.where, this.since), this.what, this.who);
   }
 
-  draw() {
-    const alert = this.live.alerts.get(this.id);
+  draw(alert) {
     const place = this.live.place(alert.subject);
     setAttribute(this.node, "data-priority", alert.priority);
     setAttribute(this.node, "data-taken", alert.acknowledged);
@@ -93,7 +92,7 @@ class WallAlert {
     }
     setText(this.where, label(place));
     setText(this.since, duration(this.live.now() - alert.raised_ms));
-    setText(this.what, title(alert));
+    setText(this.what, causes(alert));
     const who = alert.attended_by ? t("alerts.attended", { who: alert.attended_by }) : t(alert.acknowledged ? "state.acknowledged" : "state.firing");
     setText(this.who, [showNames && place.named ? place.name : "", who].filter(Boolean).join(" · "));
   }
@@ -162,7 +161,7 @@ function draw(change) {
   setText(home, [live.home, ward].filter(Boolean).join(" · ") || t("ui.home"));
   setText(time, clock(now));
   setText(date, day(now));
-  const alerts = live.sortedAlerts(ward);
+  const alerts = live.happenings(ward);
   if (change.kind === "patch" && !change.alerts.length) return; // readings wait for the next tick: a wall has no hurry but for alerts
   drawAlerts(alerts);
   drawGrid(alerts);
@@ -172,11 +171,11 @@ function drawAlerts(alerts) {
   document.body.dataset.worst = alerts.find((alert) => !alert.acknowledged)?.priority ?? "";
   setText(count, alerts.length === 0 ? (live.ready ? t("alerts.none") : t("live.connecting")) : t(alerts.length === 1 ? "alerts.open_one" : "alerts.open", { n: alerts.length }));
   alertsBox.hidden = alerts.length === 0;
-  prune(cards, new Set(alerts.map((alert) => alert.id)));
+  prune(cards, new Set(alerts.map((alert) => alert.key)));
   for (let places = Math.min(ALERTS_SHOWN, alerts.length); places > 0; places--) {
     const shown = chosen(alerts, places);
-    arrange(alertsList, shown.map((alert) => cached(cards, alert.id, () => new WallAlert(live, alert.id)).node));
-    for (const alert of shown) cards.get(alert.id).draw();
+    arrange(alertsList, shown.map((alert) => cached(cards, alert.key, () => new WallAlert(live)).node));
+    for (const alert of shown) cards.get(alert.key).draw(alert);
     setText(alertsMore, alerts.length > shown.length ? t("alerts.more", { n: alerts.length - shown.length }) : "");
     if (alertsList.scrollHeight <= alertsList.clientHeight) break; // long titles: fewer at a time, whole
   }
