@@ -16,14 +16,16 @@ import pytest
 
 from alerts.model import Action, Command, Outcome
 from console.backend import SystemView
+from engine.frame import NS_PER_S
 from engine.outputs import Reason
-from engine.registry import RegistryData
+from engine.registry import Binding, RegistryData
 from sinks.delivery import Delivery
 from sinks.sqlite import SqliteConfig, SqliteReader, SqliteSink
 from streams.embedded.backend import Backend
 from streams.embedded.records import Topic
 from streams.embedded.registry_change import RegistryChange
 from streams.embedded.vigil import Vigil
+from streams.recording import START_NS
 from streams.replay import replay
 from tests.integration.wards import TEN_MINUTES, Stream, running, write_registry
 from tests.services.receiver import Receiver, receiving
@@ -220,38 +222,44 @@ def test_a_command_that_takes_too_long_is_carried_out_all_the_same(tmp_path: Pat
     assert (entry.id, entry.action) == ("c1", "acknowledge")
 
 
-def _lived(folder: Path, stream: Stream, records: slice) -> Vigil:
+def _press(vigil: Vigil, number: int) -> None:
+    at_ns = START_NS + number * NS_PER_S
+    chunk = {"v": 1, "device": "call-1", "kind": "button", "t0_ns": at_ns, "seq": number, "samples": [1]}
+    vigil.telemetry(msgspec.json.encode(chunk), at_ns).result(10)
+
+
+def _lived(folder: Path, presses: range) -> Vigil:
+    """A life with a registry and `presses` of one button, a second apart."""
     vigil = embedded(folder, snapshot_every_s=0.2)
     vigil.start()
-    if vigil.next_offset == 0:
-        at_ns = stream.records[0].arrival_ns
-        vigil.journal.append(*_registry(stream, at_ns)).result(10)
-    for record in stream.records[records]:
-        vigil.telemetry(record.payload, record.arrival_ns).result(10)
+    registry = RegistryData(bindings=(Binding("call-1", "resident/a", "h/1"),))
+    vigil.change_registry(RegistryChange("r", "replace", "test", registry)).result(60)
+    for number in presses:
+        _press(vigil, number)
     assert vigil.drain(120)
     vigil.stop()
     return vigil
 
 
-def test_a_journal_that_was_moved_away_takes_its_snapshots_along(stream: Stream, tmp_path: Path) -> None:
-    first = _lived(tmp_path, stream, slice(0, 60))
+def test_a_journal_that_was_moved_away_takes_its_snapshots_along(tmp_path: Path) -> None:
+    first = _lived(tmp_path, range(60))
     (tmp_path / "journal").rename(tmp_path / "journal.old")
-    second = _lived(tmp_path, stream, slice(60, 80))
+    second = _lived(tmp_path, range(60, 80))
     assert second.journal.identity != first.journal.identity
     assert next(iter(second.snapshots.newest_first(second.journal.identity))).next_offset == 21
     third = embedded(tmp_path)
     assert third.next_offset == 21
     assert third.core.snapshot() == second.core.snapshot()
-    third.journal.close()
+    third.stop()
     (tmp_path / "journal").rename(tmp_path / "journal.second")
     (tmp_path / "journal.old").rename(tmp_path / "journal")
     back = embedded(tmp_path)
     assert back.core.snapshot() == first.core.snapshot()
-    back.journal.close()
+    back.stop()
 
 
-def test_a_damaged_journal_keeps_what_its_snapshot_knows(stream: Stream, tmp_path: Path) -> None:
-    before = _lived(tmp_path, stream, slice(0, 60))
+def test_a_damaged_journal_keeps_what_its_snapshot_knows(tmp_path: Path) -> None:
+    before = _lived(tmp_path, range(60))
     (segment,) = (tmp_path / "journal").glob("*.log")
     raw = bytearray(segment.read_bytes())
     raw[len(raw) // 3] ^= 1
@@ -260,12 +268,14 @@ def test_a_damaged_journal_keeps_what_its_snapshot_knows(stream: Stream, tmp_pat
     assert after.next_offset == before.next_offset == 61
     assert after.core.snapshot() == before.core.snapshot()
     after.start()
-    after.telemetry(stream.records[60].payload, stream.records[60].arrival_ns).result(10)
+    _press(after, 60)
     assert after.drain(30)
     view = next(d for d in asyncio.run(_view(after)).deliveries if d.name == "journal")
     assert ".damaged" in view.detail
     after.stop()
-    assert embedded(tmp_path).next_offset == 62
+    again = embedded(tmp_path)
+    assert again.next_offset == 62
+    again.stop()
 
 
 async def _view(vigil: Vigil) -> SystemView:
