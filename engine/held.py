@@ -39,6 +39,7 @@ class Held(msgspec.Struct, array_like=True):
 
     def block(self) -> Block:
         """The chunk as a block of one row."""
-        samples = np.frombuffer(self.samples, self.dtype).reshape(1, *self.samples_shape)
+        # Copied: a read-only array is another type to a compiled kernel, and would have it compiled again in the middle of the night.
+        samples = np.frombuffer(self.samples, self.dtype).reshape(1, *self.samples_shape).copy()
         quality = np.array([self.quality], np.uint8)
         return Block(self.kind, (self.device,), np.array([self.t0_ns]), np.array([self.seq]), self.rate_hz, samples, quality, self.shape)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 
 from engine.frame import NS_PER_S
+from engine.kinds import KINDS
 from streams.assembly import CLASSES
-from streams.recording import START_NS, Builder
+from streams.recording import START_NS, Builder, Recording
 from streams.replay import replay
+
+SECONDS: Final = 12
 
 Progress = Callable[[int, int, str], None]
 
@@ -28,7 +32,20 @@ def warm_up(progress: Progress | None = None) -> None:
             detector.tick(int(frame.t0_ns[0]) + NS_PER_S)
     if progress is not None:
         progress(total - 1, total, "core")
+    replay(_everything())
+
+
+def _everything() -> Recording:
+    """A few seconds of every kind of sensor, so that every kernel is met as the engine calls it."""
     builder = Builder("warm-up", "warm-up")
-    builder.bind("d", "resident/warm-up")
-    builder.add("d", "vitals", START_NS, 1.0, np.full((2, 6), 70.0 / 2, np.float32))
-    replay(builder.build())
+    for kind in KINDS.values():
+        device = f"warm-{kind.name}"
+        builder.bind(device, "room/warm-up" if kind.space == "room" else "resident/warm-up")
+        rate_hz = min(max(kind.rate_hz_min, 1.0), kind.rate_hz_max)
+        channels = len(kind.channels) or (64 * 32 if kind.name == "pressure_map" else 1)
+        shape = (64, 32) if kind.name == "pressure_map" else None
+        count = 1 if kind.timing == "irregular" else max(2, round(SECONDS * rate_hz))
+        low = np.array([c.low for c in kind.channels]) if kind.channels else np.zeros(channels)
+        samples = np.tile(np.maximum(low, 0.0), (count, 1))
+        builder.add(device, kind.name, START_NS, rate_hz, samples, shape=shape)
+    return builder.build()
