@@ -38,7 +38,7 @@ class AlertView(msgspec.Struct, frozen=True):
     """One alert as staff see it (`alerts.model.Alert`, without its bookkeeping).
 
     `onset_ms` is device time, `raised_ms` the moment from which it called somebody. `present` is False when the condition
-    has ended by itself while the alert still waits for an answer or its hold time.
+    has ended by itself while the alert still waits for an answer or its hold time. `devices` ("<device>:<kind>") are those that are silent.
     """
 
     id: str
@@ -58,6 +58,7 @@ class AlertView(msgspec.Struct, frozen=True):
     acknowledged_ms: int | None
     attended_by: str
     outcome: Outcome | None
+    devices: tuple[str, ...] = ()
 
 
 def alert_view(alert: Alert) -> AlertView:
@@ -82,6 +83,7 @@ def alert_view(alert: Alert) -> AlertView:
         acknowledged_ms=None if taken is None else taken // NS_PER_MS,
         attended_by=alert.attended_by,
         outcome=alert.outcome,
+        devices=alert.devices,
     )
 
 

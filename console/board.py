@@ -68,6 +68,9 @@ SOURCES: Final[dict[str, dict[str, Source]]] = {
 }
 """Measurement -> column -> quantity. Columns that are not here are not shown; those that are missing stay empty."""
 
+HEARD_BY_EVENT: Final = frozenset({"sos.pressed", "camera.fall"})
+"""Codes whose device measures nothing: the event itself is how it is heard from."""
+
 
 def space_of(subject: str) -> Space:
     """The kind of `subject`, "<kind>/<id>"; anything unexpected is shown like a resident rather than not at all."""
@@ -184,7 +187,10 @@ class BoardModel:
         """Take an alert's new state; resolved ones leave the board."""
         if alert.state in OPEN_STATES:
             self._alerts[alert.id] = alert_view(alert)
-            self._tile(alert.subject)
+            tile = self._tile(alert.subject)
+            if alert.code in HEARD_BY_EVENT:
+                tile.seen_ms = max(tile.seen_ms or 0, alert.last_onset_ns // NS_PER_MS)
+                self._changed_tiles.add(alert.subject)
         elif self._alerts.pop(alert.id, None) is None:
             return
         self._changed_alerts[alert.id] = alert_view(alert)

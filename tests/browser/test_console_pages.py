@@ -287,6 +287,20 @@ def test_sound_is_off_until_somebody_turns_it_on(stage: Stage, visit: Open) -> N
     sound.click()
     expect(sound).to_have_text("Sound on")
     expect(sound).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_text("Sound for urgent alerts")).to_be_hidden()
+    page.reload()
+    expect(page.get_by_text("Sound for urgent alerts")).to_be_visible()  # a browser is silent again until the page is touched
+    page.get_by_role("heading", name="Residents").click()
+    expect(sound).to_have_text("Sound on")
+
+
+def test_sound_declined_is_not_asked_for_again(stage: Stage, visit: Open) -> None:
+    page = visit(stage)
+    page.get_by_role("button", name="Keep off").click()
+    expect(page.get_by_text("Sound for urgent alerts")).to_be_hidden()
+    page.reload()
+    expect(page.locator("#sound")).to_have_text("Sound off")
+    expect(page.get_by_text("Sound for urgent alerts")).to_be_hidden()
 
 
 def test_names_are_text_whatever_they_contain(stage: Stage, visit: Open) -> None:

@@ -16,7 +16,7 @@ from alerts.model import Action, Alert, Command, Outcome, Reason, RefusalReason,
 from alerts.policy import DEFAULT_CODES
 from alerts.texts import LANGUAGES, TEXTS, Language
 from console import texts
-from console.backend import history
+from console.backend import alert_view, history
 from console.board import HOLD_MS, PUBLISH_EVERY_MS, SOURCES, BoardModel, LiveBoard
 from console.live import Broadcaster, Mailbox, TooManyBrowsers
 from detectors.catalogue import DETECTORS
@@ -334,3 +334,21 @@ def test_an_alert_that_had_to_hold_counts_from_the_moment_it_called_somebody() -
     (view,) = model.patch(NOW_MS).alerts
     assert view.onset_ms == NOW_MS
     assert view.raised_ms == NOW_MS + pending_s * 1000
+
+
+def test_a_call_button_was_heard_from_when_it_was_pressed() -> None:
+    book, model = AlertBook(), BoardModel()
+    (begun,) = book.apply(Event("e" * 32, "sos", "sos.pressed", WHO, "onset", 3, NOW_NS, NOW_NS, NOW_NS, 1.0, {}))
+    alert = book.alert(begun.alert_id)
+    assert alert is not None
+    model.put_alert(alert)
+    (tile,) = model.board(NOW_MS).tiles
+    assert tile.seen_ms == NOW_MS
+
+
+def test_an_alert_about_a_device_names_it() -> None:
+    book = AlertBook()
+    (begun,) = book.apply(Event("e" * 32, "engine", "device.silent", WHO, "onset", 1, NOW_NS, NOW_NS, NOW_NS, 1.0, {}, device="band-3:ecg"))
+    alert = book.alert(begun.alert_id)
+    assert alert is not None
+    assert alert_view(alert).devices == ("band-3:ecg",)

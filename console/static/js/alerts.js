@@ -28,6 +28,13 @@ export function where(place) {
   return [place.room && t("ui.room", { room: place.room }), place.bed && t("ui.bed", { bed: place.bed })].filter(Boolean).join(" · ");
 }
 
+// "band-3:ecg" -> "band-3 ECG": which device to look at.
+function device(name) {
+  const colon = name.lastIndexOf(":");
+  const kind = name.slice(colon + 1);
+  return `${name.slice(0, colon)} ${has(`kind.${kind}`) ? t(`kind.${kind}`) : kind}`;
+}
+
 function values(alert) {
   // What has no name in the locale files is for engineers (the details of the API show it), not for whoever runs to a room.
   const entries = Object.entries(alert.values).filter(([quantity, value]) => has(`quantity.${quantity}`) && !(quantity === "rate_k_per_min" && value < RISE_SEEN_K_PER_MIN));
@@ -71,7 +78,7 @@ class Card {
     setText(this.head, causes(alert));
     setText(this.link, where(place) || place.name);
     setText(this.rest, where(place) && place.name ? place.name : "");
-    const notes = [shortClock(alert.raised_ms), values(alert)];
+    const notes = [shortClock(alert.raised_ms), ...alert.devices.map(device), values(alert)];
     if (alert.repeats) notes.push(t("alerts.repeats", { n: alert.repeats }));
     if (alert.state === "stale") notes.push(t("state.stale"));
     notes.push(over(alert));

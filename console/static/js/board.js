@@ -53,7 +53,7 @@ await start(
     const empty = el("p", { class: "nobody", hidden: true }, t("ui.nobody"));
     const chooser = wardChooser(() => draw({ kind: "snapshot", tiles: [], alerts: [] }));
     main.append(
-      el("section", { class: "panel", "aria-labelledby": "alerts-title" }, heading, list.node),
+      el("section", { class: "panel", "aria-labelledby": "alerts-title" }, heading, sound.ask, list.node),
       el("section", { class: "ward" }, el("div", { class: "ward-top" }, boardHeading, counts, chooser.node), empty, grid),
     );
     const rooms = new Map();
@@ -89,7 +89,7 @@ await start(
       const unanswered = alerts.filter((alert) => !alert.acknowledged);
       setText(heading, alerts.length ? t(alerts.length === 1 ? "alerts.open_one" : "alerts.open", { n: alerts.length }) : t("alerts.title"));
       document.title = (unanswered.length ? `(${unanswered.length}) ` : "") + `${t("page.board")} · Vigil`;
-      sound.alarm(unanswered.some((alert) => alert.priority === 3));
+      sound.alarm(unanswered.some((alert) => alert.priority === 3) || live.status === "lost" || live.status === "engine");
       sound.draw();
     }
     return draw;

@@ -31,7 +31,7 @@ export function openDetails(live, subject) {
   const dialog = el(
     "dialog",
     { class: "details", "aria-label": place.name || where(place) },
-    el("div", { class: "details-top" }, el("h2", {}, place.name || where(place)), el("p", {}, place.name ? where(place) : ""), el("p", { class: "muted" }, subject)),
+    el("div", { class: "details-top" }, el("h2", {}, place.name || where(place)), el("p", {}, place.name ? where(place) : "")),
     el("h3", {}, t("ui.readings")),
     rows.length ? el("table", { class: "readings" }, el("tbody", {}, ...rows)) : el("p", { class: "muted" }, t("ui.never")),
     records,

@@ -1,4 +1,4 @@
-// The high-priority signal: ten pulses, 3 + 2 and again, as IEC 60601-1-8 describes; off until somebody turns it on.
+// The high-priority signal: ten pulses, 3 + 2 and again, as IEC 60601-1-8 describes; the page asks for it until somebody decides.
 
 import { el, icon } from "./dom.js";
 import { t } from "./i18n.js";
@@ -9,14 +9,24 @@ const PULSE_S = 0.15;
 const STARTS_S = [0, 0.25, 0.5, 0.95, 1.2, 2.0, 2.25, 2.5, 2.95, 3.2];
 const BURST_EVERY_MS = 8000; // 2.5-15 s
 const VOLUME = 0.25;
+const SOUND_KEY = "vigil.sound";
 
 export class Sound {
   constructor() {
-    this.wanted = false;
+    this.wanted = localStorage.getItem(SOUND_KEY) === "on";
     this._context = null;
     this._lastBurst = -Infinity;
     this.button = el("button", { class: "quiet sound", type: "button", id: "sound", title: t("ui.sound_hint"), onclick: () => this.toggle() });
+    this.ask = el(
+      "div",
+      { class: "ask-sound", role: "note" },
+      el("span", {}, t("ui.sound_ask")),
+      el("button", { class: "primary small", type: "button", onclick: () => this.toggle() }, t("ui.sound_turn_on")),
+      el("button", { class: "quiet small", type: "button", onclick: () => this.decline() }, t("ui.sound_keep_off")),
+    );
     this.draw();
+    // A browser makes no sound before the first touch of the page: where sound was wanted last time, that touch turns it on.
+    document.addEventListener("click", (event) => this.wanted && !this._context && !event.target.closest("#sound, .ask-sound") && this.toggle());
   }
 
   get on() {
@@ -25,6 +35,7 @@ export class Sound {
 
   async toggle() {
     this.wanted = !this.on;
+    localStorage.setItem(SOUND_KEY, this.wanted ? "on" : "off");
     if (this.wanted) {
       this._context ??= new AudioContext();
       await this._context.resume();
@@ -33,12 +44,18 @@ export class Sound {
     this.draw();
   }
 
+  decline() {
+    localStorage.setItem(SOUND_KEY, "off");
+    this.draw();
+  }
+
   draw() {
+    this.ask.hidden = this.on || localStorage.getItem(SOUND_KEY) === "off";
     this.button.replaceChildren(icon(this.on ? "bell" : "mute"), el("span", {}, t(this.on ? "ui.sound_on" : "ui.sound_off")));
     this.button.setAttribute("aria-pressed", String(this.on));
   }
 
-  // Call often; sounds while there is an unanswered high-priority alert.
+  // Call often; sounds while there is an unanswered high-priority alert, or none can come any more.
   alarm(needed) {
     if (!needed) this._lastBurst = -Infinity;
     else if (this.on && performance.now() - this._lastBurst > BURST_EVERY_MS) {

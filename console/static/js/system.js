@@ -19,7 +19,14 @@ function table(heads, rows, none) {
 }
 
 const number = (n) => el("span", { class: "number" }, count(n));
+const kindName = (kind) => (has(`kind.${kind}`) ? t(`kind.${kind}`) : kind);
 const reasonName = (reason) => (has(`reason.${reason}`) ? t(`reason.${reason}`) : reason);
+
+// What to do in this language; the engine's own sentence, which names the figures, stands beside it.
+function advice({ reason, detail }) {
+  const key = `advice.${reason}`;
+  return has(key) ? el("span", {}, t(key), " ", el("small", { class: "muted", lang: "en" }, detail)) : detail;
+}
 
 function accounting(totals) {
   const parts = ["processed", "duplicate", "late", "quarantined"];
@@ -122,7 +129,7 @@ await start("system", (main, live) => {
       boxes.unbound.replaceChildren(
         table(
           ["device", "kinds", "readings", "first", "latest"].map((key) => t(`system.${key}`)).concat(""),
-          system.unbound.map((d) => [d.device, d.kinds.join(", "), number(d.readings), moment(d.first_ms), age(d.last_ms), el("button", { class: "primary small", type: "button", onclick: () => bindDialog(d) }, t("system.bind"))]),
+          system.unbound.map((d) => [d.device, d.kinds.map(kindName).join(t("ui.list")), number(d.readings), moment(d.first_ms), age(d.last_ms), el("button", { class: "primary small", type: "button", onclick: () => bindDialog(d) }, t("system.bind"))]),
           t("system.unbound_none"),
         ),
       );
@@ -130,14 +137,14 @@ await start("system", (main, live) => {
     boxes.quarantine.replaceChildren(
       table(
         ["reason", "count", "latest", "device", "advice"].map((key) => t(`system.${key}`)),
-        system.quarantine.map((q) => [el("span", { title: q.reason }, reasonName(q.reason)), number(q.count), age(q.last_ms), q.device, q.detail]),
+        system.quarantine.map((q) => [el("span", { title: q.reason }, reasonName(q.reason)), number(q.count), age(q.last_ms), q.device, advice(q)]),
         t("system.quarantine_none"),
       ),
     );
     boxes.devices.replaceChildren(
       table(
         ["device", "kinds", "subject", "seen", "received", "processed", "duplicate", "late", "quarantined"].map((key) => t(`system.${key}`)),
-        system.devices.map((d) => [d.device, d.kind, d.subject, age(d.seen_ms), ...["received", "processed", "duplicate", "late", "quarantined"].map((key) => number(d.totals[key]))]),
+        system.devices.map((d) => [d.device, kindName(d.kind), d.subject, age(d.seen_ms), ...["received", "processed", "duplicate", "late", "quarantined"].map((key) => number(d.totals[key]))]),
         t("system.devices_none"),
       ),
     );

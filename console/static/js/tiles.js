@@ -8,6 +8,8 @@ export const FADE_MS = 130000; // older than this a reading is not "now": a minu
 export const GONE_MS = 600000; // older than this it is not shown on a tile
 const SILENT_MS = 180000; // nothing at all from a resident: the tile says so
 const IN_BED = 0.5;
+const WET = 0.5; // from here a bed counts as wet: moisture_fraction_min of the pressure_injury detector
+const MOVES = 0.05; // below it a mattress feels nothing but breathing
 const POSTURES = { 0: "bed.out", 1: "posture.supine", 2: "posture.right", 3: "posture.left", 4: "bed.in" };
 
 const collator = new Intl.Collator(undefined, { numeric: true });
@@ -28,6 +30,8 @@ export function readingText(quantity, value) {
   if (quantity === "posture") return postureText(value) || "–";
   if (quantity === "in_bed") return inBedText(value);
   if (quantity === "since_turn_s") return hoursMinutes(value * 1000);
+  if (quantity === "moisture") return t(value >= WET ? "bed.wet" : "bed.dry");
+  if (quantity === "movement") return t(value >= MOVES ? "bed.moves" : "bed.still");
   return measured(quantity, value);
 }
 
@@ -35,8 +39,8 @@ export function bedState(tile, now) {
   const posture = reading(tile, "posture", now);
   const inBed = reading(tile, "in_bed", now);
   const known = posture && postureText(posture.value);
-  if (known && !(inBed && inBed.ageMs < posture.ageMs - FADE_MS)) return { text: known, inBed: Math.round(posture.value) > 0, old: posture.old };
-  if (inBed) return { text: inBedText(inBed.value), inBed: inBed.value >= IN_BED, old: inBed.old };
+  if (known && !(inBed && inBed.ageMs < posture.ageMs - FADE_MS)) return { text: known, inBed: Math.round(posture.value) > 0, old: posture.old, ageMs: posture.ageMs };
+  if (inBed) return { text: inBedText(inBed.value), inBed: inBed.value >= IN_BED, old: inBed.old, ageMs: inBed.ageMs };
   return { text: t("bed.unknown"), inBed: null, old: true };
 }
 
@@ -99,11 +103,12 @@ export class ResidentTile {
     this.vital(this.oxygenBox, this.oxygen, reading(tile, "spo2_percent", now));
     const bed = bedState(tile, now);
     setText(this.bedText, bed.text);
+    setAttribute(this.bedText, "data-age", bed.ageMs && bed.old ? t("ui.ago", { d: duration(bed.ageMs) }) : null);
     setAttribute(this.bedText, "data-old", bed.old);
     const turn = turnClock(tile, now);
     this.turn.hidden = this.bar.hidden = !turn;
     if (turn) {
-      setText(this.turnText, hoursMinutes(turn.elapsedMs));
+      setText(this.turnText, t("ui.since_turn", { d: duration(turn.elapsedMs) }));
       this.turn.title = t("quantity.since_turn_s");
       const share = turn.dueMs ? turn.elapsedMs / turn.dueMs : 0;
       this.bar.hidden = !turn.dueMs;
@@ -113,7 +118,7 @@ export class ResidentTile {
     }
     const quiet = silent(tile, now);
     setAttribute(this.node, "data-silent", quiet);
-    setText(this.age, tile.seen_ms === null ? t("ui.never") : duration(now - tile.seen_ms));
+    setText(this.age, tile.seen_ms === null ? t("ui.never") : t("ui.updated", { d: duration(now - tile.seen_ms) }));
   }
 
   drawState() {
@@ -130,6 +135,7 @@ export class ResidentTile {
   vital(box, node, found) {
     setText(node, found ? decimal(found.value, 0) : "–");
     setAttribute(box, "data-old", found?.old ?? false);
+    setAttribute(box, "data-age", found?.old ? t("ui.ago", { d: duration(found.ageMs) }) : null);
   }
 }
 
@@ -163,15 +169,16 @@ export class RoomCard {
 const SMOKE_SEEN_PER_M = 0.005; // EN 54-7: alarms from 0.05 dB/m, which is 0.005 1/m; below it there is nothing to look at
 const CO_SEEN_PPM = 5; // above what traffic and cooking leave in a room
 
-export function airText(tile, now) {
+// What is dangerous first; a wall has room for `most` of it.
+export function airText(tile, now, most = Infinity) {
   const temperature = reading(tile, "temperature_c", now);
   const smoke = reading(tile, "smoke_od_per_m", now);
   const co = reading(tile, "co_ppm", now);
   const parts = [];
-  if (temperature) parts.push(`${decimal(temperature.value, 1)} ${t("unit.c")}`);
   if (smoke && smoke.value >= SMOKE_SEEN_PER_M) parts.push(`${t("quantity.smoke_od_per_m")} ${decimal(smoke.value, 2)}`);
-  if (co && co.value >= CO_SEEN_PPM) parts.push(`CO ${decimal(co.value, 0)} ppm`);
-  return parts.join(" · ");
+  if (co && co.value >= CO_SEEN_PPM) parts.push(`${t("quantity.co_ppm")} ${decimal(co.value, 0)}`);
+  if (temperature) parts.push(`${decimal(temperature.value, 1)} ${t("unit.c")}`);
+  return parts.slice(0, most).join(" · ");
 }
 
 // Residents grouped by room, rooms in order: [{room, subject, residents}]
