@@ -157,6 +157,12 @@ class Journal:
                 pending.future.set_exception(error)
 
     @property
+    def end(self) -> int:
+        """The offset of the next record to be appended, on disk or on its way there."""
+        with self._changed:
+            return self._next + len(self._pending)
+
+    @property
     def error(self) -> JournalError | None:
         """Why nothing can be appended any more, if so."""
         return self._error

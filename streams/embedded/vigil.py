@@ -129,8 +129,8 @@ class Vigil:
         return self.journal.synced - self.next_offset
 
     def drain(self, timeout_s: float) -> bool:
-        """Wait until every record now in the journal has been processed."""
-        target = self.journal.synced
+        """Wait until every record appended before this call has been processed."""
+        target = self.journal.end
         with self._caught_up:
             return self._caught_up.wait_for(lambda: self.next_offset >= target or not self._thread.is_alive(), timeout_s)
 
