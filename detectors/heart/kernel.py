@@ -76,7 +76,6 @@ from detectors.heart.state import (
     RESPIRATION_PER_MIN_MIN,
     RING,
     RR,
-    RR_COUNT,
     SAME,
     SEARCH_DUE,
     SECOND_DUE,
@@ -124,6 +123,17 @@ def sample_ns(state: HeartState, g: Grid, slot: int, n: float) -> int:
 
 
 @inline_kernel
+def beating(state: HeartState, slot: int, asystole_s: float) -> bool:
+    """True when the last EPISODE_END_BEATS beats came without a pause that is an asystole itself."""
+    last = state.tally[slot, BEAT_COUNT] - 1
+    for k in range(EPISODE_END_BEATS - 1):
+        pause_ns = state.beats[slot, 0, (last - k) % BEATS_KEPT] - state.beats[slot, 0, (last - k - 1) % BEATS_KEPT]
+        if pause_ns >= asystole_s * NS_PER_S:
+            return False
+    return True
+
+
+@inline_kernel
 def on_beat(state: HeartState, limits: Limits, g: Grid, found: Found, slot: int, beat: Candidate, now_n: int) -> None:
     """A QRS complex: the rhythm, the run of ventricular beats, the end of an asystole."""
     count = state.tally[slot]
@@ -141,7 +151,7 @@ def on_beat(state: HeartState, limits: Limits, g: Grid, found: Found, slot: int,
     if interval_ms > 0.0:
         parity = minute_of(state, found, slot, t_ns)
         on_interval(state, limits, found, slot, ECG, now_ns, interval_ms, parity, state.level[slot, NOISE_RATIO] <= NOISY)
-    if state.latch[slot, RAISED_BY, ASYSTOLE] != 0 and state.tally[slot, RR_COUNT + ECG] >= EPISODE_END_BEATS - 1:
+    if state.latch[slot, RAISED_BY, ASYSTOLE] != 0 and beating(state, slot, limits.asystole_s):
         judge_condition(state, limits, found, slot, ECG, ASYSTOLE, OVER, now_ns, now_ns, 0.0, 0.0)
 
 
@@ -194,7 +204,7 @@ def on_timer(state: HeartState, limits: Limits, g: Grid, found: Found, slot: int
     if n >= count[SEARCH_DUE]:
         if count[DOWN] != 0 or count[LEARN] != 0:
             count[SEARCH_DUE] = n + g.second
-        elif overdue(state, g, slot, n):
+        elif overdue(state, g, slot, n, limits.asystole_s):
             on_beat(state, limits, g, found, slot, recalled(state, slot), n)
 
 

@@ -11,10 +11,12 @@ written anew and made cheap:
 5. not if it has slopes in one direction only (a baseline step), nor if it comes within 360 ms of a beat at less
    than half its slope (a T wave);
 6. when a beat is overdue by half the usual interval, the best rejected candidate is taken if it reaches half the
-   threshold; if there is none, the threshold comes down step by step.
+   threshold; if there is none, the threshold comes down to that half step by step, and further only once an asystole
+   would have been raised.
 
 Differences from the papers: the position of a beat is the centre of energy of its slope (no jumps between R and S),
-the threshold falls after silence (a lead that loses amplitude is found again), missing, constant and stepping
+the threshold falls in silence (a lead that loses amplitude is found again) and stands where it stood when the
+complexes come back as large as before, missing, constant and stepping
 signals never reach the filters, and two leads share one feature.
 """
 
@@ -38,6 +40,7 @@ from detectors.heart.state import (
     BASE_0,
     CHAIN,
     DOWN,
+    FADED,
     HELD_0,
     LAST_BAD,
     LAST_BEAT,
@@ -106,10 +109,11 @@ LEARN_NOISE_OF_MEAN: Final = 0.5
 LEARN_NOISE_OF_MAX: Final = 0.3
 FADE: Final = 0.8
 FADE_S: Final = 0.5
-"""While no beat is found the remembered levels shrink by a fifth every half second: a tenfold loss of amplitude is caught up in 5 s."""
-PAUSE_S: Final = 3.0
-HUSH_S: Final = 5.0
-"""Between these, and while an asystole is raised, the threshold stands still: what is that small then is noise, not a heartbeat."""
+"""While no beat is found the expected height shrinks by a fifth every half second, to SEARCH_FRACTION at first: a heart that is
+merely slow shows P waves, T waves and noise in between, all far below that, and none of them may pass for its beats."""
+HUSH_S: Final = 1.0
+"""So long after the time of an asystole (judged once a second) it may shrink further, unless one is raised: what is that small
+then is noise, not a heartbeat."""
 CEILING_MV: Final = 4.0
 """Feature of two leads of 5 mV, the largest QRS complex a monitor must expect (IEC 60601-2-27); above it is artefact, not a heart."""
 FLOOR_MV: Final = 0.02
@@ -190,8 +194,8 @@ def median8(values: Float64) -> float:
 
 @inline_kernel
 def set_threshold(state: HeartState, slot: int) -> None:
-    """Threshold from the medians of signal and noise peaks."""
-    signal = median8(state.past[slot, QRS_PEAKS])
+    """Threshold from the medians of signal and noise peaks, the signal as far as it has faded in silence."""
+    signal = state.level[slot, FADED] * median8(state.past[slot, QRS_PEAKS])
     noise = min(median8(state.past[slot, NOISE_PEAKS]), signal)
     state.level[slot, NOISE_RATIO] = noise / signal if signal > 0.0 else 1.0
     state.level[slot, THRESHOLD] = max(FLOOR_MV, noise + THRESHOLD_FRACTION * (signal - noise))
@@ -213,6 +217,7 @@ def restart(state: HeartState, g: Grid, slot: int, n: int, relearn: bool) -> Non
     count[LAST_BAD] = n
     level[LAST_BEAT] = n
     level[LAST_SLOPE] = 0.0
+    level[FADED] = 1.0
     level[BASE_0] = 0.0
     level[BASE_0 + 1] = 0.0
     count[MISSING_0] = g.bridge + 1  # as after a hole: the next value becomes the base line
@@ -288,6 +293,12 @@ def accept(state: HeartState, g: Grid, slot: int, beat: Candidate, now_n: int) -
     if count[CHAIN] > 0:
         state.past[slot, RECENT_RR, count[QRS_AT] % LEVELS] = min(interval, 2.0 * g.rate_internal_hz)
         level[TYPICAL_RR] = median8(state.past[slot, RECENT_RR])
+    if level[FADED] < 1.0:
+        faded = level[FADED]
+        level[FADED] = 1.0
+        set_threshold(state, slot)
+        if beat.height < level[THRESHOLD]:  # the complexes became smaller; else there merely were none
+            state.past[slot, QRS_PEAKS] *= faded
     state.past[slot, QRS_PEAKS, count[QRS_AT] % LEVELS] = min(beat.height, CEILING_MV)
     if level[NOISE_RATIO] > NOISY:
         state.past[slot, NOISE_PEAKS] *= NOISE_FADE
@@ -327,19 +338,19 @@ def consider(state: HeartState, g: Grid, slot: int, candidate: Candidate) -> boo
 
 
 @inline_kernel
-def overdue(state: HeartState, g: Grid, slot: int, now_n: int) -> bool:
+def overdue(state: HeartState, g: Grid, slot: int, now_n: int, asystole_s: float) -> bool:
     """A beat is overdue: True when the best rejected candidate is taken for it; else the threshold comes down."""
     level = state.level[slot]
     count = state.tally[slot]
-    silent_s = (now_n - level[LAST_BEAT]) / g.rate_internal_hz
-    if state.latch[slot, RAISED_BY, ASYSTOLE] != 0 or PAUSE_S <= silent_s < HUSH_S:
-        count[SEARCH_DUE] = now_n + g.fade
-        return False
-    if level[BACK] > max(FLOOR_MV, SEARCH_FRACTION * level[THRESHOLD]):
-        return True
     count[SEARCH_DUE] = now_n + g.fade
-    state.past[slot, QRS_PEAKS] *= FADE
-    set_threshold(state, slot)
+    if state.latch[slot, RAISED_BY, ASYSTOLE] != 0:
+        return False
+    if level[BACK] > max(FLOOR_MV, min(1.0, SEARCH_FRACTION / level[FADED]) * level[THRESHOLD]):
+        return True
+    silent_s = (now_n - level[LAST_BEAT]) / g.rate_internal_hz
+    if level[FADED] * FADE >= SEARCH_FRACTION or (silent_s >= asystole_s + HUSH_S and level[THRESHOLD] > FLOOR_MV):
+        level[FADED] *= FADE
+        set_threshold(state, slot)
     return False
 
 

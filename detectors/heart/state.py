@@ -110,9 +110,11 @@ INT_COLUMNS: Final = 42
 SUM_0, SUM_1, HELD_0, HELD_1, BASE_0, BASE_1, SLOPE_0, SLOPE_1, AREA_0, AREA_1, LAST_S, PEAK = range(12)
 THRESHOLD, NOISE_RATIO, LEARN_MAX, LEARN_SUM, LAST_BEAT, LAST_SLOPE, BACK, BACK_SLOPE, BACK_AT, BACK_WIDTH = range(12, 22)
 TYPICAL_RR, NORMAL_WIDTH = range(22, 24)
+FADED: Final = 26
+"""Share of the remembered QRS peaks that is still expected: 1, less in silence."""
 WORD_SUM: Final = 24
 """+ source: sum of c log2 c over the distinct words."""
-FLOAT_COLUMNS: Final = 26
+FLOAT_COLUMNS: Final = 27
 
 # rows of HeartState.past
 QRS_PEAKS, NOISE_PEAKS, RECENT_RR, RR_WINDOW = range(4)

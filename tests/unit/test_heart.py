@@ -54,6 +54,34 @@ def test_asystole_fires_within_six_seconds_and_clears_with_the_beats() -> None:
     assert found[1].onset_ns == found[0].onset_ns
 
 
+@pytest.mark.parametrize("rr_s", [1.8, 3.5])
+def test_a_heart_that_slows_suddenly_is_found_beat_by_beat(rr_s: float) -> None:
+    beats = np.concatenate([np.arange(0.5, 30, 0.8), np.arange(30 + rr_s - 0.3, 118, rr_s)])
+    signal = ecg(beats, 120)
+    times, _ = detect_beats(signal, RATE_HZ)
+    _, missed, extra = score_beats(beats[beats > 4], times[times > 4 * NS_PER_S] / NS_PER_S)
+    assert (missed, extra) == (0, 0)
+    assert onsets(say(HeartDetector(), chunks(signal))) == ["heart.bradycardia"]
+
+
+@pytest.mark.parametrize("share", [0.5, 0.3])
+def test_complexes_that_become_smaller_are_found_again(share: float) -> None:
+    beats = np.arange(0.5, 90, 0.8)
+    signal = ecg(beats, 90)
+    signal[int(30 * RATE_HZ) :] *= share
+    times, _ = detect_beats(signal, RATE_HZ)
+    late = beats[beats > 45]
+    hits, _, extra = score_beats(late, times[times > 45 * NS_PER_S - NS_PER_S // 5] / NS_PER_S)
+    assert (hits, extra) == (late.size, 0)
+
+
+def test_an_asystole_lasts_until_five_beats_follow_each_other() -> None:
+    beats = np.concatenate([np.arange(0.5, 30, 0.8), np.arange(35, 80, 4.8), np.arange(80, 100, 0.8)])
+    found = [d for d in say(HeartDetector(), chunks(ecg(beats, 100))) if d.code == "heart.asystole"]
+    assert [d.phase for d in found] == ["onset", "clear"]
+    assert found[1].decided_ns - found[0].decided_ns > 45 * NS_PER_S
+
+
 @pytest.mark.parametrize("tail", [np.nan, 0.0, 5.0])
 def test_a_lead_that_falls_off_is_not_asystole(tail: float) -> None:
     signal = ecg(np.arange(0.5, 30, 0.8), 60)
