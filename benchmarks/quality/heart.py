@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -14,7 +15,7 @@ from detectors.heart.params import HeartParams
 from engine.events import Detection
 from engine.frame import NS_PER_S, Float32, Float64, Int64, frame
 from streams.importers import cinc2015, rr_series, wfdb_records
-from streams.stats import Figure, by_person, proportion, rate
+from streams.stats import Figure, by_person, proportion
 
 DATA_SETS: Final = ("mitdb", "cinc2015", "afdb-rr", "nsr2db-rr", "chf2db-rr")
 WINDOW_S: Final = 0.15
@@ -136,17 +137,22 @@ def _alarms(root: Path, progress: Progress, figures: dict[str, Figure]) -> None:
     progress("cinc2015: " + ", ".join(f"{code} {true}: {sum(c)}/{len(c)}" for (code, true), c in sorted(counts.items())))
     true = [v for (_, real), c in counts.items() if real for v in c]
     false = [v for (_, real), c in counts.items() if not real for v in c]
-    basis = f"CinC 2015, ICU alarms, ECG alone, samples before the alarm; {CHOSEN}"
+    basis = f"CinC 2015, {len(true) + len(false)} ICU alarms, ECG alone, samples before the alarm; {CHOSEN}"
     figures["heart.cinc2015.true_alarm_sensitivity"] = proportion(sum(true), len(true), basis)
     figures["heart.cinc2015.false_alarm_suppression"] = proportion(len(false) - sum(false), len(false), basis)
     for code in sorted({code for code, _ in counts}):
-        quiet = counts.get((code, False), [])
-        figures[f"heart.cinc2015.false_alarm_suppression_{code.removeprefix('heart.')}"] = proportion(
-            len(quiet) - sum(quiet), len(quiet), basis
-        )
-    right = sum(true) + len(false) - sum(false)
-    score = 100 * right / (right + sum(false) + MISSED_ALARM_COST * (len(true) - sum(true)))
-    figures["heart.cinc2015.score"] = Figure(score, float("nan"), float("nan"), "", basis)
+        kind = code.removeprefix("heart.")
+        real, quiet = counts.get((code, True), []), counts.get((code, False), [])
+        of = f"{kind}: {len(real)} true and {len(quiet)} false alarms; {basis}"
+        figures[f"heart.cinc2015.true_alarm_sensitivity_{kind}"] = proportion(sum(real), len(real), of)
+        figures[f"heart.cinc2015.false_alarm_suppression_{kind}"] = proportion(len(quiet) - sum(quiet), len(quiet), of)
+    figures["heart.cinc2015.score"] = by_person([*((True, v) for v in true), *((False, v) for v in false)], _score, "", basis)
+
+
+def _score(alarms: Sequence[tuple[bool, int]]) -> float:
+    right = sum(raised == real for real, raised in alarms)
+    missed = sum(real and not raised for real, raised in alarms)
+    return 100 * right / (len(alarms) + (MISSED_ALARM_COST - 1) * missed)
 
 
 def _fibrillation(root: Path, progress: Progress, figures: dict[str, Figure]) -> None:
@@ -171,21 +177,24 @@ def _fibrillation(root: Path, progress: Progress, figures: dict[str, Figure]) ->
 
 
 def _days(root: Path, name: str, progress: Progress, figures: dict[str, Figure]) -> None:
-    raised: dict[str, int] = {}
-    days, people = 0.0, 0
+    people: list[tuple[Counter[str], float]] = []
     for path in sorted((root / name).glob("*_rr_secs.txt")):
         series = rr_series.day(path)
-        codes = [event.code for event in rr_events(series)[0] if event.phase == "onset"]
-        for code in codes:
-            raised[code] = raised.get(code, 0) + 1
-        days, people = days + float(series.rr_s.sum()) / DAY_S, people + 1
-        progress(f"{name} {series.name}: {', '.join(sorted(codes)) or 'no alarm'}")
+        codes = Counter(event.code.removeprefix("heart.") for event in rr_events(series)[0] if event.phase == "onset")
+        people.append((codes, float(series.rr_s.sum()) / DAY_S))
+        progress(f"{name} {series.name}: {dict(sorted(codes.items())) or 'no alarm'}")
     basis = (
-        f"{name}, {people} people, {days:.1f} days of RR intervals, no event labels; {CHOSEN} (the time that confirms atrial fibrillation)"
+        f"{name}, {len(people)} people, {sum(days for _, days in people):.1f} days of RR intervals, all alarms, "
+        f"no event labels; {CHOSEN} (the time that confirms atrial fibrillation)"
     )
-    figures[f"heart.{name}.alarms_per_person_day"] = rate(sum(raised.values()), days, "per person-day", basis)
-    for code, number in sorted(raised.items()):
-        figures[f"heart.{name}.{code.removeprefix('heart.')}_per_person_day"] = rate(number, days, "per person-day", basis)
+    kinds = sorted({code for codes, _ in people for code in codes})
+    for label, counted in (("alarms", kinds), *((kind, [kind]) for kind in kinds)):
+        figures[f"heart.{name}.{label}_per_person_day"] = by_person(
+            people,
+            lambda rows, counted=counted: sum(codes[k] for codes, _ in rows for k in counted) / sum(days for _, days in rows),  # type: ignore[misc]
+            "per person-day",
+            basis,
+        )
 
 
 def evaluate(root: Path, progress: Progress) -> dict[str, Figure]:
