@@ -295,8 +295,11 @@ def test_sound_is_off_until_somebody_turns_it_on(stage: Stage, visit: Open) -> N
 
 
 def test_sound_declined_is_not_asked_for_again(stage: Stage, visit: Open) -> None:
+    stage.home.happen("falls.fall", stage.home.residents[0])
     page = visit(stage)
+    page.locator(".alert").wait_for()
     page.get_by_role("button", name="Keep off").click()
+    page.wait_for_function("() => 'settling' in document.querySelector('.alerts').dataset")  # the cards moved up under the finger
     expect(page.get_by_text("Sound for urgent alerts")).to_be_hidden()
     page.reload()
     expect(page.locator("#sound")).to_have_text("Sound off")

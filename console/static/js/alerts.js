@@ -175,6 +175,7 @@ export function alertList(live, open) {
 
   return {
     node: el("div", {}, announce, calm, list),
+    settle,
     draw(change, ward) {
       const now = performance.now();
       for (const [key, until] of held) if (now > until) held.delete(key);

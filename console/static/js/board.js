@@ -41,11 +41,11 @@ await start(
   "board",
   (main, live) => {
     const open = (subject) => subject && openDetails(live, subject);
-    const sound = new Sound();
+    const list = alertList(live, open);
+    const sound = new Sound(list.settle);
     const name = nameButton();
     name.draw();
     tools.append(sound.button, name.node);
-    const list = alertList(live, open);
     const heading = el("h2", { id: "alerts-title" });
     const boardHeading = el("h2", {}, t("ui.residents"));
     const counts = el("span", { class: "muted" });

@@ -12,7 +12,9 @@ const VOLUME = 0.25;
 const SOUND_KEY = "vigil.sound";
 
 export class Sound {
-  constructor() {
+  // `moved()` is called when the question appears or goes: what is below it has moved.
+  constructor(moved) {
+    this.moved = moved;
     this.wanted = localStorage.getItem(SOUND_KEY) === "on";
     this._context = null;
     this._lastBurst = -Infinity;
@@ -50,7 +52,9 @@ export class Sound {
   }
 
   draw() {
-    this.ask.hidden = this.on || localStorage.getItem(SOUND_KEY) === "off";
+    const hidden = this.on || localStorage.getItem(SOUND_KEY) === "off";
+    if (this.ask.hidden !== hidden) this.moved();
+    this.ask.hidden = hidden;
     this.button.replaceChildren(icon(this.on ? "bell" : "mute"), el("span", {}, t(this.on ? "ui.sound_on" : "ui.sound_off")));
     this.button.setAttribute("aria-pressed", String(this.on));
   }
