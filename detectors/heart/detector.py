@@ -59,7 +59,7 @@ class HeartDetector(Detector[HeartParams, HeartState]):
 
     spec: ClassVar[Spec] = Spec(
         name="heart",
-        state_version=1,
+        state_version=2,
         kinds=("ecg", "rr_interval", "vitals"),
         events=_EVENTS,
         latency_bound_s=60,
