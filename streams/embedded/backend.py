@@ -129,7 +129,7 @@ class Backend:
             health: Health = "down" if figures.failures > 2 else "waiting" if figures.failures else "ok"
             views.append(
                 DeliveryView(
-                    delivery.sink.name,
+                    delivery.name,
                     "sink",
                     health,
                     waiting=figures.queued,

@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import time
 import uuid
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -17,9 +18,11 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
 from console.access import Access, from_other_site, refusal
-from engine.outputs import Reject
+from engine.frame import NS_PER_S
+from engine.kinds import KINDS
+from engine.outputs import Reason, Reject
 from engine.registry import Binding
-from schemas.codec import decode
+from schemas.codec import Decoded, decode
 from schemas.wire import MESSAGE_BYTES_MAX
 from streams.embedded.journal import JournalError
 from streams.embedded.registry_change import RegistryChange, sent_registry
@@ -27,6 +30,8 @@ from streams.embedded.stamps import STAMP_NS_MAX
 from streams.embedded.vigil import Vigil
 
 REFUSALS_SHOWN_MAX: Final = 20
+FORESEEN_MAX: Final = 1_000
+"""Chunks of a message looked at for warnings."""
 RETRY_AFTER_S: Final = 5
 TOKEN_BYTES_MIN: Final = 16
 KEY_MAX: Final = 128
@@ -147,7 +152,30 @@ class Intake:
         taken = sum(len(block.devices) for block in decoded.blocks)
         refused = [_shown(reject) for reject in decoded.rejects[:REFUSALS_SHOWN_MAX]]
         status = 202 if taken or not decoded.rejects else 422
-        return _json({"offset": offset, "chunks": taken, "refused": len(decoded.rejects), "why": refused}, status)
+        answer = {"offset": offset, "chunks": taken, "refused": len(decoded.rejects), "why": refused}
+        return _json({**answer, "warnings": self._foreseen(decoded, arrival_ns if arrival_ns is not None else self._vigil.clock())}, status)
+
+    def _foreseen(self, decoded: Decoded, now_ns: int) -> list[dict[str, object]]:
+        """What the engine will refuse for a reason that shows already: bound to nobody, or a clock that is wrong. It decides itself, later."""
+        engine = self._vigil.core.engine
+        found: list[dict[str, object]] = []
+        rows = ((block, i) for block in decoded.blocks for i in range(len(block.devices)))
+        for block, i in islice(rows, FORESEEN_MAX):
+            device, ahead_ns = block.devices[i], int(block.t0_ns[i]) - now_ns
+            reason = None
+            if engine.registry.subject(device, now_ns) is None:
+                reason, detail = (
+                    Reason.UNKNOWN_DEVICE,
+                    "this device is bound to nobody: bind it in the registry, until then nothing it sends is used",
+                )
+            elif KINDS[block.kind].timing != "irregular" and not -engine.limits.past_ns <= ahead_ns <= engine.limits.future_ns:
+                reason = Reason.TIME_FUTURE if ahead_ns > 0 else Reason.TIME_PAST
+                detail = f"t0_ns is {ahead_ns / NS_PER_S:.0f} s from now: UTC nanoseconds since 1970 are wanted; set the clock (NTP)"
+            if reason is not None:
+                found.append({"reason": reason, "device": device, "kind": block.kind, "detail": detail})
+                if len(found) >= REFUSALS_SHOWN_MAX:
+                    break
+        return found
 
     async def registry(self, request: Request) -> Response:
         """GET the registry in force; PUT a whole new one (422 with the reason when it contradicts itself, is empty or has unknown fields)."""

@@ -21,6 +21,7 @@ from console.identity import load_people
 from console.server import ConsoleServer
 from engine.registry import RegistryData
 from sinks.base import ItemKind
+from sinks.base import Sink as AnySink
 from sinks.catalogue import build
 from sinks.delivery import Delivery, DeliverySettings
 from sinks.jsonl import JsonlConfig, JsonlSink
@@ -82,25 +83,15 @@ class Service:
 
     def _deliveries(self, folder: Path) -> list[Delivery]:
         spool = folder / "spool"
-        own: list[tuple[str, Delivery]] = [
-            ("database", Delivery(SqliteSink(SqliteConfig(path=folder / "vigil.db")), spool / "database")),
-            (
-                "measurements",
-                Delivery(
-                    ParquetSink(ParquetConfig(root=folder / "measurements")),
-                    spool / "measurements",
-                    DeliverySettings(linger_s=MEASUREMENTS_LINGER_S, batch_max=20_000),
-                ),
-            ),
-            (
-                "quarantine",
-                Delivery(
-                    JsonlSink(JsonlConfig(path=folder / "quarantine.jsonl", kinds=frozenset({ItemKind.QUARANTINE}))), spool / "quarantine"
-                ),
-            ),
+        measured = DeliverySettings(linger_s=MEASUREMENTS_LINGER_S, batch_max=20_000)
+        quarantine = JsonlConfig(path=folder / "quarantine.jsonl", kinds=frozenset({ItemKind.QUARANTINE}))
+        own: list[tuple[str, AnySink, DeliverySettings]] = [
+            ("database", SqliteSink(SqliteConfig(path=folder / "vigil.db")), DeliverySettings()),
+            ("measurements", ParquetSink(ParquetConfig(root=folder / "measurements")), measured),
+            ("quarantine", JsonlSink(quarantine), DeliverySettings()),
         ]
-        more = [(sink.name, Delivery(build(sink.to, self._identity), spool / sink.name, sink.delivery)) for sink in self.config.sinks]
-        return [delivery for _, delivery in (*own, *more)]
+        more = [(sink.name, build(sink.to, self._identity), sink.delivery) for sink in self.config.sinks]
+        return [Delivery(sink, spool / name, settings, name=name) for name, sink, settings in (*own, *more)]
 
     def _identity(self, subject: str) -> Mapping[str, str]:
         person = self._people.get(subject)

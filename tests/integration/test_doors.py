@@ -126,6 +126,16 @@ def test_impossible_times_are_seen_on_the_system_page(
     assert codes(service) == set()
 
 
+def test_what_will_be_refused_later_is_foreseen_in_the_answer(client: httpx.Client) -> None:
+    assert client.post("/v1/chunks", json=chunk()).json()["warnings"] == []
+    (warning,) = client.post("/v1/chunks", json=chunk("stranger")).json()["warnings"]
+    assert (warning["reason"], warning["device"]) == ("unknown_device", "stranger")
+    seconds = {"v": 1, "device": "pendant-1", "kind": "bed", "t0_ns": int(time.time()), "values": {"in_bed": 1}}
+    (warning,) = client.post("/v1/chunks", json=seconds).json()["warnings"]
+    assert warning["reason"] == "time_past"
+    assert "nanoseconds" in warning["detail"]
+
+
 def test_an_unknown_device_is_offered_and_can_be_bound(service: Service, client: httpx.Client, office: httpx.Client) -> None:
     client.post("/v1/chunks", json=chunk("stranger"))
     until(lambda: [u["device"] for u in office.get("/v1/unbound").json()] == ["stranger"])
