@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -77,10 +77,17 @@ class Policy(BaseModel):
     seen_max: int = Field(default=8192, ge=1, le=1_000_000, description="event and command ids remembered against repeats")
     note_max: int = Field(default=2000, ge=0, le=100_000, description="characters of a staff note")
 
-    @field_validator("codes")
+    @field_validator("codes", mode="before")
     @classmethod
-    def _over_the_defaults(cls, value: dict[str, CodePolicy]) -> dict[str, CodePolicy]:
-        return {**DEFAULT_CODES, **value}
+    def _over_the_defaults(cls, value: Any) -> Any:
+        """What is set for a code lies over that code's default: a changed priority must not cost a fall its life_safety."""
+        if not isinstance(value, dict):
+            return value
+        given = {
+            code: {**DEFAULT_CODES[code].model_dump(), **own} if isinstance(own, dict) and code in DEFAULT_CODES else own
+            for code, own in value.items()
+        }
+        return {**DEFAULT_CODES, **given}
 
     def of(self, code: str) -> CodePolicy:
         """The policy of `code`, or the one for unknown codes."""

@@ -42,8 +42,8 @@ class Listen(_Section):
 
     host: str = Field(default="127.0.0.1", description="address to listen on; beyond loopback both secrets below must be set")
     port: int = Field(default=8600, ge=0, le=65535, description="port; 0 takes a free one")
-    console_password: SecretStr | None = Field(default=None, description="asked for in the browser; at least 8 characters")
-    device_token: SecretStr | None = Field(default=None, description="bearer token devices send; at least 16 characters")
+    console_password: SecretStr | None = Field(default=None, min_length=8, description="asked for in the browser; at least 8 characters")
+    device_token: SecretStr | None = Field(default=None, min_length=16, description="bearer token devices send; at least 16 characters")
 
     @model_validator(mode="after")
     def _guarded(self) -> Listen:

@@ -56,7 +56,7 @@ class Service:
         folder = config.data_dir
         folder.mkdir(parents=True, exist_ok=True)
         self._registry_path, self._people_path = folder / "registry.json", folder / "identity.json"
-        self._people: Mapping[str, Person] = load_people(self._people_path)
+        self._people: Mapping[str, Person] = self._people_at_start()
         self._seen: dict[Path, bytes] = {}
         board = LiveBoard(config.home, turn_interval_s=_turn_interval_s(config))
         board.set_people(self._people)
@@ -92,6 +92,14 @@ class Service:
         ]
         more = [(sink.name, build(sink.to, self._identity), sink.delivery) for sink in self.config.sinks]
         return [Delivery(sink, spool / name, settings, name=name) for name, sink, settings in (*own, *more)]
+
+    def _people_at_start(self) -> Mapping[str, Person]:
+        """The names, or none: a slip in the identity file must not leave a house unwatched after a power cut."""
+        try:
+            return load_people(self._people_path)
+        except ValueError as error:
+            log.error("the board shows pseudonyms", file=self._people_path.name, why=str(error))  # noqa: TRY400 - the reason is the message
+            return {}
 
     def _identity(self, subject: str) -> Mapping[str, str]:
         person = self._people.get(subject)

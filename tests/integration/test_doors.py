@@ -363,3 +363,18 @@ def test_mqtt_goes_on_after_the_disk_did_not_keep_up(tmp_path: Path, monkeypatch
         assert service.mqtt.view().health == "ok"
         sender.loop_stop()
         service.stop()
+
+
+def test_a_broken_identity_file_costs_names_not_the_watch(tmp_path: Path) -> None:
+    (tmp_path / "identity.json").write_text("{oops", encoding="utf-8")
+    running = Service(VigilConfig(data_dir=tmp_path, listen=Listen(port=0)))
+    running.start()
+    assert httpx.get(f"{running.url}/api/board").json()["people"] == {}
+    running.stop()
+
+
+def test_a_secret_too_short_is_refused_before_anything_runs() -> None:
+    with pytest.raises(ValueError, match="console_password"):
+        Listen(console_password=SecretStr("short"))
+    with pytest.raises(ValueError, match="device_token"):
+        Listen(device_token=SecretStr("short"))

@@ -326,3 +326,9 @@ def test_every_code_of_the_contract_has_a_policy_and_texts_in_both_languages() -
         assert re.fullmatch(r"[\x20-\x7e]+", text(code, "en").what_to_do)
         assert (DEFAULT_CODES[code].data_kinds or frozenset()) <= set(KINDS), code
     assert set(STATE_NAMES) == {state.value for state in State}
+
+
+def test_one_setting_of_a_code_leaves_the_others_at_their_default() -> None:
+    rules = Policy.model_validate({"codes": {"falls.fall": {"regroup_s": 60.0}}}).of("falls.fall")
+    assert rules == DEFAULT_CODES["falls.fall"].model_copy(update={"regroup_s": 60.0})
+    assert rules.life_safety
