@@ -24,6 +24,7 @@ from sinks.sqlite import SqliteConfig
 from sinks.webhook import WebhookConfig
 from streams.assembly import Parameters
 from streams.embedded.mqtt import MqttConfig
+from streams.worker.config import KafkaConfig
 
 _FROM_ENVIRONMENT: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -75,6 +76,7 @@ class VigilConfig(_Section):
     )
     listen: Listen = Field(default_factory=Listen, description="console and device door")
     mqtt: MqttConfig | None = Field(default=None, description="an MQTT broker to read from")
+    kafka: KafkaConfig = Field(default_factory=KafkaConfig, description="the distributed Vigil: brokers, topics, snapshots")
     sinks: tuple[Sink, ...] = Field(default=(), description="places for results beside the database and the measurements in data_dir")
     parameters: Parameters = Field(default_factory=Parameters, description="detectors and models")
     policy: Policy = Field(default_factory=Policy, description="from events to alerts")
@@ -287,7 +289,8 @@ def _lines(found: Iterator[Setting], prefix: str) -> list[str]:
         if s.section != section:
             section = s.section
             rows += ["", f"#[{section}]"]
-        variable = f"{prefix}_{'MQTT_' if s.section == 'mqtt' else ''}{s.name.upper()}"
+        where = "" if s.section in {"", "listen"} else f"{s.section.split('.')[0].upper()}_"
+        variable = f"{prefix}_{where}{s.name.upper()}"
         value = f"${{{variable}}}" if s.secret else s.default if s.default is not None else _EXAMPLES[s.name]
         rows += [f"# {s.text} ({s.kind})", f"#{s.name} = {_toml(value)}"]
     return rows

@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from alerts.policy import Policy
-from streams.assembly import Parameters
+from streams.config import ConfigError, VigilConfig, load
 from streams.worker.config import KafkaConfig
 
 worker_app = typer.Typer(help="The distributed Vigil: wards from Kafka, over as many workers as it takes.", no_args_is_help=True)
 topics_app = typer.Typer(help="Kafka's topics: create what is missing, check what is there.", no_args_is_help=True)
 
 
-class WorkerConfig(BaseModel):
-    """What a worker reads from its file: `[kafka]`, `[parameters]`, `[policy]`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    kafka: KafkaConfig = Field(default_factory=KafkaConfig, description="brokers, topics, snapshots")
-    parameters: Parameters = Field(default_factory=Parameters, description="detectors and models")
-    policy: Policy = Field(default_factory=Policy, description="from events to alerts")
-
-
-def _load(path: Path | None) -> WorkerConfig:
+def _load(path: Path | None) -> VigilConfig:
     try:
-        return WorkerConfig.model_validate(tomllib.loads(path.read_text(encoding="utf-8")) if path is not None else {})
-    except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
-        typer.echo(f"vigil: {path} cannot be used: {error}", err=True)
+        return load(path)
+    except ConfigError as error:
+        typer.echo(f"vigil: {error}", err=True)
         raise typer.Exit(2) from error
 
 
-ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file with [kafka], [parameters], [policy].")]
+ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file; see `vigil config sample`.")]
 
 
 @worker_app.command("run")
