@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable
@@ -71,10 +72,6 @@ class _Server(ThreadingTCPServer):
     daemon_threads = True
     block_on_close = False
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """One line instead of a traceback on stderr: mostly a client that went away."""
-        log.warning("a request for metrics or health failed", exc_info=True)
-
 
 def _listening(host: str, port: int, registry: CollectorRegistry, health: Health) -> _Server:
     class Server(_Server):
@@ -82,6 +79,10 @@ def _listening(host: str, port: int, registry: CollectorRegistry, health: Health
 
     class Handler(BaseHTTPRequestHandler):
         timeout = REQUEST_S
+
+        def handle(self) -> None:
+            with contextlib.suppress(ConnectionError, TimeoutError):  # a client that went away
+                super().handle()
 
         def do_GET(self) -> None:
             path = urlsplit(self.path).path
