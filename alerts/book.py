@@ -25,7 +25,7 @@ from alerts.model import (
     alert_id,
     onset_key,
 )
-from alerts.policy import DEVICE_SILENT, CodePolicy, Ends, Policy
+from alerts.policy import DEVICE_SILENT, CodePolicy, Ends, Policy, is_canary
 from engine.events import Event
 from engine.frame import NS_PER_S
 
@@ -163,7 +163,7 @@ class AlertBook:
     # -- events -----------------------------------------------------------------------------------------------------
 
     def _onset(self, event: Event, at_ns: int) -> list[Transition]:
-        rules = self.policy.of(event.code)
+        rules = self.policy.at(event.code, event.subject)
         if event.code not in self.policy.codes:
             self.counters.unknown_codes += 1
         alert = self._joined(event, rules, at_ns)
@@ -341,7 +341,8 @@ class AlertBook:
         by: Command | None = None,
         notify: bool | None = None,
     ) -> Transition:
-        """Record one transition and store the alert where it now belongs. Pending alerts ring nowhere unless told otherwise."""
+        """Record one transition and store the alert where it now belongs. Pending alerts ring nowhere unless told otherwise; canaries' never."""
+        rings = state is not State.PENDING if notify is None else notify
         step = Transition(
             id=f"{alert.id}-{alert.sequence}",
             alert_id=alert.id,
@@ -352,7 +353,7 @@ class AlertBook:
             at_ns=at_ns,
             event_id=event,
             by=by.by if by else "",
-            notify=state is not State.PENDING if notify is None else notify,
+            notify=rings and not is_canary(alert.subject),
             outcome=by.outcome if by else None,
             note=by.note if by else "",
         )

@@ -13,6 +13,12 @@ _DAY_S: Final = 86_400.0
 
 DEVICE_SILENT: Final = "device.silent"
 """The technical alarm that makes other alerts of its subject stale."""
+CANARY_MISSING: Final = "technical.canary_missing"
+"""The technical alarm of Vigil about itself: a simulated fall was not reported in time."""
+CANARY_PREFIX: Final = "resident/vigil-canary-"
+"""Subjects that nobody is: simulated wearers by whose falls Vigil watches itself. Their alerts take the whole way, and call nobody."""
+CANARY_WARD_PREFIX: Final = "vigil/canary-"
+"""The wards they live in, and nobody else."""
 
 
 class Ends(StrEnum):
@@ -93,7 +99,18 @@ class Policy(BaseModel):
         """The policy of `code`, or the one for unknown codes."""
         return self.codes.get(code, self.unknown)
 
+    def at(self, code: str, subject: str) -> CodePolicy:
+        """The policy of `code` at `subject`: at a canary, information and nobody's life."""
+        rules = self.of(code)
+        return rules.model_copy(update=_AT_CANARY) if is_canary(subject) else rules
 
+
+def is_canary(subject: str) -> bool:
+    """Whether `subject` is a simulated wearer, whom no alert is to call anybody for."""
+    return subject.startswith(CANARY_PREFIX)
+
+
+_AT_CANARY: Final[dict[str, Any]] = {"priority": Priority.INFORMATION, "life_safety": False}
 _NO_DATA: Final[frozenset[str]] = frozenset()
 _HEART: Final = frozenset({"ecg", "ppg", "rr_interval", "vitals"})
 _BREATH: Final = frozenset({"vitals"})
@@ -141,5 +158,8 @@ DEFAULT_CODES: Final[dict[str, CodePolicy]] = {
     "fire.residual_current": _WIRING,
     "fire.cable_heat": _WIRING,
     DEVICE_SILENT: CodePolicy(priority=Priority.LOW, regroup_s=3600.0, hold_s=0.0, data_kinds=_NO_DATA),
+    # Latched: that Vigil was blind must be seen by a person even when it sees again. Partitions that go blind one after the other are one
+    # call; one that follows after two minutes calls again.
+    CANARY_MISSING: CodePolicy(priority=Priority.HIGH, ends=Ends.LATCHED, regroup_s=120.0, hold_s=0.0, data_kinds=_NO_DATA),
 }
 """The policy of every code in docs/contracts.md. Fit for a home to start from and to change in its own configuration."""

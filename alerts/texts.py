@@ -130,6 +130,10 @@ TEXTS: Final[dict[str, Texts]] = {
         Text("设备无数据", "此设备暂时不能报警。先亲自查看老人，再检查电池、佩戴和网络；两小时内修不好请用备用设备。"),
         Text("Device is silent", "It cannot raise an alarm now. See the resident yourself, then check battery, fit and network; not repaired in two hours: use a stand-in."),
     ),
+    "technical.canary_missing": Texts(
+        Text("Vigil没有报告试验性跌倒", "跌倒、心率、压疮、火灾报警可能都不再发出。请立即增加巡视，亲自查看老人，并呼叫技术人员；恢复后由一人确认。"),
+        Text("Vigil missed its test fall", "Falls, hearts, bedsores and fire may be unwatched now. Start rounds, see the residents yourself, call the technician; once it works again, one person acknowledges."),
+    ),
 }  # fmt: skip
 """Texts per event code. CPR and AED steps follow the lay-rescuer chain of the AHA 2020 guidelines (part 3); numbers are China's 120 and 119."""
 

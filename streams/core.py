@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from alerts.book import AlertBook
 from alerts.model import Alert, Command, Refusal, Transition
-from alerts.policy import Policy
+from alerts.policy import CANARY_WARD_PREFIX, Policy, is_canary
 from engine.engine import Engine
 from engine.outputs import Outputs
 from engine.registry import Registry, RegistryData
@@ -96,6 +96,7 @@ class Core:
 
     def set_registry(self, data: RegistryData, arrival_ns: int) -> Said:
         """Replace the registry; ValueError (and no change) when it contradicts itself."""
+        _refuse_canaries_elsewhere(data)
         said = self.advance(arrival_ns)
         self._tell(self.engine.set_registry(data, arrival_ns), said)
         return said
@@ -147,3 +148,13 @@ class Core:
             if alert is None:
                 raise RuntimeError(f"transition {transition.id} has no alert: the book shed one, which it must never do")
             said.transitions.append((transition, alert))
+
+
+def _refuse_canaries_elsewhere(data: RegistryData) -> None:
+    """A canary's alerts call nobody, so no device of a person may ever report about one."""
+    for binding in data.bindings:
+        if is_canary(binding.subject) and not binding.ward.startswith(CANARY_WARD_PREFIX):
+            raise ValueError(f"device {binding.device} is bound to {binding.subject}, whose alerts call nobody: bind it to a resident")
+    for assignment in data.assignments:
+        if is_canary(assignment.resident):
+            raise ValueError(f"{assignment.bed} is assigned to {assignment.resident}, whose alerts call nobody: assign it to a resident")

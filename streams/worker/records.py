@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from alerts import policy
 from alerts.model import Command, Refusal
 from engine.events import Event
 from engine.frame import NS_PER_S
@@ -40,6 +41,11 @@ ARRIVAL_HEADER: Final = "arrival_ns"
 KEY_HEADER: Final = "key"
 """Idempotency key of a telemetry record, ASCII."""
 OFFSET_HEADER: Final = "vigil-registry-offset"
+
+CANARY_PREFIX: Final = policy.CANARY_PREFIX
+"""Subjects that nobody is (`vigil canary`): sinks for people, boards and statistics leave their items out."""
+CANARY: Final = "vigil/canary"
+"""Subject of the canary's own alarm; commands with this key are for the canary, not for a partition."""
 
 Headers = Sequence[tuple[str, bytes]]
 

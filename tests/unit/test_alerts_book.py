@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from alerts.book import AlertBook
 from alerts.model import Action, Alert, Command, Outcome, Reason, Refusal, RefusalReason, State, Transition
-from alerts.policy import DEFAULT_CODES, CodePolicy, Ends, Policy
+from alerts.policy import CANARY_MISSING, CANARY_PREFIX, DEFAULT_CODES, CodePolicy, Ends, Policy
 from alerts.texts import LANGUAGES, STATE_NAMES, TEXTS, text
 from engine.events import Event, Phase, Priority, event_id
 from engine.frame import NS_PER_S
@@ -307,7 +307,7 @@ def test_a_home_that_changes_one_code_keeps_the_others() -> None:
 
 def contract_codes() -> dict[str, str]:
     page = (Path(__file__).resolve().parents[2] / "docs" / "contracts.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| ([a-z_0-9., ]+) \| ([a-z ]+) \| (staff|detector|engine) \|$", page, re.MULTILINE)
+    rows = re.findall(r"^\| ([a-z_0-9., ]+) \| ([a-z ]+) \| (staff|detector|engine|canary) \|$", page, re.MULTILINE)
     return {code.strip(): cleared for codes, _, cleared in rows for code in codes.split(",")}
 
 
@@ -332,3 +332,40 @@ def test_one_setting_of_a_code_leaves_the_others_at_their_default() -> None:
     rules = Policy.model_validate({"codes": {"falls.fall": {"regroup_s": 60.0}}}).of("falls.fall")
     assert rules == DEFAULT_CODES["falls.fall"].model_copy(update={"regroup_s": 60.0})
     assert rules.life_safety
+
+
+def test_a_canary_takes_the_whole_way_and_calls_nobody() -> None:
+    book = AlertBook()
+    canary = f"{CANARY_PREFIX}3"
+    (began,) = book.apply(event("falls.fall", 0, subject=canary))
+    (again,) = book.apply(event("falls.fall", 4000, subject=canary))
+    (person,) = book.apply(event("falls.fall", 4000))
+    assert [began.to_state, began.notify, again.to_state, again.notify] == [State.FIRING, False, State.FIRING, False]
+    assert began.alert_id != again.alert_id
+    opened = {alert.subject: alert for alert in book.open()}
+    assert (opened[canary].priority, opened[canary].life_safety) == (Priority.INFORMATION, False)
+    assert person.notify
+    assert (opened["resident/r-1"].priority, opened["resident/r-1"].life_safety) == (Priority.HIGH, True)
+    (silent,) = book.apply(event("device.silent", 5000, subject=canary, device="vigil-canary-3:accel"))
+    assert not silent.notify
+    closed = book.command(say(opened[canary], Action.RESOLVE, 5001, by="canary", outcome=Outcome.TEST))
+    assert isinstance(closed, list)
+    assert [(t.to_state, t.notify) for t in closed] == [(State.RESOLVED, False)]
+
+
+def test_a_missed_canary_stays_until_it_sings_again_and_a_person_has_seen_it() -> None:
+    book = AlertBook()
+    (began,) = book.apply(event(CANARY_MISSING, 0, subject="vigil/canary", device="3"))
+    assert began.notify
+    (next_one,) = book.apply(event(CANARY_MISSING, 60, subject="vigil/canary", device="4"))
+    (much_later,) = book.apply(event(CANARY_MISSING, 400, subject="vigil/canary", device="5"))
+    assert (next_one.notify, much_later.notify) == (False, True)
+    (alert,) = book.open()
+    assert alert.devices == ("3", "4", "5")
+    for device, onset_s in (("3", 0), ("4", 60), ("5", 400)):
+        (step,) = book.apply(event(CANARY_MISSING, onset_s, "clear", subject="vigil/canary", device=device, at_s=500 + onset_s))
+        assert (step.to_state, step.notify) == (State.FIRING, False)
+    assert tick(book, 90_000) == []
+    book.command(say(alert, Action.ACKNOWLEDGE, 90_001))
+    (over,) = tick(book, 90_002)
+    assert over.to_state is State.RESOLVED
