@@ -1,8 +1,9 @@
-"""MQTT in: a message is acknowledged to the broker only when it is in the journal."""
+"""MQTT in: a message is acknowledged to the broker only when it is on disk."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Final
 
@@ -14,12 +15,15 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from console.backend import Delivery, Health
 from schemas.wire import MESSAGE_BYTES_MAX
 from streams.embedded.journal import JournalBusy
-from streams.embedded.vigil import Vigil
 
 log = structlog.get_logger("vigil.mqtt")
 
 RETRY_S: Final = 0.2
 """Between two tries to put a message on a disk that does not keep up."""
+
+
+Take = Callable[[str, bytes], Future[int]]
+"""Puts a message (topic, payload) on disk; the future says when. JournalBusy: the same will do in a moment."""
 
 
 class MqttConfig(BaseModel):
@@ -43,8 +47,8 @@ class MqttConfig(BaseModel):
 class MqttSource:
     """Subscribes with QoS 1 and a persistent session; reconnects by itself."""
 
-    def __init__(self, vigil: Vigil, config: MqttConfig) -> None:
-        self._vigil = vigil
+    def __init__(self, take: Take, config: MqttConfig) -> None:
+        self._take = take
         self._config = config
         self._connected = False
         self._why = "not connected yet"
@@ -104,7 +108,7 @@ class MqttSource:
                 client.ack(mid, qos)
 
         while not self._stopping.is_set():
-            written = self._vigil.telemetry(payload)
+            written = self._take(message.topic, payload)
             if not (written.done() and isinstance(written.exception(), JournalBusy)):
                 written.add_done_callback(stored)
                 break

@@ -77,7 +77,7 @@ class Service:
         access = Access(listen.console_password.get_secret_value() if listen.console_password is not None else None)
         intake = Intake(self.vigil, access=access, token=token, sender_clock=not live)
         self.server = ConsoleServer(with_console(intake, create_app(self.backend, access)), board.live, listen.host, listen.port)
-        self.mqtt = MqttSource(self.vigil, config.mqtt) if config.mqtt is not None else None
+        self.mqtt = MqttSource(lambda _topic, payload: self.vigil.telemetry(payload), config.mqtt) if config.mqtt is not None else None
         self._stopping = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="watch", daemon=True)
 

@@ -249,7 +249,7 @@ def test_a_large_message_is_not_decoded_on_the_event_loop(client: httpx.Client, 
         threads.append(threading.current_thread().name)
         return decode(payload)
 
-    monkeypatch.setattr("streams.embedded.intake.decode", watched)
+    monkeypatch.setattr("streams.door.decode", watched)
     client.post("/v1/chunks", json=[chunk("pendant-1", i) for i in range(1000)])
     client.post("/v1/chunks", json=chunk("pendant-1", 2000))
     assert threads[0] != "console"
