@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -20,14 +20,22 @@ LOOKS: Final = 10
 """Looks within the time that a stall may last."""
 
 
+class Standing(NamedTuple):
+    """Where a partition stands: `moved_s` when it last moved, `behind_s` since when records wait without moving it (monotonic)."""
+
+    next_offset: int
+    lag: int
+    moved_s: float
+    behind_s: float
+
+
 class Watchdog:
     """A thread of its own: a loop that hangs cannot watch itself. `progress` is called from the loop through `seen`."""
 
     def __init__(self, stalled_s: float, end: Callable[[int], None] = os._exit) -> None:
         self._stalled_s = stalled_s
         self._end = end
-        self._moved: dict[int, tuple[int, float]] = {}
-        self._behind: dict[int, int] = {}
+        self._standing: dict[int, Standing] = {}
         self._turned_s = time.monotonic()
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -47,25 +55,27 @@ class Watchdog:
         now_s = time.monotonic()
         with self._lock:
             self._turned_s = now_s
-            moved = {}
-            self._behind = {}
+            before, self._standing = self._standing, {}
             for entry in progress:
-                before = self._moved.get(entry.partition)
-                stands = before is not None and before[0] == entry.next_offset and entry.end > entry.next_offset
-                moved[entry.partition] = (entry.next_offset, before[1] if before is not None and stands else now_s)
-                if entry.end > entry.next_offset:
-                    self._behind[entry.partition] = entry.end - entry.next_offset
-            self._moved = moved
+                lag = max(0, entry.end - entry.next_offset)
+                last = before.get(entry.partition)
+                if last is None or last.next_offset != entry.next_offset:
+                    last = Standing(entry.next_offset, lag, now_s, now_s)
+                self._standing[entry.partition] = last._replace(lag=lag, behind_s=last.behind_s if lag else now_s)
+
+    def standing(self) -> tuple[float, dict[int, Standing]]:
+        """When the event loop last turned (monotonic), and where each owned partition then stood."""
+        with self._lock:
+            return self._turned_s, self._standing
 
     def stalled(self, now_s: float) -> str | None:
         """Why the worker has to end; None while it has not."""
-        with self._lock:
-            if now_s - self._turned_s > self._stalled_s:
-                return f"the event loop has not turned for {now_s - self._turned_s:.0f} s"
-            for number, lag in self._behind.items():
-                offset, since_s = self._moved[number]
-                if now_s - since_s > self._stalled_s:
-                    return f"partition {number} has stood at offset {offset} for {now_s - since_s:.0f} s while {lag} records wait"
+        turned_s, standing = self.standing()
+        if now_s - turned_s > self._stalled_s:
+            return f"the event loop has not turned for {now_s - turned_s:.0f} s"
+        for number, (offset, lag, _, behind_s) in standing.items():
+            if lag and now_s - behind_s > self._stalled_s:
+                return f"partition {number} has stood at offset {offset} for {now_s - behind_s:.0f} s while {lag} records wait"
         return None
 
     def _run(self) -> None:
