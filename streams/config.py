@@ -24,6 +24,7 @@ from sinks.sqlite import SqliteConfig
 from sinks.webhook import WebhookConfig
 from streams.assembly import Parameters
 from streams.embedded.mqtt import MqttConfig
+from streams.ingest.config import IngestConfig
 from streams.worker.config import KafkaConfig
 
 _FROM_ENVIRONMENT: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -77,6 +78,7 @@ class VigilConfig(_Section):
     listen: Listen = Field(default_factory=Listen, description="console and device door")
     mqtt: MqttConfig | None = Field(default=None, description="an MQTT broker to read from")
     kafka: KafkaConfig = Field(default_factory=KafkaConfig, description="the distributed Vigil: brokers, topics, snapshots")
+    ingest: IngestConfig = Field(default_factory=IngestConfig, description="the process between devices and Kafka")
     sinks: tuple[Sink, ...] = Field(default=(), description="places for results beside the database and the measurements in data_dir")
     parameters: Parameters = Field(default_factory=Parameters, description="detectors and models")
     policy: Policy = Field(default_factory=Policy, description="from events to alerts")
@@ -136,6 +138,8 @@ _EXAMPLES: Final[dict[str, Any]] = {
     "host": "localhost",
     "ca_file": "/etc/vigil/ca.pem",
     "cert_file": "/etc/vigil/client.pem",
+    "endpoint_url": "https://s3.oss-cn-hangzhou.aliyuncs.com",
+    "tokens_file": "/etc/vigil/tokens",
     "path": "/var/lib/vigil/copy",
     "root": "/var/lib/vigil/copy",
     "org": "home",
@@ -195,7 +199,7 @@ def _word(annotation: Any) -> str:
     if origin is Annotated:
         return _word(inner[0])
     if origin is Literal:
-        return " or ".join(f'"{value}"' for value in inner)
+        return " or ".join(_toml(value) for value in inner)
     if origin in {Union, UnionType}:
         return " or ".join(_word(a) for a in inner if a is not NoneType)
     if origin in {frozenset, tuple, list}:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
+import structlog
+
+log = structlog.get_logger("vigil.snapshots")
+
 KEPT: Final = 3
 """Snapshots of a partition that are kept: the newest may be damaged, or of a newer Vigil than the one that reads."""
 _DIGEST: Final = 32
+_SUFFIX: Final = ".snap"
+_MARK: Final = "mark"
 
 
 class Snapshot(NamedTuple):
@@ -44,71 +51,114 @@ class SnapshotStore(Protocol):
         """The note, if there is one."""
 
 
-class DirectoryStore:
+class NamedStore(ABC):
+    """A SnapshotStore over any place that keeps bytes under `<partition>/<name>`: names, checksums, order and retention.
+
+    A snapshot's name is `<epoch>-<next_offset>.snap`; its bytes are the SHA-256 of the state, then the state.
+    """
+
+    def put(self, partition: int, snapshot: Snapshot) -> None:
+        """See SnapshotStore. A crash leaves the old ones or the new one, never half."""
+        name = f"{snapshot.epoch:010d}-{snapshot.next_offset:016d}{_SUFFIX}"
+        self._write(partition, name, hashlib.sha256(snapshot.state).digest() + snapshot.state)
+        try:
+            for old in self._newest_first(partition)[KEPT:]:
+                self._delete(partition, old)
+        except OSError as error:  # this snapshot is stored all the same
+            log.warning("old snapshots not dropped", partition=partition, why=error.strerror or str(error))
+
+    def newest_first(self, partition: int) -> Iterator[Snapshot]:
+        """See SnapshotStore."""
+        for name in self._newest_first(partition):
+            raw = self._read(partition, name)
+            if raw is None:  # dropped by its owner meanwhile
+                continue
+            state = raw[_DIGEST:]
+            if hashlib.sha256(state).digest() == raw[:_DIGEST]:
+                yield Snapshot(*_parsed(name), state)
+            else:
+                log.error("damaged snapshot passed over", partition=partition, name=name)
+
+    def newest_epoch(self, partition: int) -> int:
+        """See SnapshotStore."""
+        return max((_parsed(name)[0] for name in self._newest_first(partition)), default=0)
+
+    def mark(self, partition: int, text: str | None) -> None:
+        """See SnapshotStore."""
+        if text is None:
+            self._delete(partition, _MARK)
+        else:
+            self._write(partition, _MARK, text.encode())
+
+    def marked(self, partition: int) -> str | None:
+        """See SnapshotStore."""
+        raw = self._read(partition, _MARK)
+        return None if raw is None else raw.decode()
+
+    def _newest_first(self, partition: int) -> list[str]:
+        return sorted((name for name in self._names(partition) if name.endswith(_SUFFIX)), key=_parsed, reverse=True)
+
+    @abstractmethod
+    def _names(self, partition: int) -> list[str]:
+        """Names under the partition, in any order."""
+
+    @abstractmethod
+    def _read(self, partition: int, name: str) -> bytes | None:
+        """The bytes, None when there is no such name."""
+
+    @abstractmethod
+    def _write(self, partition: int, name: str, data: bytes) -> None:
+        """All or nothing, and durable."""
+
+    @abstractmethod
+    def _delete(self, partition: int, name: str) -> None:
+        """Nothing when there is no such name."""
+
+
+class DirectoryStore(NamedStore):
     """A folder, on a disk or a file system that the workers share: `<partition>/<epoch>-<next_offset>.snap`."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         root.mkdir(parents=True, exist_ok=True)
 
-    def put(self, partition: int, snapshot: Snapshot) -> None:
-        """See SnapshotStore. A crash leaves the old ones or the new one, never half."""
-        folder = self._folder(partition)
-        folder.mkdir(exist_ok=True)
-        name = f"{snapshot.epoch:010d}-{snapshot.next_offset:016d}"
-        # Two writers of one name must not share a draft: each writes its own and the last rename wins with the same content.
-        _write(folder / f"{name}.{os.getpid()}.tmp", folder / f"{name}.snap", hashlib.sha256(snapshot.state).digest() + snapshot.state)
-        for old in self._paths(partition)[KEPT:]:
-            old.unlink(missing_ok=True)
-
-    def newest_first(self, partition: int) -> Iterator[Snapshot]:
-        """See SnapshotStore."""
-        for path in self._paths(partition):
-            try:
-                raw = path.read_bytes()
-            except FileNotFoundError:  # dropped by its owner meanwhile
-                continue
-            if hashlib.sha256(raw[_DIGEST:]).digest() == raw[:_DIGEST]:
-                epoch, next_offset = path.stem.split("-")
-                yield Snapshot(int(epoch), int(next_offset), raw[_DIGEST:])
-
-    def newest_epoch(self, partition: int) -> int:
-        """See SnapshotStore."""
-        paths = self._paths(partition)
-        return int(paths[0].stem.split("-")[0]) if paths else 0
-
-    def mark(self, partition: int, text: str | None) -> None:
-        """See SnapshotStore."""
-        folder = self._folder(partition)
-        path = folder / "mark"
-        if text is None:
-            path.unlink(missing_ok=True)
-            return
-        folder.mkdir(exist_ok=True)
-        _write(folder / f"mark.{os.getpid()}.tmp", path, text.encode())
-
-    def marked(self, partition: int) -> str | None:
-        """See SnapshotStore."""
-        try:
-            return (self._folder(partition) / "mark").read_text()
-        except FileNotFoundError:
-            return None
-
     def _folder(self, partition: int) -> Path:
         return self.root / f"{partition:05d}"
 
-    def _paths(self, partition: int) -> list[Path]:
-        return sorted(self._folder(partition).glob("*.snap"), reverse=True)
+    def _names(self, partition: int) -> list[str]:
+        return [path.name for path in self._folder(partition).glob(f"*{_SUFFIX}")]
+
+    def _read(self, partition: int, name: str) -> bytes | None:
+        try:
+            return (self._folder(partition) / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def _write(self, partition: int, name: str, data: bytes) -> None:
+        folder = self._folder(partition)
+        folder.mkdir(exist_ok=True)
+        # Two writers of one name must not share a draft: each writes its own and the last rename wins with the same content.
+        draft = folder / f"{name}.{os.getpid()}.tmp"
+        try:
+            with draft.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(folder / name)
+        except OSError:
+            draft.unlink(missing_ok=True)  # on a full disk half a draft would keep it full
+            raise
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def _delete(self, partition: int, name: str) -> None:
+        (self._folder(partition) / name).unlink(missing_ok=True)
 
 
-def _write(draft: Path, path: Path, data: bytes) -> None:
-    with draft.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    handle = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _parsed(name: str) -> tuple[int, int]:
+    """Epoch and next offset."""
+    epoch, next_offset = name.removesuffix(_SUFFIX).split("-")
+    return int(epoch), int(next_offset)

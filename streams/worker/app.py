@@ -13,16 +13,18 @@ from pydantic import BaseModel
 
 from alerts.policy import Policy
 from streams import topics
+from streams.snapshot_s3 import S3Store
 from streams.snapshot_store import DirectoryStore, SnapshotStore
 from streams.worker.config import Connection, KafkaConfig
-from streams.worker.consumer import SnapshotConsumer, SnapshotTransport
+from streams.worker.consumer import SnapshotConsumer, SnapshotTransport, Unopened
 from streams.worker.owner import Owner, Step
 from streams.worker.records import Kind
 from streams.worker.watchdog import Watchdog
 
 POLL_RECORDS: Final = 64
 """Records of up to 100 kB taken at once."""
-BUFFER_RECORDS: Final = 128
+BUFFER_MESSAGES: Final = 4
+"""Messages, of up to POLL_RECORDS records together, that wait for the agent."""
 FETCH_BYTES: Final = topics.RECORD_BYTES_MAX
 HEARTBEATS_A_SESSION: Final = 5
 REQUEST_S: Final = 90.0
@@ -71,7 +73,7 @@ def create_app(
         worker_redirect_stdouts=False,
         agent_supervisor="mode.CrashingSupervisor",
         stream_wait_empty=False,
-        stream_buffer_maxsize=BUFFER_RECORDS,
+        stream_buffer_maxsize=BUFFER_MESSAGES,
         processing_guarantee="at_least_once",
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=FETCH_BYTES,
@@ -91,7 +93,7 @@ def create_app(
     app.watchdog = Watchdog(config.stalled_s)
 
     def topic(name: str) -> Any:
-        return app.topic(config.prefix + name, key_type=bytes, value_type=bytes, allow_empty=True)
+        return app.topic(config.prefix + name, schema=Unopened(), allow_empty=True)
 
     async def engine(stream: Any) -> None:
         async for event in stream.noack().events():
@@ -135,9 +137,14 @@ def run(
     step: Step = lambda _: None,
 ) -> None:
     """Work until SIGTERM (exit status 0) or an error (not 0). Kernels should be warm before this is called."""
-    app = create_app(config, DirectoryStore(config.snapshots), parameters=parameters, policy=policy, step=step)
+    app = create_app(config, snapshot_store(config), parameters=parameters, policy=policy, step=step)
     worker = faust.Worker(app, loglevel=logging.WARNING, quiet=True, redirect_stdouts=False)
     worker.execute_from_commandline()
+
+
+def snapshot_store(config: KafkaConfig) -> SnapshotStore:
+    """The place the configuration names. OSError when a folder cannot be made or a file of certificates is not there."""
+    return S3Store(config.snapshots_s3) if config.snapshots_s3 is not None else DirectoryStore(config.snapshots)
 
 
 def _credentials(connection: Connection) -> Any:

@@ -8,6 +8,9 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from streams.operations import OperationsConfig
+from streams.snapshot_s3 import S3Config
+
 _SASL: Final = frozenset({"SASL_PLAINTEXT", "SASL_SSL"})
 _TLS: Final = frozenset({"SSL", "SASL_SSL"})
 
@@ -58,6 +61,17 @@ class Connection(_Section):
         return arguments
 
 
+class WorkerOperations(OperationsConfig):
+    """`/metrics` and `/healthz` of a worker."""
+
+    unhealthy_s: float = Field(
+        default=20.0, ge=1.0, le=3600.0, description="seconds without progress after which /healthz of a worker answers 503"
+    )
+    degraded_s: float = Field(
+        default=60.0, ge=1.0, le=3600.0, description="seconds of refused snapshots after which /healthz of a worker says degraded"
+    )
+
+
 class KafkaConfig(_Section):
     """Everything `vigil worker` and `vigil topics` need to know about Kafka."""
 
@@ -71,6 +85,8 @@ class KafkaConfig(_Section):
     )
     replication: int = Field(default=3, ge=1, le=7, description="copies of every record; 1 only on a single broker")
     snapshots: Path = Field(default=Path("vigil-snapshots"), description="folder of the snapshots; all workers must see the same one")
+    snapshots_s3: S3Config | None = Field(default=None, description="an object store for the snapshots; when given, the folder is not used")
+    compression: Literal["none", "lz4", "zstd"] = Field(default="lz4", description="of what workers write to Kafka")
     checkpoint_every_s: float = Field(default=10.0, ge=0.2, le=300.0, description="seconds between checkpoints: the longest re-reading")
     session_timeout_s: float = Field(default=15.0, ge=0.5, le=60.0, description="silence after which a worker counts as dead")
     stalled_s: float = Field(
@@ -80,3 +96,4 @@ class KafkaConfig(_Section):
         default=True,
         description="wards are being watched now: time passes also while nothing is sent; false for recordings played through Kafka",
     )
+    operations: WorkerOperations = Field(default_factory=WorkerOperations, description="what a worker tells whoever runs it")

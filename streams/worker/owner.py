@@ -33,7 +33,6 @@ LOOK_EVERY_S: Final = 0.1
 """How often frames, checkpoints and the passing of time are looked after."""
 QUIET_S: Final = 1.0
 """A partition silent for so long is told that time passes: the engine ticks every whole second."""
-MS_PER_S: Final = 1_000.0
 
 Step = Callable[[str], None]
 """Called with the name of each step of a checkpoint, before and after it; tests die here."""
@@ -104,6 +103,7 @@ class Owner:
             acks="all",
             enable_idempotence=True,  # a repeated send must not swap two transitions of an alert
             max_request_size=topics.RECORD_BYTES_MAX,
+            compression_type=None if self.config.compression == "none" else self.config.compression,
         )
         await self._producer.start()
 
@@ -233,16 +233,18 @@ class Owner:
     # -- feeding --------------------------------------------------------------------------------------------------------
 
     async def take(self, message: Any) -> None:
-        """A record of the telemetry topic."""
-        owned = self.owned.get(message.partition)
-        if owned is None or self._closing or message.generation_id != self.app.consumer_generation_id:
-            return  # of an assignment that is over: its next owner reads it
+        """Records of the telemetry topic that came together."""
+        for record in message.value:
+            owned = self.owned.get(message.partition)
+            if owned is None or self._closing or message.generation_id != self.app.consumer_generation_id:
+                return  # of an assignment that is over: its next owner reads them
+            if record.offset >= owned.partition.next_offset:  # else it is in the snapshot
+                await self._take(owned, record)
+                await asyncio.sleep(0)  # others have their turn between records of some milliseconds
+
+    async def _take(self, owned: Owned, message: Any) -> None:
         partition = owned.partition
-        if message.offset < partition.next_offset:
-            return  # in the snapshot
-        record = parse(
-            message.offset, round(message.timestamp * MS_PER_S) * NS_PER_MS, message.key, message.value, tuple(message.headers or ())
-        )
+        record = parse(message.offset, message.timestamp * NS_PER_MS, message.key, message.value, message.headers or ())
         crashes = owned.mark.crashes if owned.mark is not None and owned.mark.offset == record.offset else 0
         try:
             items = _applied(partition, record, crashes)
@@ -256,10 +258,13 @@ class Owner:
         await owned.outbox.pump()
 
     async def hand_on(self, message: Any, kind: Kind) -> None:
-        """A record of the commands or registry topic, into the one order of its partition."""
-        given = [(key, value) for key, value in message.headers or () if key not in {KIND_HEADER, OFFSET_HEADER}]
-        given += [(KIND_HEADER, kind.encode()), (OFFSET_HEADER, b"%d" % message.offset)]
-        await self._producer.send_and_wait(self._telemetry, message.value, message.key, message.partition, headers=given)
+        """Records of the commands or registry topic, into the one order of their partition."""
+        waiting = []
+        for record in message.value:
+            given = [(key, value) for key, value in record.headers or () if key not in {KIND_HEADER, OFFSET_HEADER}]
+            given += [(KIND_HEADER, kind.encode()), (OFFSET_HEADER, b"%d" % record.offset)]
+            waiting.append(await self._producer.send(self._telemetry, record.value, record.key, record.partition, headers=given))
+        await asyncio.gather(*waiting)
         await self.app.consumer.commit_exactly({message.tp: message.offset + 1})
 
     async def _tell_time(self, number: int, owned: Owned) -> None:
@@ -292,7 +297,7 @@ class Owner:
             try:
                 await asyncio.to_thread(self._store.put, number, Snapshot(owned.epoch, offset, state))
             except OSError as error:  # detection goes on; what is not in a snapshot is not committed and will be read again
-                log.error("snapshot not stored: free space", partition=number, why=error.strerror or str(error))  # noqa: TRY400 - the reason is the message
+                log.error("snapshot not stored", partition=number, why=error.strerror or str(error))  # noqa: TRY400 - the reason is the message
                 return
             self._step("after snapshot")
             await self.app.consumer.commit_exactly({TP(self._telemetry, number): offset})

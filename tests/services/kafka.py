@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -17,10 +15,11 @@ from typing import Final
 from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaError
 
-POM: Final = Path(__file__).parents[2] / "deploy" / "kafka" / "pom.xml"
+from tests.services.jars import Jars
+
+JARS: Final = Jars("Kafka", Path(__file__).parents[2] / "deploy" / "kafka" / "pom.xml", "kafka_2.13", "vigil-kafka")
 CLUSTER_ID: Final = "MkU3OEVBNTcwNTJENDM2Qg"
 """Any 16 bytes in base64; every broker of a cluster has the same."""
-_HEAP: Final = "-Xmx512m"
 _START_S: Final = 60.0
 _STOP_S: Final = 30.0
 _SESSION_MS_MIN: Final = 500
@@ -64,37 +63,7 @@ rootLogger.appenderRef.file.ref=file
 
 def missing() -> str | None:
     """Why a broker cannot run here; None when it can."""
-    if shutil.which("java") is None:
-        return "Kafka needs Java 17 or newer: java is not installed"
-    if not _jars().is_dir() and shutil.which("mvn") is None:
-        return "Kafka's jars are not cached, and mvn, which would fetch them, is not installed"
-    return None
-
-
-def _jars() -> Path:
-    found = re.search(r"<artifactId>kafka_2\.13</artifactId>\s*<version>([^<]+)</version>", POM.read_text())
-    if found is None:
-        raise RuntimeError(f"{POM} names no version of kafka_2.13")
-    return Path.home() / ".cache" / "vigil-kafka" / found.group(1)
-
-
-def resolved() -> Path:
-    """The folder of the broker's jars, fetched with Maven the first time. RuntimeError says what Maven said."""
-    jars = _jars()
-    if jars.is_dir():
-        return jars
-    jars.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=jars.parent))
-    command = ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", f"-DoutputDirectory={draft}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        shutil.rmtree(draft)
-        raise RuntimeError(f"Maven could not fetch Kafka: {done.stdout[-2000:]}{done.stderr[-500:]}")
-    try:
-        draft.rename(jars)
-    except OSError:  # another run was first
-        shutil.rmtree(draft)
-    return jars
+    return JARS.missing()
 
 
 def free_ports(count: int) -> list[int]:
@@ -131,8 +100,7 @@ class Broker:
         self._process: subprocess.Popen[bytes] | None = None
 
     def _java(self, main: str, *arguments: str) -> list[str]:
-        tuning = [_HEAP, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", f"-Dlog4j2.configurationFile={self.root / 'log4j2.properties'}"]
-        return ["java", *tuning, "-cp", f"{resolved()}/*", main, *arguments]
+        return JARS.java(main, *arguments, log4j2_configurationFile=self.root / "log4j2.properties")
 
     def format(self) -> subprocess.Popen[bytes]:
         """Start to lay out the storage directory."""
@@ -179,7 +147,7 @@ class Cluster:
     """`brokers` nodes under `root`; `bootstrap` for clients."""
 
     def __init__(self, root: Path, brokers: int = 1) -> None:
-        resolved()
+        JARS.resolved()
         ports = free_ports(2 * brokers)
         self.brokers = [Broker(root, node + 1, ports[:brokers], ports[brokers:]) for node in range(brokers)]
 
