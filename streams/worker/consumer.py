@@ -1,25 +1,63 @@
 """The Faust consumer as Vigil holds it: positions and commits are the snapshots', never Faust's own acknowledgements.
 
 Faust 0.15.3 commits past records in flight, forgets gaps and loses the record an agent failed on (decision 0100 and the
-contract test name the reports). Four hooks of its consumer are replaced here; they are pinned by version and by that test.
+contract test name the reports). Five hooks of its consumer are replaced here; they are pinned by version and by that test.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
+import faust
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 Positions = Callable[[], Mapping[TP, int]]
 """Where partitions whose state is loaded go on."""
 
+FETCH_WAIT_MS: Final = 50
+"""How long a broker may hold back the answer to a request for partitions that have nothing new.
+
+A broker is asked for one answer at a time. Faust's 1,500 ms make a busy partition wait that long when it was read to its end just
+after the quiet ones had been asked for: measured as stalls of 1.5 s in the middle of a backlog.
+"""
+
+
+class ReaderThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+    """Faust's consumer thread with a shorter wait."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        return consumer
+
+
+class Unopened(faust.Schema):  # type: ignore[misc]
+    """Messages as the consumer made them: `value` is a list of Kafka's records."""
+
+    def loads_key(self, _app: Any, message: Any, **_: Any) -> Any:
+        """The key as it came."""
+        return message.key
+
+    def loads_value(self, _app: Any, message: Any, **_: Any) -> Any:
+        """The records as they came."""
+        return message.value
+
 
 class SnapshotConsumer(driver.Consumer):  # type: ignore[misc]
     """Reads from where the loaded state stands; commits what a snapshot covers."""
 
     positions: Positions = staticmethod(dict)
+
+    def _new_consumer_thread(self) -> ReaderThread:
+        return ReaderThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def _getmany(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109 - theirs
+        """One message for all records of a partition that came together: Faust's cost of 0.25 ms falls on the message."""
+        found = await super()._getmany(active_partitions=active_partitions, timeout=timeout)
+        return {tp: [dataclasses.replace(records[-1], value=records)] for tp, records in (found or {}).items() if records}
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Nothing is acknowledged record by record, so there are no gaps to remember."""

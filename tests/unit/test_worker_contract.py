@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import inspect
 import time
+from pathlib import Path
 
 import faust
 import pytest
@@ -15,7 +17,7 @@ from faust.types import TP
 from streams.snapshot_store import DirectoryStore
 from streams.worker.app import create_app
 from streams.worker.config import Connection, KafkaConfig
-from streams.worker.consumer import SnapshotConsumer
+from streams.worker.consumer import FETCH_WAIT_MS, ReaderThread, SnapshotConsumer
 from streams.worker.owner import Progress
 from streams.worker.watchdog import EXIT_STALLED, Watchdog
 
@@ -34,6 +36,8 @@ def test_the_versions_are_the_ones_that_were_studied() -> None:
     ("name", "wanted"),
     [
         ("_add_gap", ["self", "tp", "offset_from", "offset_to"]),
+        ("_getmany", ["self", "active_partitions", "timeout"]),
+        ("_new_consumer_thread", ["self"]),
         ("_commit", ["self", "offsets"]),
         ("on_buffer_full", ["self", "tp"]),
         ("on_buffer_drop", ["self", "tp"]),
@@ -49,6 +53,21 @@ def test_the_hooks_have_the_shape_that_is_relied_on(name: str, wanted: list[str]
     theirs = getattr(driver.Consumer, name)
     assert parameters(theirs) == wanted
     assert inspect.iscoroutinefunction(theirs) == inspect.iscoroutinefunction(getattr(SnapshotConsumer, name))
+
+
+def test_a_request_for_quiet_partitions_does_not_hold_up_the_busy_ones(tmp_path: Path) -> None:
+    app = create_app(KafkaConfig(connection=Connection(brokers="127.0.0.1:1")), DirectoryStore(tmp_path))
+
+    async def made() -> int:
+        thread = app.consumer._new_consumer_thread()
+        assert isinstance(thread, ReaderThread)
+        consumer = thread._create_worker_consumer(app.transport)
+        wait_ms = int(consumer._fetch_max_wait_ms)
+        assert "self._fetch_max_wait_ms" in inspect.getsource(type(consumer).start)  # read when it starts, not before
+        await consumer.stop()
+        return wait_ms
+
+    assert asyncio.run(made()) == FETCH_WAIT_MS
 
 
 def test_the_order_of_a_rebalance_is_the_one_that_is_relied_on() -> None:
@@ -70,8 +89,8 @@ def test_faust_still_commits_past_a_record_in_flight() -> None:
     assert theirs._new_offset(tp) == 12
 
 
-def test_the_app_is_made_as_the_study_says(tmp_path: object) -> None:
-    app = create_app(KafkaConfig(connection=Connection(brokers="127.0.0.1:1")), DirectoryStore(tmp_path))  # type: ignore[arg-type]
+def test_the_app_is_made_as_the_study_says(tmp_path: Path) -> None:
+    app = create_app(KafkaConfig(connection=Connection(brokers="127.0.0.1:1")), DirectoryStore(tmp_path))
     conf = app.conf
     assert app.transport.Consumer is SnapshotConsumer
     assert conf.agent_supervisor.__name__ == "CrashingSupervisor"
