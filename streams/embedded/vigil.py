@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Final
@@ -23,10 +23,9 @@ from pydantic import BaseModel
 from alerts.model import Alert, Command, Refusal
 from alerts.policy import Policy
 from console.board import LiveBoard
-from engine.frame import NS_PER_S
-from engine.outputs import Outputs, Reason, Reject
+from engine.outputs import Reason, Reject
 from engine.registry import RegistryData
-from sinks.base import AuditEntry, Item, account_item, alert_item, audit_item, event_item, measurements_item, quarantine_item
+from sinks.base import AuditEntry, Item, account_item, audit_item
 from sinks.delivery import Delivery
 from streams.core import Core, Said
 from streams.embedded.figures import Figures, figures
@@ -34,6 +33,7 @@ from streams.embedded.journal import Journal, JournalError, promise
 from streams.embedded.poison import CRASHES_MAX, Poison
 from streams.embedded.records import Entry, Topic
 from streams.embedded.registry_change import RegistryChange, changed
+from streams.items import audit_of, items_of
 from streams.snapshot_store import KEPT, DirectoryStore, Snapshot
 
 log = structlog.get_logger("vigil")
@@ -268,7 +268,7 @@ class Vigil:
             command = msgspec.structs.replace(msgspec.json.decode(entry.payload, type=Command), at_ns=entry.arrival_ns)
             said = self.core.command(command)
             refusal = said.refusals[0] if said.refusals else None
-            self._put([audit_item(_audit(command, refusal))])
+            self._put([audit_of(command, refusal)])
             self._answer(command.id, refusal)
             return said
         change = msgspec.json.decode(entry.payload, type=RegistryChange)
@@ -291,8 +291,7 @@ class Vigil:
 
     def _say(self, said: Said, at_ns: int, offset: int) -> None:
         outputs = said.outputs
-        items = [alert_item(transition, alert) for transition, alert in said.transitions]
-        items += _items(outputs, at_ns, offset)
+        items = items_of(said, at_ns, offset)
         for reject in outputs.rejects:
             seen = self.rejected.setdefault(reject.reason, [0, 0, "", ""])
             self.rejected[reject.reason] = [int(seen[0]) + 1, at_ns, reject.device, reject.detail]
@@ -321,21 +320,5 @@ class Vigil:
         self.journal.drop_before(min(self._kept))
 
 
-def _items(outputs: Outputs, at_ns: int, offset: int) -> Iterable[Item]:
-    yield from (event_item(event) for event in outputs.events)
-    yield from (measurements_item(rows) for rows in outputs.measurements)
-    late = (
-        Reject(Reason.LATE, f"came {x.behind_ns / NS_PER_S:.1f} s after its time was processed", x.device, x.kind, x.readings, x.payload)
-        for x in outputs.late
-    )
-    yield from (quarantine_item(reject, at_ns, offset, index) for index, reject in enumerate([*outputs.rejects, *late]))
-    yield from (account_item(account) for account in outputs.accounts)
-
-
 def _latest(said: Said) -> list[Alert]:
     return list({alert.id: alert for _, alert in said.transitions}.values())
-
-
-def _audit(command: Command, refusal: Refusal | None) -> AuditEntry:
-    detail = f"refused: {refusal.reason}" if refusal is not None else " ".join(filter(None, [command.outcome or "", command.note]))
-    return AuditEntry(command.id, command.at_ns, command.by, command.action, command.alert_id, detail)

@@ -17,7 +17,8 @@ from engine.outputs import Reason, Reject
 from engine.registry import RegistryData
 from sinks.base import AuditEntry, Item, audit_item
 from streams.core import Core, Said
-from streams.worker.records import Input, Kind, audit_of, items_of
+from streams.items import audit_of, items_of
+from streams.worker.records import Input, Kind
 
 STATE_VERSION: Final = 1
 REGISTRY_ACTION: Final = "registry"

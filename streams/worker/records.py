@@ -14,24 +14,10 @@ from typing import Final, NamedTuple
 import msgspec
 
 from alerts import policy
-from alerts.model import Command, Refusal
 from engine.events import Event
 from engine.frame import NS_PER_S
-from sinks.base import (
-    AlertChange,
-    AuditEntry,
-    Item,
-    ItemKind,
-    account_item,
-    alert_item,
-    audit_item,
-    decode,
-    event_item,
-    measurements_item,
-    quarantine_item,
-)
+from sinks.base import AlertChange, AuditEntry, Item, ItemKind, alert_item, audit_item, decode, event_item
 from streams import topics
-from streams.core import Said
 
 NS_PER_MS: Final = NS_PER_S // 1_000
 
@@ -115,23 +101,6 @@ FRAMED: Final = {
 """Topics of items that travel in frames."""
 SINGLE: Final = {ItemKind.ALERT: topics.ALERTS, ItemKind.EVENT: topics.EVENTS, ItemKind.AUDIT: topics.AUDIT}
 """Topics of items that travel alone, as JSON."""
-
-
-def items_of(said: Said, at_ns: int, position: int) -> list[Item]:
-    """What a core said about the record at `position`, as items for sinks: alerts first."""
-    outputs = said.outputs
-    found = [alert_item(transition, alert) for transition, alert in said.transitions]
-    found += [event_item(event) for event in outputs.events]
-    found += [measurements_item(rows) for rows in outputs.measurements]
-    found += [quarantine_item(reject, at_ns, position, index) for index, reject in enumerate(outputs.rejects)]
-    found += [account_item(account) for account in outputs.accounts]
-    return found
-
-
-def audit_of(command: Command, refusal: Refusal | None) -> Item:
-    """The audit entry of a command that was carried out or refused."""
-    detail = f"refused: {refusal.reason}" if refusal is not None else " ".join(filter(None, [command.outcome or "", command.note]))
-    return audit_item(AuditEntry(command.id, command.at_ns, command.by, command.action, command.alert_id, detail))
 
 
 def single(item: Item) -> tuple[bytes, bytes]:

@@ -216,7 +216,7 @@ def compare(ward: Ward, wanted: Replayed, said: Sequence[Item]) -> None:
     from sinks.base import measurements_item
 
     assert set(by_id(said, ItemKind.MEASUREMENTS)) == {measurements_item(rows).id for rows in wanted.measurements}
-    assert len(by_id(said, ItemKind.QUARANTINE)) == len(wanted.rejects)
+    assert len(by_id(said, ItemKind.QUARANTINE)) == len(wanted.rejects) + len(wanted.late)
     wanted_accounts = {(a.device, a.kind, a.hour_ns): a for a in wanted.accounts}
     assert accounts(said) == wanted_accounts
     assert len(events) >= 4, f"{ward.name} was too quiet to show anything"
