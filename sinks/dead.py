@@ -33,10 +33,12 @@ class DeadLetters:
             line = msgspec.json.encode({"why": why, "kind": item.kind.value, "id": ascii(item.id), "body": ascii(item.body)})
         self._write(self.path(item.kind), line, bounded=item.kind not in NEVER_SHED)
 
-    def bury_bytes(self, payload: bytes, why: str) -> None:
-        """Write a letter for a spooled item that cannot be read."""
+    def bury_bytes(self, payload: bytes, why: str, kind: ItemKind | None = None) -> None:
+        """Write a letter for what cannot be read as an item. Where its kind is known and may be shed, the file is bounded."""
         line = msgspec.json.encode({"why": why, "payload": payload})
-        self._write(self._folder / "dead-unreadable.jsonl", line, bounded=False)
+        bounded = kind is not None and kind not in NEVER_SHED
+        name = f"dead-unreadable-{kind.value}.jsonl" if kind is not None and bounded else "dead-unreadable.jsonl"
+        self._write(self._folder / name, line, bounded=bounded)
 
     def _write(self, path: Path, line: bytes, *, bounded: bool) -> None:
         if bounded and path.exists() and path.stat().st_size + len(line) > self._half_bytes:

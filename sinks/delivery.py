@@ -165,6 +165,39 @@ class Delivery:
                 unsaved=sum(len(lane) for lane in self._unsaved.values()),
             )
 
+    # -- for producers that have a log of their own -----------------------------------------------------------------
+
+    def queue(self) -> dict[ItemKind, int]:
+        """How many items of each kind wait."""
+        with self._wake:
+            return {kind: len(lane) for kind, lane in self._lanes.items()}
+
+    def waits(self, keys: Iterable[tuple[ItemKind, str]]) -> bool:
+        """Whether any of these (kind, id) still waits: neither taken by the target nor set aside as a dead letter."""
+        with self._wake:
+            return any(key in self._lanes[kind] for kind, key in keys)
+
+    def withdraw(self, keys: Iterable[tuple[ItemKind, str]] | None = None) -> int:
+        """Deliver these no more (None: nothing that waits), somebody else will; how many. One being tried right now may get through."""
+        with self._wake:
+            if keys is None:
+                keys = [(kind, key) for kind, lane in self._lanes.items() for key in lane]
+            entries = [self._lanes[kind][key] for kind, key in keys if key in self._lanes[kind]]
+            self._forget(entries, SHED)
+            return len(entries)
+
+    def remember(self, items: Iterable[Item]) -> None:
+        """Take these as delivered: somebody else did. Of kinds whose ids are not remembered it means nothing."""
+        with self._wake:
+            for item in items:
+                if item.id not in self._lanes[item.kind] and item.id not in self._remembered:
+                    self._remember(item.id, item.kind, None)
+
+    def bury(self, payload: bytes, why: str, kind: ItemKind) -> bool:
+        """Set aside what should have been an item of `kind` and cannot be read; False when the disk refuses the letter."""
+        with self._wake:
+            return self._bury_bytes(payload, why, kind)
+
     # -- life -------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -267,7 +300,7 @@ class Delivery:
                     item = decode(payload)
             except (OSError, ValueError) as error:
                 with self._wake:
-                    if entry.id in self._lanes[entry.kind]:  # else it was shed meanwhile, with the whole of its segment
+                    if self._lanes[entry.kind].get(entry.id) is entry:  # else it was shed meanwhile, with the whole of its segment
                         self._note(f"{type(error).__name__} reading {entry.kind.value} {entry.id} back from the spool of {self.name}")
                         if self._bury_bytes(payload, f"{entry.kind.value} {entry.id} cannot be read back from the spool"):
                             self._forget([entry], DONE)
@@ -317,8 +350,8 @@ class Delivery:
         done: list[_Entry] = []
         down: Retry | None = None
         for (entry, item), outcome in zip(batch, outcomes, strict=True):
-            if entry.id not in self._lanes[entry.kind]:
-                continue  # shed meanwhile
+            if self._lanes[entry.kind].get(entry.id) is not entry:
+                continue  # shed or withdrawn meanwhile
             if isinstance(outcome, Retry):
                 self._last_error = outcome.why
                 if outcome.scope == "untried":
@@ -528,10 +561,10 @@ class Delivery:
             return False
         return True
 
-    def _bury_bytes(self, payload: bytes, why: str) -> bool:
+    def _bury_bytes(self, payload: bytes, why: str, kind: ItemKind | None = None) -> bool:
         """Write a letter for what cannot be decoded; False when the disk refuses it."""
         try:
-            self._dead.bury_bytes(payload, why)
+            self._dead.bury_bytes(payload, why, kind)
         except OSError as error:
             self._note(f"{type(error).__name__} on the dead letters of {self.name}: {error.strerror}")
             return False

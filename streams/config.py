@@ -25,6 +25,7 @@ from sinks.webhook import WebhookConfig
 from streams.assembly import Parameters
 from streams.embedded.mqtt import MqttConfig
 from streams.ingest.config import IngestConfig
+from streams.sink_process.config import SinkProcessConfig
 from streams.worker.config import KafkaConfig
 
 _FROM_ENVIRONMENT: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -80,6 +81,9 @@ class VigilConfig(_Section):
     kafka: KafkaConfig = Field(default_factory=KafkaConfig, description="the distributed Vigil: brokers, topics, snapshots")
     ingest: IngestConfig = Field(default_factory=IngestConfig, description="the process between devices and Kafka")
     sinks: tuple[Sink, ...] = Field(default=(), description="places for results beside the database and the measurements in data_dir")
+    sink_process: SinkProcessConfig = Field(
+        default_factory=SinkProcessConfig, description="`vigil sink run`: sinks of the distributed Vigil"
+    )
     parameters: Parameters = Field(default_factory=Parameters, description="detectors and models")
     policy: Policy = Field(default_factory=Policy, description="from events to alerts")
 

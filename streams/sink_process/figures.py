@@ -1,0 +1,142 @@
+"""What a sink process counts, and how it answers when asked whether it is well."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from engine.frame import NS_PER_S
+from sinks.base import Accepted, AlertChange, Item, ItemKind, Outcome, Sink
+from sinks.delivery import Delivery
+
+AGES_S: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0, 21_600.0, 86_400.0)
+"""From a prompt call to one that comes a day late."""
+
+
+class Figures:
+    """Written by the loop and the delivering thread, read by the operations server; single values, so no lock."""
+
+    def __init__(self, name: str, late_after_s: float) -> None:
+        self.registry = CollectorRegistry()
+        self.name = name
+        self.turned_s = self.moved_s = self.accepted_s = time.monotonic()
+        self.lag: dict[str, int] = {}
+        self.paused: frozenset[str] = frozenset()
+        self._late_after_s = late_after_s
+        more: dict[str, Any] = {"registry": self.registry}
+        self.records = Counter("vigil_sink_records", "Records read, by topic", ["topic"], **more)
+        self.bad = Counter(
+            "vigil_sink_bad_records", "Parts of records that are no items, by topic; kept as dead letters", ["topic"], **more
+        )
+        self.left_out = Counter("vigil_sink_left_out_items", "Items this sink is not given, by kind", ["kind"], **more)
+        self.expired = Counter(
+            "vigil_sink_expired_records", "Records that Kafka dropped before they were read, by topic", ["topic"], **more
+        )
+        self.delivered = Counter("vigil_sink_delivered_items", "Items the target took, by kind", ["kind"], **more)
+        self.late = Counter("vigil_sink_late_alerts", "Alert steps delivered later than late_after_s", **more)
+        self.age = Histogram("vigil_sink_alert_age_seconds", "From an alert's step to the target's answer", buckets=AGES_S, **more)
+
+    def took(self, item: Item) -> None:
+        """The target took `item`."""
+        self.delivered.labels(item.kind.value).inc()
+        if isinstance(item.body, AlertChange):
+            age_s = (time.time_ns() - item.body.transition.at_ns) / NS_PER_S
+            self.age.observe(age_s)
+            if age_s > self._late_after_s:
+                self.late.inc()
+
+
+class Counted:
+    """A sink whose answers are counted."""
+
+    def __init__(self, sink: Sink, figures: Figures) -> None:
+        self._sink = sink
+        self._figures = figures
+
+    @property
+    def name(self) -> str:
+        """The sink's own."""
+        return self._sink.name
+
+    @property
+    def takes(self) -> frozenset[ItemKind]:
+        """The sink's own."""
+        return self._sink.takes
+
+    def deliver(self, items: Sequence[Item]) -> list[Outcome]:
+        """As the sink."""
+        outcomes = self._sink.deliver(items)
+        for item, outcome in zip(items, outcomes, strict=False):  # a wrong number of answers is the delivery's to judge
+            if isinstance(outcome, Accepted):
+                self._figures.took(item)
+                self._figures.accepted_s = time.monotonic()
+        return outcomes
+
+    def close(self) -> None:
+        """As the sink."""
+        self._sink.close()
+
+
+class Collected(Collector):
+    """What is not counted but looked up: lag, queue, and the delivery's own figures."""
+
+    def __init__(self, figures: Figures, delivery: Delivery) -> None:
+        self._figures, self._delivery = figures, delivery
+
+    def collect(self) -> Iterator[Metric]:
+        """Called at every request for metrics."""
+        now_s, known, figures = time.monotonic(), self._delivery.figures(), self._figures
+        yield _gauge("vigil_sink_lag_records", "Records not settled yet, by topic", "topic", figures.lag)
+        queue = {kind.value: count for kind, count in self._delivery.queue().items() if kind in self._delivery.sink.takes}
+        yield _gauge("vigil_sink_queue_items", "Items that wait for the target, by kind", "kind", queue)
+        paused = {topic: int(topic in figures.paused) for topic in figures.lag}
+        yield _gauge("vigil_sink_paused", "1 while a topic is not read because enough of it waits", "topic", paused)
+        for name, text, since_s in (
+            ("vigil_sink_seconds_since_progress", "Since a record was settled", figures.moved_s),
+            ("vigil_sink_seconds_since_delivery", "Since the target took something", figures.accepted_s),
+        ):
+            yield GaugeMetricFamily(name, text, now_s - since_s)
+        yield GaugeMetricFamily("vigil_sink_target_failures", "Batches in a row that did not get through at all", known.failures)
+        yield GaugeMetricFamily("vigil_sink_spool_bytes", "Bytes on disk: what waits, and delivered ids", known.spool_bytes)
+        for name, text, count in (
+            ("vigil_sink_retried_items", "Attempts that have to be made again", known.retried),
+            ("vigil_sink_dead_letters", "Items and records set aside for good", known.dead),
+            ("vigil_sink_repeats_not_sent", "Items said again that had been delivered, or wait already", known.duplicates),
+            ("vigil_sink_shed_items", "Items given up for lack of disk and memory", sum(known.shed.values())),
+        ):
+            yield CounterMetricFamily(name, text, count)
+
+
+def _gauge(name: str, text: str, label: str, values: dict[str, int]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, text, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family
+
+
+def health(figures: Figures, delivery: Delivery, stalled_s: float) -> Callable[[], tuple[bool, dict[str, Any]]]:
+    """The answer to /healthz. A target that is down is told and is no reason to restart this process: that would not bring it back."""
+
+    def answer() -> tuple[bool, dict[str, Any]]:
+        known, now_s = delivery.figures(), time.monotonic()
+        turned_s = now_s - figures.turned_s
+        details: dict[str, Any] = {
+            "sink": figures.name,
+            "state": "failing" if known.failures else "delivering" if known.queued else "idle",
+            "lag": dict(figures.lag),
+            "queued": known.queued,
+            "since_progress_s": round(now_s - figures.moved_s, 1),
+            "since_delivery_s": round(now_s - figures.accepted_s, 1),
+        }
+        if known.failures:
+            details["why"] = known.last_error
+        if turned_s > stalled_s:
+            return False, {**details, "state": "stalled", "why": f"the loop has not turned for {turned_s:.0f} s"}
+        return True, details
+
+    return answer

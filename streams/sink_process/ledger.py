@@ -1,0 +1,57 @@
+"""Which records of a partition are settled, so that the committed offset never passes one that is not."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from sinks.base import ItemKind
+from sinks.delivery import Delivery
+from streams.sink_process.reading import Bad
+
+Key = tuple[ItemKind, str]
+
+
+class _Record(NamedTuple):
+    offset: int
+    length: int
+    keys: tuple[Key, ...]
+    letters: list[Bad]
+
+
+class Ledger:
+    """One partition. `settled_offset`: everything before it is delivered or a dead letter. `kind` is that of its topic.
+
+    Records before `known_offset` were settled by an earlier owner; they are read for their ids alone.
+    """
+
+    def __init__(self, kind: ItemKind, known_offset: int) -> None:
+        self.kind = kind
+        self.known_offset = self.settled_offset = self.read_offset = known_offset
+        self.bytes = 0
+        self._waiting: deque[_Record] = deque()
+
+    def add(self, offset: int, length: int, keys: Iterable[Key], letters: list[Bad]) -> None:
+        """Note the record at `offset`; it is settled once none of `keys` waits and every letter is written."""
+        self._waiting.append(_Record(offset, length, tuple(keys), letters))
+        self.bytes += length
+        self.read_offset = offset + 1
+
+    def settle(self, delivery: Delivery) -> int:
+        """Pass over what is settled; the offset of the first record that is not."""
+        while self._waiting:
+            record = self._waiting[0]
+            while record.letters and delivery.bury(*record.letters[0], self.kind):
+                record.letters.pop(0)
+            if record.letters or delivery.waits(record.keys):
+                return self.settled_offset
+            self._waiting.popleft()
+            self.bytes -= record.length
+            self.settled_offset = record.offset + 1
+        return self.settled_offset
+
+    def waiting(self) -> Iterator[Key]:
+        """Everything that may still wait."""
+        for record in self._waiting:
+            yield from record.keys
