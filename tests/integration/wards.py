@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,6 +67,8 @@ class Running:
             text=True,
         )
         self.url = self._address()
+        # What it says later is read and dropped: a full pipe would stop it.
+        threading.Thread(target=lambda: [None for _ in self.process.stdout or ()], daemon=True).start()
 
     def _address(self) -> str:
         assert self.process.stdout is not None
@@ -93,6 +96,16 @@ class Running:
                 return
             time.sleep(0.1)
         raise AssertionError("the core did not catch up")
+
+    def heard(self, devices: set[str], timeout_s: float) -> None:
+        """Wait until the core has taken something of each of `devices`."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline and self.process.poll() is None:
+            view = httpx.get(f"{self.url}/api/system", timeout=30).json()
+            if devices <= {device["device"] for device in view["devices"]}:
+                return
+            time.sleep(0.2)
+        raise AssertionError(f"nothing was heard of {sorted(devices)}")
 
 
 @contextmanager
