@@ -9,6 +9,7 @@ from kafka.errors import TopicAlreadyExistsError
 
 from schemas.wire import MESSAGE_BYTES_MAX
 from streams.worker.config import KafkaConfig
+from streams.worker.reach import ensure
 
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 24 * HOUR_MS
@@ -78,11 +79,13 @@ class Fault(NamedTuple):
 
 
 def _admin(config: KafkaConfig) -> KafkaAdminClient:
+    ensure(config.connection)
     return KafkaAdminClient(**config.connection.client())
 
 
 def create(config: KafkaConfig) -> list[str]:
-    """Create the topics that are missing; returns their names. KafkaError when the cluster refuses (too few brokers, no right)."""
+    """Create the topics that are missing; returns their names. KafkaError when the cluster refuses (too few brokers, no
+    right); KafkaUnreachable when it cannot be reached as configured."""
     admin = _admin(config)
     created = []
     try:
@@ -100,7 +103,7 @@ def create(config: KafkaConfig) -> list[str]:
 
 
 def check(config: KafkaConfig) -> list[Fault]:
-    """How the cluster's topics differ from what they should be; empty when they do not."""
+    """How the cluster's topics differ from what they should be; empty when they do not. Errors as for `create`."""
     admin = _admin(config)
     faults = []
     try:

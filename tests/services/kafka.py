@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import socket
 import subprocess
 import tempfile
@@ -16,6 +17,7 @@ from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaError
 
 from tests.services.jars import Jars
+from tests.services.tls import Security
 
 JARS: Final = Jars("Kafka", Path(__file__).parents[2] / "deploy" / "kafka" / "pom.xml", "kafka_2.13", "vigil-kafka")
 CLUSTER_ID: Final = "MkU3OEVBNTcwNTJENDM2Qg"
@@ -29,11 +31,11 @@ _PROPERTIES: Final = """
 process.roles=broker,controller
 node.id={node}
 controller.quorum.voters={voters}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{more_listeners}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}{more_listeners}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{more_protocols}
 log.dirs={data}
 default.replication.factor={replication}
 min.insync.replicas={insync}
@@ -78,11 +80,12 @@ def free_ports(count: int) -> list[int]:
 class Broker:
     """One node (broker and controller) of a cluster; `start` again after `kill` finds its log as it was."""
 
-    def __init__(self, root: Path, node: int, ports: list[int], controllers: list[int]) -> None:
+    def __init__(self, root: Path, node: int, ports: list[int], controllers: list[int], security: Security | None = None) -> None:
         self.root = root / f"broker-{node}"
         self.port = ports[node - 1]
         size = len(ports)
         self.root.mkdir(parents=True)
+        self._security = security
         self._properties = self.root / "server.properties"
         self._properties.write_text(
             _PROPERTIES.format(
@@ -94,7 +97,10 @@ class Broker:
                 replication=min(size, 3),
                 insync=2 if size >= 3 else 1,
                 session_ms=_SESSION_MS_MIN,
+                more_listeners=security.listeners if security is not None else "",
+                more_protocols=security.protocols if security is not None else "",
             )
+            + (security.properties if security is not None else "")
         )
         (self.root / "log4j2.properties").write_text(_LOG4J.format(log=self.root / "broker.log"))
         self._process: subprocess.Popen[bytes] | None = None
@@ -104,8 +110,10 @@ class Broker:
 
     def format(self) -> subprocess.Popen[bytes]:
         """Start to lay out the storage directory."""
-        command = self._java("kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(self._properties))
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        more = self._security.format_arguments if self._security is not None else []
+        command = self._java("kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(self._properties), *more)
+        with (self.root / "stderr.log").open("ab") as log:
+            return subprocess.Popen(command, stdout=log, stderr=log)
 
     def start(self) -> None:
         """Start the node; returns at once."""
@@ -131,6 +139,16 @@ class Broker:
             except subprocess.TimeoutExpired:
                 self.kill()
 
+    def pause(self) -> None:
+        """SIGSTOP: connections stay open and nobody answers."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+
     def kill(self) -> None:
         """SIGKILL: no farewell."""
         if self._process is not None:
@@ -144,12 +162,15 @@ class Broker:
 
 
 class Cluster:
-    """`brokers` nodes under `root`; `bootstrap` for clients."""
+    """`brokers` nodes under `root`; `bootstrap` for clients. With `secure`, the first also wants passwords and certificates."""
 
-    def __init__(self, root: Path, brokers: int = 1) -> None:
+    def __init__(self, root: Path, brokers: int = 1, *, secure: bool = False) -> None:
         JARS.resolved()
-        ports = free_ports(2 * brokers)
-        self.brokers = [Broker(root, node + 1, ports[:brokers], ports[brokers:]) for node in range(brokers)]
+        *ports, sasl, mutual = free_ports(2 * brokers + 2)
+        self.security = Security(root / "security", sasl, mutual) if secure else None
+        self.brokers = [
+            Broker(root, node + 1, ports[:brokers], ports[brokers:], self.security if node == 0 else None) for node in range(brokers)
+        ]
 
     @property
     def bootstrap(self) -> str:
@@ -158,9 +179,9 @@ class Cluster:
 
     def start(self) -> None:
         """Format, start, wait until every node is a member. RuntimeError with the log when it does not come up."""
-        for formatting in [broker.format() for broker in self.brokers]:
+        for broker, formatting in [(broker, broker.format()) for broker in self.brokers]:
             if formatting.wait() != 0:
-                raise RuntimeError("Kafka's storage could not be formatted")
+                raise RuntimeError(f"Kafka's storage could not be formatted:\n{broker.log()}")
         for broker in self.brokers:
             broker.start()
         self.wait()
@@ -197,9 +218,9 @@ class Cluster:
 
 
 @contextmanager
-def running(root: Path, brokers: int = 1) -> Iterator[Cluster]:
+def running(root: Path, brokers: int = 1, *, secure: bool = False) -> Iterator[Cluster]:
     """A cluster that is up, and down afterwards."""
-    cluster = Cluster(root, brokers)
+    cluster = Cluster(root, brokers, secure=secure)
     try:
         cluster.start()
         yield cluster
