@@ -26,6 +26,7 @@ from engine.events import Priority
 from engine.frame import NS_PER_S
 from streams.config import ConfigError, VigilConfig, load, reference, sample
 from streams.core import Said
+from streams.ingest.cli import ingest_app
 from streams.sink_process.cli import sink_app
 from streams.worker.cli import topics_app, worker_app
 
@@ -39,6 +40,7 @@ app = typer.Typer(
 config_app = typer.Typer(help="The configuration: sample file, JSON Schema, reference page.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(worker_app, name="worker")
+app.add_typer(ingest_app, name="ingest")
 app.add_typer(topics_app, name="topics")
 app.add_typer(sink_app, name="sink")
 out = Console(highlight=False)

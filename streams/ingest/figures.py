@@ -1,0 +1,34 @@
+"""What an ingest counts, for Prometheus."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+LATENCY_S: Final = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0)
+
+
+class Figures:
+    """Counters of one process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.received = Counter("vigil_ingest_messages", "messages taken, by door", ["door"], registry=self.registry)
+        self.received_bytes = Counter("vigil_ingest_received_bytes", "bytes of the messages taken", registry=self.registry)
+        self.turned_away = Counter("vigil_ingest_turned_away", "messages not taken, by HTTP status", ["status"], registry=self.registry)
+        self.refused = Counter("vigil_ingest_refused_chunks", "chunks that go to quarantine, by reason", ["reason"], registry=self.registry)
+        self.repeated = Counter("vigil_ingest_repeated", "messages that had been taken before", registry=self.registry)
+        self.batches = Counter("vigil_ingest_batches", "records stored in Kafka", registry=self.registry)
+        self.batch_bytes = Counter("vigil_ingest_batch_bytes", "bytes of the records stored in Kafka, uncompressed", registry=self.registry)
+        self.latency = Histogram(
+            "vigil_ingest_publish_seconds",
+            "from the first arrival in a batch to its being stored in Kafka",
+            buckets=LATENCY_S,
+            registry=self.registry,
+        )
+        self.readings = Counter("vigil_ingest_readings", "small readings taken from foreign topics", registry=self.registry)
+        self.spooled = Gauge("vigil_ingest_spool_messages", "messages on disk that Kafka does not have yet", registry=self.registry)
+        self.spool_bytes = Gauge("vigil_ingest_spool_bytes", "disk the spool takes", registry=self.registry)
+        self.spool_age = Gauge("vigil_ingest_spool_age_seconds", "how long the oldest waiting message has waited", registry=self.registry)
+        self.reachable = Gauge("vigil_ingest_kafka_reachable", "1 while a broker answers", registry=self.registry)
