@@ -8,15 +8,19 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 import faust
+import structlog
 from faust.types import TP
 from pydantic import BaseModel
 
 from alerts.policy import Policy
 from streams import topics
+from streams.operations import Operations
 from streams.snapshot_s3 import S3Store
 from streams.snapshot_store import DirectoryStore, SnapshotStore
 from streams.worker.config import Connection, KafkaConfig
 from streams.worker.consumer import SnapshotConsumer, SnapshotTransport, Unopened
+from streams.worker.figures import versions
+from streams.worker.health import Health
 from streams.worker.owner import Owner, Step
 from streams.worker.records import Kind
 from streams.worker.watchdog import Watchdog
@@ -28,6 +32,10 @@ BUFFER_MESSAGES: Final = 4
 FETCH_BYTES: Final = topics.RECORD_BYTES_MAX
 HEARTBEATS_A_SESSION: Final = 5
 REQUEST_S: Final = 90.0
+LOOK_S: Final = 1.0
+"""How often progress is looked at, for the watchdog, /healthz and /metrics."""
+
+log = structlog.get_logger("vigil.worker")
 
 
 class WorkerApp(faust.App):  # type: ignore[misc]
@@ -35,9 +43,11 @@ class WorkerApp(faust.App):  # type: ignore[misc]
 
     owner: Owner
     watchdog: Watchdog
+    operations: Operations
 
     async def on_start(self) -> None:
         """Outputs first: a partition must be able to speak when it is taken over."""
+        self.operations.start()
         await self.owner.start()
         self.watchdog.start()
         await super().on_start()
@@ -45,8 +55,9 @@ class WorkerApp(faust.App):  # type: ignore[misc]
     async def on_stop(self) -> None:
         """Save and commit while the consumer still belongs to the group."""
         await self.owner.stop()
-        self.watchdog.stop()
         await super().on_stop()
+        self.watchdog.stop()  # not before: a Kafka that is away must not keep the process for ever
+        self.operations.stop()
 
 
 def create_app(
@@ -91,6 +102,8 @@ def create_app(
     owner = app.owner = Owner(config, store, parameters=parameters, policy=policy, step=step)
     owner.app = app
     app.watchdog = Watchdog(config.stalled_s)
+    health = Health(config.operations, app.watchdog, owner.figures, live=config.live)
+    app.operations = Operations(config.operations.port, owner.figures.registry, health, host=config.operations.host)
 
     def topic(name: str) -> Any:
         return app.topic(config.prefix + name, schema=Unopened(), allow_empty=True)
@@ -114,7 +127,7 @@ def create_app(
     async def watch() -> None:
         app.watchdog.seen(owner.progress())
 
-    app.timer(config.stalled_s / 20)(watch)
+    app.timer(min(LOOK_S, config.stalled_s / 20))(watch)
 
     async def revoked(_: Any, tps: Iterable[TP], **__: Any) -> None:
         await owner.revoked(tps)
@@ -136,9 +149,13 @@ def run(
     policy: Policy | None = None,
     step: Step = lambda _: None,
 ) -> None:
-    """Work until SIGTERM (exit status 0) or an error (not 0). Kernels should be warm before this is called."""
+    """Work until SIGTERM (exit status 0) or an error (not 0). Kernels should be warm before this is called.
+
+    OSError when the port of the operations server is taken.
+    """
     app = create_app(config, snapshot_store(config), parameters=parameters, policy=policy, step=step)
-    worker = faust.Worker(app, loglevel=logging.WARNING, quiet=True, redirect_stdouts=False)
+    log.info("worker starts", **versions(), group=config.group, prefix=config.prefix, partitions=config.partitions)
+    worker = faust.Worker(app, loglevel=logging.WARNING, quiet=True, redirect_stdouts=False, override_logging=False)
     worker.execute_from_commandline()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -26,15 +28,27 @@ ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="TOML 
 
 
 @worker_app.command("run")
-def worker_run(config: ConfigOption = None) -> None:
+def worker_run(
+    config: ConfigOption = None,
+    port: Annotated[int | None, typer.Option(help="Port of /metrics and /healthz (overrides the configuration).")] = None,
+) -> None:
     """Work until SIGTERM. Start as many as there are cores; the partitions are divided among them."""
+    from streams import logs
     from streams.warmup import warm_up
     from streams.worker.app import run
 
+    logs.configure()
     settings = _load(config)
-    _checked(settings.kafka)
+    kafka = settings.kafka
+    if port is not None:
+        kafka = kafka.model_copy(update={"operations": kafka.operations.model_copy(update={"port": port})})
+    _checked(kafka)
     warm_up()
-    run(settings.kafka, parameters=settings.parameters, policy=settings.policy)
+    try:
+        run(kafka, parameters=settings.parameters, policy=settings.policy)
+    except OSError as error:
+        typer.echo(f"vigil: the worker cannot start: {error}", err=True)
+        raise typer.Exit(2) from error
 
 
 @topics_app.command("create")
@@ -42,8 +56,10 @@ def topics_create(config: ConfigOption = None) -> None:
     """Create the topics that are missing."""
     from streams.topics import create
 
-    for name in create(_load(config).kafka):
-        typer.echo(f"created {name}")
+    kafka = _load(config).kafka
+    with _refusals():
+        for name in create(kafka):
+            typer.echo(f"created {name}")
 
 
 @topics_app.command("check")
@@ -55,8 +71,21 @@ def topics_check(config: ConfigOption = None) -> None:
 def _checked(kafka: KafkaConfig) -> None:
     from streams.topics import check
 
-    faults = check(kafka)
+    with _refusals():
+        faults = check(kafka)
     for fault in faults:
         typer.echo(f"{'FATAL' if fault.fatal else 'warning'}: {fault.topic} {fault.what}", err=True)
     if any(fault.fatal for fault in faults):
         raise typer.Exit(1)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """What Kafka refuses is said in a sentence, and the command ends with 1."""
+    from kafka.errors import KafkaError
+
+    try:
+        yield
+    except (OSError, KafkaError) as error:
+        typer.echo(f"vigil: {error}", err=True)
+        raise typer.Exit(1) from error

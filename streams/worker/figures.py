@@ -138,10 +138,14 @@ class Figures:
 
     def saved(self, number: int, size_bytes: int, checkpoint_s: float) -> None:
         """A checkpoint is complete."""
-        self._saved.labels(str(number)).set_to_current_time()
+        self.covered(number)
         self._size.labels(str(number)).set(size_bytes)
         self._checkpoint.observe(checkpoint_s)
         self.refused_since_s.pop(number, None)
+
+    def covered(self, number: int) -> None:
+        """The newest snapshot covers everything a partition has taken."""
+        self._saved.labels(str(number)).set_to_current_time()
 
     def not_saved(self, number: int) -> None:
         """The store refused a snapshot."""

@@ -19,9 +19,10 @@ from sinks.base import Item, account_item
 from streams import topics
 from streams.snapshot_store import Snapshot, SnapshotStore
 from streams.worker.config import KafkaConfig
+from streams.worker.figures import Figures
 from streams.worker.outbox import FRAME_S, Outbox
 from streams.worker.partition import Partition, Registries, usable
-from streams.worker.records import KIND_HEADER, NS_PER_MS, OFFSET_HEADER, Input, Kind, headers, parse
+from streams.worker.records import CANARY, KIND_HEADER, NS_PER_MS, OFFSET_HEADER, Input, Kind, headers, parse
 
 log = structlog.get_logger("vigil.worker")
 
@@ -87,6 +88,7 @@ class Owner:
         self.config = config
         self.owned: dict[int, Owned] = {}
         self.app: Any = None
+        self.figures = Figures()
         self._store = store
         self._parameters, self._policy = parameters, policy
         self._step = step
@@ -139,7 +141,9 @@ class Owner:
         consumer, found = self.app.consumer, []
         for number, owned in list(self.owned.items()):
             end = consumer.highwater(TP(self._telemetry, number))
+            self.figures.counted(number, owned.partition.core.engine.totals())
             if end is not None:
+                self.figures.waits(number, max(0, end - owned.partition.next_offset))
                 found.append(Progress(number, owned.partition.next_offset, end))
         return found
 
@@ -148,12 +152,15 @@ class Owner:
         wanted = {tp.partition for tp in self.app.consumer.assignment() if tp.topic == self._telemetry}
         self.owned = {}
         if not wanted or self._closing:
+            self.figures.taken_over({}, {})
             return
         tps = [TP(self._telemetry, number) for number in sorted(wanted)]
         begins = await self.app.consumer.earliest_offsets(*tps)
         ends = await self.app.consumer.highwaters(*tps)
         for tp in tps:
             self.owned[tp.partition] = await self._load(tp.partition, begins[tp], ends[tp])
+        epochs = {number: owned.epoch for number, owned in self.owned.items()}
+        self.figures.taken_over(epochs, {number: owned.partition.core.engine.totals() for number, owned in self.owned.items()})
         log.info("partitions taken over", positions={n: o.partition.next_offset for n, o in self.owned.items()})
 
     async def _load(self, number: int, begin: int, end: int) -> Owned:
@@ -246,6 +253,7 @@ class Owner:
         partition = owned.partition
         record = parse(message.offset, message.timestamp * NS_PER_MS, message.key, message.value, message.headers or ())
         crashes = owned.mark.crashes if owned.mark is not None and owned.mark.offset == record.offset else 0
+        began_s = time.perf_counter()
         try:
             items = _applied(partition, record, crashes)
         except Exception as error:
@@ -253,14 +261,18 @@ class Owner:
             note = _Mark(record.offset, crashes + 1, f"{type(error).__name__}: {error}")
             await asyncio.to_thread(self._store.mark, partition.number, msgspec.json.encode(note).decode())
             raise
+        apply_s = time.perf_counter() - began_s
         owned.touched_s = time.monotonic()
         owned.outbox.put(items)
         await owned.outbox.pump()
+        self.figures.took(record, items, apply_s)
 
     async def hand_on(self, message: Any, kind: Kind) -> None:
         """Records of the commands or registry topic, into the one order of their partition."""
         waiting = []
         for record in message.value:
+            if kind is Kind.COMMAND and record.key == CANARY.encode():
+                continue  # said to the canary's alarm, which no partition knows
             given = [(key, value) for key, value in record.headers or () if key not in {KIND_HEADER, OFFSET_HEADER}]
             given += [(KIND_HEADER, kind.encode()), (OFFSET_HEADER, b"%d" % record.offset)]
             waiting.append(await self._producer.send(self._telemetry, record.value, record.key, record.partition, headers=given))
@@ -288,7 +300,9 @@ class Owner:
                 owned.accounts_s = now_s
             offset = owned.partition.next_offset
             owned.saved_s = now_s
+            self.figures.counted(number, owned.partition.core.engine.totals())
             if offset == owned.saved_offset and not self._closing:
+                self.figures.covered(number)
                 return
             state = owned.partition.freeze()
             self._step("before outputs")
@@ -298,10 +312,12 @@ class Owner:
                 await asyncio.to_thread(self._store.put, number, Snapshot(owned.epoch, offset, state))
             except OSError as error:  # detection goes on; what is not in a snapshot is not committed and will be read again
                 log.error("snapshot not stored", partition=number, why=error.strerror or str(error))  # noqa: TRY400 - the reason is the message
+                self.figures.not_saved(number)
                 return
             self._step("after snapshot")
             await self.app.consumer.commit_exactly({TP(self._telemetry, number): offset})
             self._step("after commit")
+            self.figures.saved(number, len(state), time.monotonic() - now_s)
             owned.saved_offset = offset
             if owned.mark is not None and owned.mark.offset < offset:
                 await asyncio.to_thread(self._store.mark, number, None)

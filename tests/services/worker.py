@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,15 +21,14 @@ POISON: Final = b"poison"
 STEPS: Final = ("before outputs", "after outputs", "after snapshot", "after commit")
 
 
-class WorkerProcess:
-    """`python -m tests.services.worker` with a configuration; `die` = (step, n): SIGKILL itself at the n-th such step."""
+class Child:
+    """A process of ours that logs into `log`, to be stopped or killed."""
 
-    def __init__(self, config: KafkaConfig, log: Path, die: tuple[str, int] | None = None) -> None:
+    def __init__(self, command: Sequence[str], log: Path) -> None:
         self.log = log
         self._begins = log.stat().st_size if log.exists() else 0
-        command = [sys.executable, "-m", "tests.services.worker", config.model_dump_json(), *(map(str, die) if die is not None else ())]
         with log.open("ab") as out:
-            self.process = subprocess.Popen(command, stdout=out, stderr=out, cwd=Path(__file__).parents[2])
+            self.process = subprocess.Popen([sys.executable, "-m", *command], stdout=out, stderr=out, cwd=Path(__file__).parents[2])
 
     def stop(self, timeout_s: float = 60.0) -> int:
         """SIGTERM; the exit status."""
@@ -46,14 +46,14 @@ class WorkerProcess:
             return self.process.wait(timeout_s)
         except subprocess.TimeoutExpired as error:
             self.kill()
-            raise TimeoutError(f"the worker did not end:\n{self.tail()}") from error
+            raise TimeoutError(f"the process did not end:\n{self.tail()}") from error
 
     def wait_logged(self, text: str, timeout_s: float) -> None:
         """Until this process has logged `text`; TimeoutError with the log's end when it does not."""
         give_up = time.monotonic() + timeout_s
         while text.encode() not in self.log.read_bytes()[self._begins :]:
             if time.monotonic() > give_up or self.process.poll() is not None:
-                raise TimeoutError(f"the worker did not say {text!r}:\n{self.tail()}")
+                raise TimeoutError(f"the process did not say {text!r}:\n{self.tail()}")
             time.sleep(0.1)
 
     def tail(self) -> str:
@@ -61,10 +61,21 @@ class WorkerProcess:
         return self.log.read_text(errors="replace")[-4000:]
 
 
+class WorkerProcess(Child):
+    """`python -m tests.services.worker` with a configuration; `die` = (step, n): SIGKILL itself at the n-th such step."""
+
+    def __init__(self, config: KafkaConfig, log: Path, die: tuple[str, int] | None = None) -> None:
+        arguments = map(str, die) if die is not None else ()
+        super().__init__(["tests.services.worker", config.model_dump_json(), *arguments], log)
+
+
 def main() -> None:
     """The process."""
+    from streams import logs
     from streams.core import Core, Said
     from streams.worker.app import run
+
+    logs.configure()
 
     config = KafkaConfig.model_validate_json(sys.argv[1])
     left = {sys.argv[2]: int(sys.argv[3])} if len(sys.argv) > 2 else {}
