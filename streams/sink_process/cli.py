@@ -12,6 +12,7 @@ import typer
 from aiokafka.errors import KafkaError
 
 from sinks.catalogue import AnySinkConfig, build
+from sinks.delivery import DeliverySettings
 from sinks.jsonl import JsonlConfig
 from sinks.parquet import ParquetConfig
 from sinks.spool import SpoolBusyError
@@ -50,6 +51,13 @@ def placed(to: AnySinkConfig, instance: str) -> AnySinkConfig:
     if isinstance(to, SqliteConfig | JsonlConfig):
         return to.model_copy(update={"path": to.path.parent / instance / to.path.name})
     return to
+
+
+def tried(sink: Sink) -> DeliverySettings:
+    """The sink's delivery; of a webhook one request at a time, unless set: a call is known to be made before the next is, kill -9 or not."""
+    if sink.to.type == "webhook" and "batch_max" not in sink.delivery.model_fields_set:
+        return sink.delivery.model_copy(update={"batch_max": 1})
+    return sink.delivery
 
 
 @sink_app.command("list")
@@ -95,7 +103,7 @@ def sink_run(
         folder = own.folder / "-".join(filter(None, (sink.name, instance)))
         target = build(placed(sink.to, instance), People(settings.data_dir / "identity.json"))
         leave_out = left_out(sink.to.type)
-        process = SinkProcess(settings.kafka, own, sink.name, target, folder, settings=sink.delivery, leave_out=leave_out)
+        process = SinkProcess(settings.kafka, own, sink.name, target, folder, settings=tried(sink), leave_out=leave_out)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, process.stop)
