@@ -27,8 +27,8 @@ from streams.worker.watchdog import Watchdog
 
 POLL_RECORDS: Final = 64
 """Records of up to 100 kB taken at once."""
-BUFFER_MESSAGES: Final = 4
-"""Messages, of up to POLL_RECORDS records together, that wait for the agent."""
+BUFFER_MESSAGES: Final = 8
+"""Messages, of TOGETHER_MAX records at most, that wait for the agent: some hundred milliseconds of work."""
 FETCH_BYTES: Final = topics.RECORD_BYTES_MAX
 HEARTBEATS_A_SESSION: Final = 5
 REQUEST_S: Final = 90.0

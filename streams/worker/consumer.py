@@ -7,7 +7,7 @@ contract test name the reports). Five hooks of its consumer are replaced here; t
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import faust
@@ -23,6 +23,14 @@ FETCH_WAIT_MS: Final = 50
 A broker is asked for one answer at a time. Faust's 1,500 ms make a busy partition wait that long when it was read to its end just
 after the quiet ones had been asked for: measured as stalls of 1.5 s in the middle of a backlog.
 """
+
+TOGETHER_MAX: Final = 8
+"""Records in a message. Partitions take turns by messages: more, and a fresh record waits longer behind another partition's backlog."""
+
+
+def _together(records: Sequence[Any]) -> Any:
+    """One record that holds `records`, at the offset of the last: what Faust counts is read by then."""
+    return dataclasses.replace(records[-1], value=records)
 
 
 class ReaderThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
@@ -57,7 +65,10 @@ class SnapshotConsumer(driver.Consumer):  # type: ignore[misc]
     async def _getmany(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109 - theirs
         """One message for all records of a partition that came together: Faust's cost of 0.25 ms falls on the message."""
         found = await super()._getmany(active_partitions=active_partitions, timeout=timeout)
-        return {tp: [dataclasses.replace(records[-1], value=records)] for tp, records in (found or {}).items() if records}
+        return {
+            tp: [_together(records[i : i + TOGETHER_MAX]) for i in range(0, len(records), TOGETHER_MAX)]
+            for tp, records in (found or {}).items()
+        }
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Nothing is acknowledged record by record, so there are no gaps to remember."""
