@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 import signal
-import sys
 import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final
 
-import structlog
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -24,6 +21,8 @@ from alerts.texts import Language, text
 from console.backend import Person
 from engine.events import Priority
 from engine.frame import NS_PER_S
+from streams import logs
+from streams.canary.cli import canary_app
 from streams.config import ConfigError, VigilConfig, load, reference, sample
 from streams.core import Said
 from streams.ingest.cli import ingest_app
@@ -42,6 +41,7 @@ app.add_typer(config_app, name="config")
 app.add_typer(worker_app, name="worker")
 app.add_typer(ingest_app, name="ingest")
 app.add_typer(topics_app, name="topics")
+app.add_typer(canary_app, name="canary")
 app.add_typer(sink_app, name="sink")
 out = Console(highlight=False)
 
@@ -77,21 +77,6 @@ def line(transition: Transition, alert: Alert, people: dict[str, Person], langua
     )
 
 
-def _quiet_logs() -> None:
-    # Plain tracebacks: the pretty ones print local variables, and those are people's data.
-    last = (
-        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-        if sys.stderr.isatty()
-        else structlog.processors.JSONRenderer()
-    )
-    before = [] if sys.stderr.isatty() else [structlog.processors.format_exc_info]
-    structlog.configure(
-        processors=[structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso"), *before, last],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-
-
 def _config(path: Path | None) -> VigilConfig:
     try:
         return load(path)
@@ -122,7 +107,7 @@ def run(
     from streams.recording import RecordingError, read
     from streams.warmup import warm_up
 
-    _quiet_logs()
+    logs.configure()
     settings = _config(config)
     folder = data if data is not None else settings.data_dir
     if demo:

@@ -23,6 +23,7 @@ from sinks.parquet import ParquetConfig
 from sinks.sqlite import SqliteConfig
 from sinks.webhook import WebhookConfig
 from streams.assembly import Parameters
+from streams.canary.config import CanaryConfig
 from streams.embedded.mqtt import MqttConfig
 from streams.ingest.config import IngestConfig
 from streams.sink_process.config import SinkProcessConfig
@@ -80,6 +81,7 @@ class VigilConfig(_Section):
     mqtt: MqttConfig | None = Field(default=None, description="an MQTT broker to read from")
     kafka: KafkaConfig = Field(default_factory=KafkaConfig, description="the distributed Vigil: brokers, topics, snapshots")
     ingest: IngestConfig = Field(default_factory=IngestConfig, description="the process between devices and Kafka")
+    canary: CanaryConfig = Field(default_factory=CanaryConfig, description="Vigil watching itself: `vigil canary`")
     sinks: tuple[Sink, ...] = Field(default=(), description="places for results beside the database and the measurements in data_dir")
     sink_process: SinkProcessConfig = Field(
         default_factory=SinkProcessConfig, description="`vigil sink run`: sinks of the distributed Vigil"
@@ -92,6 +94,16 @@ class VigilConfig(_Section):
         names = [sink.name for sink in self.sinks]
         if len(set(names)) != len(names) or set(names) & {"database", "measurements", "quarantine"}:
             raise ValueError(f"sink names must differ and not be database, measurements or quarantine, got {names}")
+        return self
+
+    @model_validator(mode="after")
+    def _canary_falls_are_seen(self) -> VigilConfig:
+        parameters: Any = self.parameters
+        if self.canary.every_s <= parameters.falls.refractory_s:
+            raise ValueError(
+                f"canary.every_s must be more than parameters.falls.refractory_s ({parameters.falls.refractory_s:g}), in which a second "
+                f"fall belongs to the first, got {self.canary.every_s}"
+            )
         return self
 
 
