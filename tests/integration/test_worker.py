@@ -26,7 +26,7 @@ from streams.worker.partition import Partition, Registries
 from streams.worker.records import Kind
 from tests.conftest import missing_service
 from tests.integration.kafka_wards import Bench, Ward, by_id, compare, config_for, expected, ward_names, wards
-from tests.services import kafka
+from tests.services import kafka, s3
 from tests.services.worker import OWNING, POISON, STARTED, STEPS, WorkerProcess
 
 LIVES: Final = 5
@@ -64,8 +64,33 @@ def test_worker_and_replay_say_the_same(broker: kafka.Cluster, streams: list[tup
     finish(bench, streams, tmp_path)
 
 
-def test_killed_at_every_step_of_a_checkpoint(broker: kafka.Cluster, streams: list[tuple[Ward, Replayed]], tmp_path: Path) -> None:
-    bench = Bench(config_for(broker.bootstrap, tmp_path / "snapshots", "steps-"))
+@pytest.fixture(scope="module")
+def objects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3.S3Server]:
+    if (why := s3.missing()) is not None:
+        missing_service(why)
+    with s3.running(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+def in_objects(objects: s3.S3Server, monkeypatch: pytest.MonkeyPatch, prefix: str) -> dict[str, object]:
+    """Settings of a worker with an object store; its credentials are in the environment."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.SECRET_KEY)
+    store = objects.config(prefix=prefix, access_key_id=None, secret_access_key=None, timeout_s=0.5, deadline_s=3.0)
+    return {"snapshots_s3": store}
+
+
+@pytest.mark.parametrize("store", ["directory", "s3"])
+def test_killed_at_every_step_of_a_checkpoint(
+    broker: kafka.Cluster,
+    streams: list[tuple[Ward, Replayed]],
+    tmp_path: Path,
+    store: str,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    more = in_objects(request.getfixturevalue("objects"), monkeypatch, "steps") if store == "s3" else {}
+    bench = Bench(config_for(broker.bootstrap, tmp_path / "snapshots", f"steps-{store}-", **more))
     for ward, _ in streams:
         bench.send_registry(ward)
     for life, step in enumerate(STEPS):
@@ -173,6 +198,32 @@ def test_a_full_snapshot_store_does_not_stop_detection(broker: kafka.Cluster, st
     for folder in (tmp_path / "snapshots").glob("*.away"):
         folder.with_suffix("").unlink()
         folder.rename(folder.with_suffix(""))
+    bench.wait_committed(60)
+    assert worker.stop() == 0, worker.tail()
+    finish(bench, streams, tmp_path)
+
+
+def test_an_object_store_that_goes_away_does_not_stop_detection(
+    broker: kafka.Cluster,
+    streams: list[tuple[Ward, Replayed]],
+    tmp_path: Path,
+    objects: s3.S3Server,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench(config_for(broker.bootstrap, tmp_path, "away-", **in_objects(objects, monkeypatch, "away")))
+    for ward, _ in streams:
+        bench.send_registry(ward)
+    send_part(bench, streams, 0, 3)
+    worker = WorkerProcess(bench.config, tmp_path / "worker.log")
+    bench.wait_committed(90)
+    objects.hang(True)
+    send_part(bench, streams, 1, 3)
+    worker.wait_logged("is the store up and reachable?", 60)
+    objects.stop()
+    send_part(bench, streams, 2, 3)
+    worker.wait_logged("the store cannot be reached", 60)
+    eventually(lambda: sum(len(by_id(said, ItemKind.EVENT)) for said in bench.said()) == sum(len(w.events) for _, w in streams), 60)
+    objects.start()
     bench.wait_committed(60)
     assert worker.stop() == 0, worker.tail()
     finish(bench, streams, tmp_path)
