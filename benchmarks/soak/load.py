@@ -42,14 +42,14 @@ def ward_names(count: int, partitions: int) -> list[str]:
     return found
 
 
-def registries(wards: int) -> list[RegistryData]:
+def registries(wards: int, ward_residents: int = WARD_RESIDENTS) -> list[RegistryData]:
     """Who is who in each ward: devices are numbered through, residents and beds too."""
-    whole = standard_registry(wards * WARD_RESIDENTS)
+    whole = standard_registry(wards * ward_residents)
     per_room = 2
     found = []
     for ward in range(wards):
-        residents = range(ward * WARD_RESIDENTS, (ward + 1) * WARD_RESIDENTS)
-        rooms = range(ward * WARD_RESIDENTS // per_room, (ward + 1) * WARD_RESIDENTS // per_room)
+        residents = range(ward * ward_residents, (ward + 1) * ward_residents)
+        rooms = range(ward * ward_residents // per_room, (ward + 1) * ward_residents // per_room)
         own = [
             b
             for b in whole.bindings
@@ -64,9 +64,9 @@ def registries(wards: int) -> list[RegistryData]:
     return found
 
 
-def batches(wards: int, seconds: int) -> Iterator[Batch]:
+def batches(wards: int, seconds: int, ward_residents: int = WARD_RESIDENTS) -> Iterator[Batch]:
     """Every ward's every second, in order of time, as binary ward batches."""
-    for second, blocks in enumerate(standard_blocks(wards * WARD_RESIDENTS, seconds)):
+    for second, blocks in enumerate(standard_blocks(wards * ward_residents, seconds, ward_residents=ward_residents)):
         share = len(blocks) // wards
         arrival_ns = START_NS + (second + 1) * 1_000_000_000
         for ward in range(wards):
@@ -74,13 +74,15 @@ def batches(wards: int, seconds: int) -> Iterator[Batch]:
             yield Batch(ward, arrival_ns, encode_wire(f"town/{ward}", wires, seq=second, sent_ns=arrival_ns))
 
 
-async def publish(config: KafkaConfig, names: Sequence[str], made: Iterator[Batch]) -> tuple[int, int]:
+async def publish(
+    config: KafkaConfig, names: Sequence[str], made: Iterator[Batch], ward_residents: int = WARD_RESIDENTS
+) -> tuple[int, int]:
     """Registries, then everything as fast as it goes; (records, bytes)."""
     producer = AIOKafkaProducer(**config.connection.client(), acks="all", max_request_size=topics.RECORD_BYTES_MAX, linger_ms=5)
     await producer.start()
     count = size = 0
     try:
-        for name, data in zip(names, registries(len(names)), strict=True):
+        for name, data in zip(names, registries(len(names), ward_residents), strict=True):
             await producer.send_and_wait(config.prefix + topics.REGISTRY, msgspec.json.encode(data), name.encode())
         waiting = []
         for batch in made:

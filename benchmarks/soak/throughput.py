@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +12,7 @@ from kafka import KafkaConsumer
 from kafka import TopicPartition as KafkaTopicPartition
 
 from benchmarks.soak.load import batches, publish, ward_names
+from benchmarks.soak.processes import cpu_s
 from simulator.standard import WARD_RESIDENTS
 from streams import topics
 from streams.worker.config import KafkaConfig
@@ -47,17 +47,11 @@ def committed(config: KafkaConfig, consumer: Any) -> int:
     return sum(consumer.committed(tp) or 0 for tp in tps)
 
 
-def cpu_s(pid: int) -> float:
-    """CPU seconds a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def through(config: KafkaConfig, records: int, workers: int, folder: Path) -> tuple[float, float]:
     """(seconds, CPU seconds of the workers) for all `records`, from the first commit seen to the last, so that start-up and the join
     of the group do not count."""
     folder.mkdir(parents=True)
-    processes = [WorkerProcess(config, folder / f"worker-{number}.log") for number in range(workers)]
+    processes = [WorkerProcess(config, folder / f"worker-{number}.log", warm=True) for number in range(workers)]
     consumer = KafkaConsumer(**config.connection.client(), group_id=config.group, enable_auto_commit=False)
     seen: list[tuple[int, float, float]] = []
     try:

@@ -18,6 +18,7 @@ OWNING: Final = "partitions taken over"
 """What a worker's log says."""
 POISON: Final = b"poison"
 """A payload on which the core of this process dies."""
+WARM: Final = "warm"
 STEPS: Final = ("before outputs", "after outputs", "after snapshot", "after commit")
 
 
@@ -62,10 +63,14 @@ class Child:
 
 
 class WorkerProcess(Child):
-    """`python -m tests.services.worker` with a configuration; `die` = (step, n): SIGKILL itself at the n-th such step."""
+    """`python -m tests.services.worker` with a configuration; `die` = (step, n): SIGKILL itself at the n-th such step.
 
-    def __init__(self, config: KafkaConfig, log: Path, die: tuple[str, int] | None = None) -> None:
-        arguments = map(str, die) if die is not None else ()
+    `warm`: kernels are loaded before it starts, as in `vigil worker run`; else when they are needed, which is quicker for a life of
+    seconds.
+    """
+
+    def __init__(self, config: KafkaConfig, log: Path, die: tuple[str, int] | None = None, *, warm: bool = False) -> None:
+        arguments = map(str, die) if die is not None else [WARM] if warm else []
         super().__init__(["tests.services.worker", config.model_dump_json(), *arguments], log)
 
 
@@ -73,12 +78,13 @@ def main() -> None:
     """The process."""
     from streams import logs
     from streams.core import Core, Said
+    from streams.warmup import warm_up
     from streams.worker.app import run
 
     logs.configure()
 
     config = KafkaConfig.model_validate_json(sys.argv[1])
-    left = {sys.argv[2]: int(sys.argv[3])} if len(sys.argv) > 2 else {}
+    left = {sys.argv[2]: int(sys.argv[3])} if len(sys.argv) > 3 else {}
 
     real = Core.telemetry
 
@@ -95,7 +101,8 @@ def main() -> None:
             if left[name] <= 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    # Not warmed up: kernels come from the cache when they are needed, which is quicker for a life of seconds.
+    if WARM in sys.argv:
+        warm_up()
     print(STARTED, flush=True)
     run(config, step=step)
 
