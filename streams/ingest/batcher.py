@@ -48,6 +48,19 @@ class Out(NamedTuple):
     headers: Headers
 
 
+class _Parted(NamedTuple):
+    """A message by ward. `own`: where goes what nobody knows; `foreign`: what its sender had no right to send."""
+
+    own: str
+    parts: list[tuple[str, Block]]
+    foreign: list[Block]
+
+
+def whose(sender: Sender, decoded: Decoded) -> tuple[str, ...]:
+    """The wards a message is most likely about, by its sender and by itself."""
+    return (*(sender.wards or ()), *([decoded.ward] if decoded.ward else []))
+
+
 class _Open:
     """What a ward has to say in the window that is open."""
 
@@ -93,10 +106,8 @@ class Batcher:
         if self._is_repeat(message, decoded):
             self.repeated += 1
             return
-        own = self._own_ward(message.sender, decoded, entry.arrival_ns)
-        refused = self.refused[FOREIGN_WARD]
-        parts = list(self._parted(decoded.blocks, message.sender, own, entry))
-        whole = not decoded.rejects and self.refused[FOREIGN_WARD] == refused and len({ward for ward, _ in parts}) == 1
+        own, parts, foreign = self._parted(decoded, message, entry)
+        whole = not (decoded.rejects or foreign) and len({ward for ward, _ in parts}) == 1
         if whole and len(message.payload) >= self._batch_bytes and decoded.ward:
             self._pass_on(parts[0][0], message.payload, entry)
             return
@@ -106,6 +117,8 @@ class Batcher:
             opened.bytes += block.samples.nbytes + CHUNK_BYTES * len(block.devices)
             if opened.bytes >= self._batch_bytes:
                 self._close(ward)
+        for block in foreign:
+            self._refuse(block, message.sender, own, entry)
         for reject in decoded.rejects:
             self.refused[reject.reason] += 1
             too_long = len(message.payload) > MESSAGE_BYTES_MAX
@@ -121,26 +134,27 @@ class Batcher:
 
     # -- whose it is ----------------------------------------------------------------------------------------------------
 
-    def _own_ward(self, sender: Sender, decoded: Decoded, arrival_ns: int) -> str:
+    def _own_ward(self, known: Iterable[str | None], sender: Sender, decoded: Decoded) -> str:
         """Where a sender's data goes of which the registry does not say whose it is: a core refuses and accounts it there."""
         if sender.wards:
             return sender.wards[0]
         if self.wards.known(decoded.ward):
             return decoded.ward
-        devices = (device for block in decoded.blocks for device in block.devices)
-        return next(filter(None, (self.wards.of(device, arrival_ns) for device in devices)), self._unbound_ward)
+        return next(filter(None, known), self._unbound_ward)
 
-    def _parted(self, blocks: Iterable[Block], sender: Sender, own: str, entry: Entry) -> Iterator[tuple[str, Block]]:
+    def _parted(self, decoded: Decoded, message: Message, entry: Entry) -> _Parted:
         """Blocks by ward. Nearly always all devices of a sender are of one ward, and a block goes as it is."""
-        for block in blocks:
-            wards = [self.wards.of(device, entry.arrival_ns) or own for device in block.devices]
-            for ward in dict.fromkeys(wards):
-                rows = [row for row, found in enumerate(wards) if found == ward]
-                part = block if len(rows) == len(wards) else take(block, np.array(rows))
+        sender = message.sender
+        found = [[self.wards.of(device, entry.arrival_ns, whose(sender, decoded)) for device in b.devices] for b in decoded.blocks]
+        own = self._own_ward((ward for row in found for ward in row), sender, decoded)
+        parted = _Parted(own, [], [])
+        for block, row in zip(decoded.blocks, found, strict=True):
+            for ward, part in split(block, [ward or own for ward in row]):
                 if sender.may(ward):
-                    yield ward, part
+                    parted.parts.append((ward, part))
                 else:
-                    self._refuse(part, sender, own, entry)
+                    parted.foreign.append(part)
+        return parted
 
     def _refuse(self, block: Block, sender: Sender, own: str, entry: Entry) -> None:
         """Set aside what a sender had no right to send: no core may see it, it might believe it."""
@@ -196,6 +210,13 @@ class Batcher:
         self._parts += 1
         value = value[: MESSAGE_BYTES_MAX + 1]  # by its first bytes too long, which the core says of it and keeps; Kafka takes no more
         self._out.append(Out(topics.TELEMETRY, ward, value, headers(arrival_ns, key)))
+
+
+def split(block: Block, wards: list[str]) -> Iterator[tuple[str, Block]]:
+    """The chunks of `block` by ward, given the ward of each."""
+    for ward in dict.fromkeys(wards):
+        rows = [row for row, each in enumerate(wards) if each == ward]
+        yield ward, block if len(rows) == len(wards) else take(block, np.array(rows))
 
 
 def merged(blocks: list[Block]) -> list[Block]:

@@ -17,6 +17,7 @@ from engine.clocks import Limits
 from schemas.codec import Decoded
 from streams.door import NO_TOKEN, busy, foreseen, json_response, not_from_here, sent, taken
 from streams.embedded.journal import JournalError
+from streams.ingest.batcher import whose
 from streams.ingest.figures import Figures
 from streams.ingest.senders import ANYBODY, Sender, Senders
 from streams.ingest.spool import Message, Spool
@@ -88,7 +89,8 @@ class HttpDoor:
         """Whether every device of the message belongs to a ward that the sender may not speak for. Some of them: they are set aside later."""
         if sender.wards is None or not decoded.blocks:
             return False
-        wards = {self._wards.of(device, now_ns) for block in decoded.blocks for device in block.devices}
+        among = whose(sender, decoded)
+        wards = {self._wards.of(device, now_ns, among) for block in decoded.blocks for device in block.devices}
         return not any(ward is None or sender.may(ward) for ward in wards)
 
     async def metrics(self, _: Request) -> Response:

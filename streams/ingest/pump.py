@@ -85,14 +85,7 @@ class Pump:
     async def run(self) -> None:
         """Publish; returns after `stop` when nothing waits."""
         while True:
-            producer = AIOKafkaProducer(
-                **self._kafka.connection.client(),
-                acks="all",
-                enable_idempotence=True,
-                compression_type=None if self._config.compression == "none" else self._config.compression,
-                max_request_size=topics.RECORD_BYTES_MAX,
-                max_batch_size=PRODUCER_BATCH_BYTES,
-            )
+            producer = producer_for(self._kafka, self._config)
             try:
                 await producer.start()
                 await self._publish(producer)
@@ -181,6 +174,18 @@ async def _settled(flying: deque[_Flying], *, wait: bool) -> bool:
     for future in oldest.stored:
         future.result()
     return True
+
+
+def producer_for(kafka: KafkaConfig, config: IngestConfig) -> AIOKafkaProducer:
+    """A producer that repeats nothing, reorders nothing, and calls stored what is on all brokers."""
+    return AIOKafkaProducer(
+        **kafka.connection.client(),
+        acks="all",
+        enable_idempotence=True,
+        compression_type=None if config.compression == "none" else config.compression,
+        max_request_size=topics.RECORD_BYTES_MAX,
+        max_batch_size=PRODUCER_BATCH_BYTES,
+    )
 
 
 class _Cutter:

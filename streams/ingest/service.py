@@ -18,6 +18,7 @@ from engine.frame import NS_PER_S
 from streams.embedded.mqtt import MqttSource
 from streams.ingest.config import IngestConfig
 from streams.ingest.figures import Figures
+from streams.ingest.foreign import Foreign
 from streams.ingest.http import HttpDoor
 from streams.ingest.pump import Pump, Step
 from streams.ingest.registry import Following
@@ -50,6 +51,7 @@ class Ingest:
         self.spool = Spool(config.spool, time.time_ns if kafka.live else None, config.spool_bytes_max)
         self.pump = Pump(kafka, config, self.spool, self.wards, self.figures, step=step)
         self.registry = Following(kafka, self.wards)
+        self._foreign = Foreign(kafka, config, self.wards, self.figures) if config.readings.topics else None
         self._reachable = True
         self._socket = _bound(config.host, config.port)
         door = HttpDoor(self.spool, self.senders, self.wards, self.figures, self.health, sender_clock=not kafka.live)
@@ -74,6 +76,8 @@ class Ingest:
             loop.add_signal_handler(number, stop.set)
         work: list[asyncio.Task[Any]] = [asyncio.create_task(self.registry.run()), asyncio.create_task(self._look())]
         pump = asyncio.create_task(self._publish())
+        if self._foreign is not None:
+            work.append(asyncio.create_task(self._read(self._foreign)))
         server = asyncio.create_task(self._server.serve(sockets=[self._socket]))
         if self._mqtt is not None:
             self._mqtt.start()
@@ -101,6 +105,10 @@ class Ingest:
     async def _publish(self) -> None:
         await self.registry.ready.wait()
         await self.pump.run()
+
+    async def _read(self, foreign: Foreign) -> None:
+        await self.registry.ready.wait()
+        await foreign.run()
 
     def _take_mqtt(self, topic: str, payload: bytes) -> Future[int]:
         """A message from the MQTT broker, which has let its sender in."""

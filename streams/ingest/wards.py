@@ -43,13 +43,17 @@ class Wards:
             else:
                 self._stays.pop(device, None)
 
-    def of(self, device: str, t_ns: int) -> str | None:
-        """The ward of `device` at `t_ns`; where it is bound nowhere then, the one that had it last, or will have it; None: no ward knows it."""
+    def of(self, device: str, t_ns: int, among: tuple[str, ...] = ()) -> str | None:
+        """The ward of `device` at `t_ns`; where it is bound nowhere then, the one that had it last, or will have it; None: no ward knows it.
+
+        Two homes may call a device the same: the wards in `among` go before others.
+        """
         stays = self._stays.get(device)
         if stays is None:
             return None
         if len(stays) == 1:
             return stays[0].ward
+        stays = [stay for stay in stays if stay.ward in among] or stays
         index = bisect_right([stay.from_ns for stay in stays], t_ns) - 1
         if index < 0:
             return stays[0].ward

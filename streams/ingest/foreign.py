@@ -1,0 +1,121 @@
+"""Topics of other programs: small readings in, ward batches out; offsets committed once the batches are stored.
+
+A plain aiokafka loop rather than Faust: Faust passes 4 to 5 thousand records a second, and its batching consumer would hand over the
+same lists that `getmany` gives here, for a second event loop, and commits that have to be held by hand all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import Any, Final
+
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+
+from engine.block import Block
+from streams import topics
+from streams.ingest.batcher import batch_payloads, merged, split
+from streams.ingest.config import IngestConfig
+from streams.ingest.figures import Figures
+from streams.ingest.pump import AGAIN_S, PRODUCER_STOP_S, producer_for
+from streams.ingest.readings import Joined, Reader
+from streams.ingest.wards import Wards
+from streams.worker.config import KafkaConfig
+from streams.worker.records import NS_PER_MS, headers
+
+log = structlog.get_logger("vigil.ingest")
+
+MS_PER_S: Final = 1_000
+FETCH_BYTES: Final = 4 * 2**20
+
+
+class Foreign:
+    """Reads the foreign topics in a consumer group: several ingests share their partitions."""
+
+    def __init__(self, kafka: KafkaConfig, config: IngestConfig, wards: Wards, figures: Figures) -> None:
+        self._kafka = kafka
+        self._config = config
+        self._wards = wards
+        self._figures = figures
+        self._reader = Reader(config.readings)
+
+    async def run(self) -> None:
+        """Until cancelled. While Kafka is away there is nothing to do."""
+        readings = self._config.readings
+        while True:
+            producer = producer_for(self._kafka, self._config)
+            consumer = AIOKafkaConsumer(
+                *readings.topics,
+                **self._kafka.connection.client(),
+                group_id=readings.group,
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                session_timeout_ms=round(self._kafka.session_timeout_s * MS_PER_S),
+                heartbeat_interval_ms=round(self._kafka.session_timeout_s * MS_PER_S / 5),
+                max_partition_fetch_bytes=FETCH_BYTES,
+            )
+            try:
+                await producer.start()
+                await consumer.start()
+                await self._read(consumer, producer)
+            except (KafkaError, ConnectionError) as error:
+                log.warning("readings cannot be taken now", why=f"{type(error).__name__}: {error}")
+                await asyncio.sleep(AGAIN_S)
+            finally:
+                for client in (consumer, producer):
+                    with contextlib.suppress(TimeoutError, KafkaError):
+                        await asyncio.wait_for(client.stop(), PRODUCER_STOP_S)
+
+    async def _read(self, consumer: AIOKafkaConsumer, producer: AIOKafkaProducer) -> None:
+        linger_ms, most = self._config.linger_ms, self._config.readings.batch_records
+        while True:
+            began_s = time.monotonic()
+            taken: dict[TopicPartition, list[Any]] = await consumer.getmany(timeout_ms=linger_ms)
+            if not taken:
+                continue
+            stored: list[asyncio.Future[Any]] = []
+            offsets: dict[TopicPartition, int] = {}
+            for tp, records in taken.items():
+                for part in parts(records, most):
+                    joined = await asyncio.to_thread(self._reader.join, [record.value or b"" for record in part])
+                    # They reach Vigil when they are read; a recording says itself when it was.
+                    arrival_ns = time.time_ns() if self._kafka.live else part[0].timestamp * NS_PER_MS
+                    for ward, value, key in self._out(tp, part, joined, arrival_ns):
+                        given = headers(arrival_ns, key)
+                        topic = self._kafka.prefix + topics.TELEMETRY
+                        stored.append(await producer.send(topic, value, ward.encode(), headers=given))
+                    self._figures.readings.inc(len(part))
+                offsets[tp] = records[-1].offset + 1
+            await asyncio.gather(*stored)
+            self._figures.batches.inc(len(stored))
+            with contextlib.suppress(CommitFailedError, IllegalStateError):  # the group has moved on: whoever has it now reads it again
+                await consumer.commit(offsets)
+            # Few large batches rather than many small ones.
+            await asyncio.sleep(max(0.0, linger_ms / MS_PER_S - (time.monotonic() - began_s)))
+
+    def _out(self, tp: TopicPartition, part: list[Any], joined: Joined, arrival_ns: int) -> list[tuple[str, bytes, str]]:
+        """(ward, payload, key): what the records from `part` become, ward by ward."""
+        by_ward: dict[str, list[Block]] = {}
+        for block in joined.blocks:
+            found = [self._wards.of(device, arrival_ns) or self._config.unbound_ward for device in block.devices]
+            for ward, own in split(block, found):
+                by_ward.setdefault(ward, []).append(own)
+        payloads = [(w, value) for w, blocks in by_ward.items() for value in batch_payloads(w, merged(blocks), self._config.batch_bytes)]
+        payloads += [(self._wards.of(device, arrival_ns) or self._config.unbound_ward, value) for device, value in joined.apart]
+        stem = f"{tp.topic}-{tp.partition}-{part[0].offset}-{part[-1].offset}"
+        return [(ward, value, f"{stem}-{number}") for number, (ward, value) in enumerate(payloads)]
+
+
+def parts(records: list[Any], most: int) -> list[list[Any]]:
+    """`records` cut where offsets are multiples of `most`: read again after a crash, a backlog is cut at the same places."""
+    found: list[list[Any]] = []
+    cell = -1
+    for record in records:
+        if record.offset // most != cell:
+            cell = record.offset // most
+            found.append([])
+        found[-1].append(record)
+    return found

@@ -1,0 +1,199 @@
+"""Small JSON readings of other programs as columns: thousands of records become a few blocks. No I/O, no clock.
+
+A record is a chunk of ours, or a reading as the mapping in the settings says. Decoding one costs a few microseconds; the rules of
+the contract are judged for whole blocks, by the same code as every other door's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+from engine.block import NO_SEQ, Block
+from engine.frame import NS_PER_S
+from engine.kinds import KINDS, channel
+from schemas.check import Raw, good_device, judge
+from schemas.codec import decode
+from schemas.wire import CHUNKS_MAX, VERSION
+from streams.ingest.config import ReadingsConfig
+
+_NS: Final = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": NS_PER_S}
+
+TARGETS_MAX: Final = 1_000
+"""Names of kinds that are remembered: somebody may make them up."""
+
+Number = int | float | None
+Value = Number | bool | dict[str, Number]
+
+
+class Unreadable(ValueError):
+    """A record that is no reading; the message says why."""
+
+
+class Joined(NamedTuple):
+    """What became of some records: good blocks; and messages, each with its device ("" unknown), that a core has to refuse or to count."""
+
+    blocks: list[Block]
+    apart: list[tuple[str, bytes]]
+
+
+class Reader:
+    """Reads records by one mapping. ValueError when the mapping names a kind or channel that does not exist."""
+
+    def __init__(self, config: ReadingsConfig) -> None:
+        names = ("device", "kind", "time", "value")
+        given = [getattr(config, name) for name in names]
+        if len(set(given)) != len(given):
+            raise ValueError(f"ingest.readings: device, kind, time and value must be different fields, got {given}")
+        time_type: Any = str if config.time_unit == "iso" else int | float
+        fields = [("device", str), ("kind", str), ("time", time_type), ("value", Value)]
+        made = msgspec.defstruct("_Mapped", fields, rename=dict(zip(names, given, strict=True)))
+        self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(made).decode
+        self._time_ns: Callable[[Any], int] = _iso_ns if config.time_unit == "iso" else _scaled(_NS[config.time_unit])
+        self._targets: dict[str, _Target] = {name: _target(target) for name, target in config.kinds.items()}
+
+    def join(self, records: Iterable[bytes]) -> Joined:
+        """Blocks of all readings that can be read; readings of one device, kind and time join in one chunk."""
+        joined = Joined([], [])
+        rows: dict[str, dict[tuple[str, int], list[float]]] = {}
+        decode_one, time_ns, targets = self._decode, self._time_ns, self._targets
+        for record in records:
+            try:
+                found = decode_one(record)
+                target = targets.get(found.kind) or self._new_target(found.kind)
+                key = (found.device, time_ns(found.time))
+                values = target.values(found.value)
+            except (Unreadable, msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
+                _take_whole(record, joined)
+                continue
+            of_kind = rows.setdefault(target.kind, {})
+            row = of_kind.get(key)
+            if row is None:
+                row = of_kind[key] = list(target.empty)
+            if all(row[column] != row[column] for column, _ in values):  # NaN: nothing measured there yet
+                for column, value in values:
+                    row[column] = value
+            else:
+                alone = list(target.empty)
+                for column, value in values:
+                    alone[column] = value
+                joined.apart.append((key[0], _chunk(target.kind, key, alone)))
+        for kind, of_kind in rows.items():
+            _judged(kind, list(of_kind), list(of_kind.values()), joined)
+        return joined
+
+    def _new_target(self, name: str) -> _Target:
+        if len(self._targets) >= TARGETS_MAX:
+            raise Unreadable("too many kinds")
+        return self._targets.setdefault(name, _target(name))
+
+
+class _Target:
+    """What a kind of theirs is here. `column` -1: it has several channels and none was named."""
+
+    def __init__(self, kind: str, column: int) -> None:
+        self.kind = kind
+        self.column = column
+        self.columns = {entry.name: number for number, entry in enumerate(KINDS[kind].channels)}
+        self.empty = [np.nan] * len(self.columns)
+
+    def values(self, value: Value) -> Sequence[tuple[int, float]]:
+        """(channel, value) of a reading; Unreadable when it does not say of which channel."""
+        if isinstance(value, dict):
+            try:
+                return [(self.columns[name], np.nan if each is None else float(each)) for name, each in value.items()]
+            except KeyError as error:
+                raise Unreadable(f"{self.kind} has no channel {error.args[0]}") from error
+        if self.column < 0:
+            raise Unreadable(f"{self.kind} has several channels: map its kind to one of them, or send an object")
+        return ((self.column, np.nan if value is None else float(value)),)
+
+
+def _target(text: str) -> _Target:
+    """Unreadable when there is no such kind, or no such channel of it."""
+    name, _, part = text.partition(".")
+    kind = KINDS.get(name)
+    if kind is None or not kind.channels or kind.timing == "interval":
+        raise Unreadable(f"there is no kind {name!r} of single readings")
+    try:
+        column = channel(name, part) if part else 0 if len(kind.channels) == 1 else -1
+    except KeyError as error:
+        raise Unreadable(str(error.args[0])) from error
+    return _Target(name, column)
+
+
+def _take_whole(record: bytes, joined: Joined) -> None:
+    """A record that is no reading of theirs: a chunk of ours, or nothing."""
+    decoded = decode(record)
+    joined.blocks.extend(decoded.blocks)
+    joined.apart.extend((reject.device, reject.payload) for reject in decoded.rejects)
+
+
+def _judged(kind: str, keys: list[tuple[str, int]], rows: list[list[float]], joined: Joined) -> None:
+    """Readings of a kind as one block, by the rules of the contract; those that break them go apart, as chunks a core refuses for the same reason."""
+    devices = tuple(device for device, _ in keys)
+    samples = np.array(rows, np.float64)[:, None, :]
+    raw = Raw(
+        kind=kind,
+        unit="",
+        rate_hz=0.0,
+        scale=1.0,
+        shape=(1, samples.shape[2]),
+        devices=devices,
+        t0_ns=np.array([t0_ns for _, t0_ns in keys], np.int64),
+        seq=np.full(len(keys), NO_SEQ, np.int64),
+        quality=np.zeros(len(keys), np.uint8),
+        samples=samples,
+        payload=lambda row: _chunk(kind, keys[row], rows[row]),
+        unreadable=tuple(i for i, device in enumerate(devices) if not good_device(device)),
+    )
+    for start in range(0, len(keys), CHUNKS_MAX):
+        block, rejects = judge(_sliced(raw, start))
+        if block is not None:
+            joined.blocks.append(block)
+        joined.apart.extend((reject.device, reject.payload) for reject in rejects)
+
+
+def _sliced(raw: Raw, start: int) -> Raw:
+    """At most CHUNKS_MAX rows from `start`."""
+    if start == 0 and len(raw.devices) <= CHUNKS_MAX:
+        return raw
+    rows, payload = slice(start, start + CHUNKS_MAX), raw.payload
+    return raw._replace(
+        devices=raw.devices[rows],
+        t0_ns=raw.t0_ns[rows],
+        seq=raw.seq[rows],
+        quality=raw.quality[rows],
+        samples=raw.samples[rows],
+        payload=lambda row: payload(start + row),
+        unreadable=tuple(row - start for row in raw.unreadable if start <= row < start + CHUNKS_MAX),
+    )
+
+
+def _chunk(kind: str, key: tuple[str, int], row: list[float]) -> bytes:
+    """A reading as a chunk of ours."""
+    names = [entry.name for entry in KINDS[kind].channels]
+    values = {name: value for name, value in zip(names, row, strict=True) if value == value}  # noqa: PLR0124 - not NaN
+    return msgspec.json.encode({"v": VERSION, "device": key[0], "kind": kind, "t0_ns": key[1], "values": values or {names[0]: None}})
+
+
+def _scaled(factor: int) -> Callable[[Any], int]:
+    def ns(time: Any) -> int:
+        # A float of seconds is exact to some 100 ns: more than any sensor's clock.
+        return time * factor if isinstance(time, int) else round(time * factor)
+
+    return ns
+
+
+def _iso_ns(text: str) -> int:
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise Unreadable(str(error)) from error
+    if when.tzinfo is None:
+        raise Unreadable(f"the time {text!r} has no offset from UTC")
+    return int(when.timestamp()) * NS_PER_S + when.microsecond * 1_000
