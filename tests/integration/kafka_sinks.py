@@ -79,15 +79,25 @@ def influx(database: Influx, **more: Any) -> dict[str, Any]:
     return {"type": "influx", "url": database.url, "token": SECRET, "org": "home", "bucket": f"{database.bucket}/autogen", **more}
 
 
-def lag(kafka: KafkaConfig, name: str, *wanted: str) -> int:
-    """Records of these topics that a sink's group has not committed."""
+def lag(kafka: KafkaConfig, name: str, *wanted: str) -> dict[str, int]:
+    """Records of each of these partitions that a sink's group has not committed; empty when there are none."""
     consumer = KafkaConsumer(**kafka.connection.client(), group_id=group_of(kafka, name), enable_auto_commit=False)
     try:
         tps = [TopicPartition(kafka.prefix + topic, p) for topic in wanted for p in range(PARTITIONS)]
         ends = consumer.end_offsets(tps)
-        return sum(ends[tp] - (consumer.committed(tp) or 0) for tp in tps)
+        behind = {f"{tp.topic}/{tp.partition}": ends[tp] - (consumer.committed(tp) or 0) for tp in tps}
+        return {partition: count for partition, count in behind.items() if count}
     finally:
         consumer.close()
+
+
+def wait_settled(sink: Child, kafka: KafkaConfig, name: str, timeout_s: float, *wanted: str) -> None:
+    """Until a sink's group has committed the end of these topics. TimeoutError says where it stands, with the end of the sink's log."""
+    give_up = time.monotonic() + timeout_s
+    while behind := lag(kafka, name, *wanted):
+        if time.monotonic() > give_up or sink.process.poll() is not None:
+            raise TimeoutError(f"{name} is behind by {behind}\n{sink.tail()}")
+        time.sleep(0.2)
 
 
 def announced(streams: Streams) -> set[str]:
@@ -178,7 +188,7 @@ def storm(
             worker.wait_logged(OWNING, FINISH_S)
             if worker.stop(FINISH_S) != 0:
                 raise RuntimeError(f"a worker did not end well:\n{worker.tail()}")
-        eventually(lambda: lag(bench.config, "oncall", topics.ALERTS) == 0, FINISH_S, "the alerts' lag of 0")
+        wait_settled(sink, bench.config, "oncall", FINISH_S, topics.ALERTS)
         for other in (sink, *more):
             if other.process.poll() is not None:
                 raise RuntimeError(f"a sink ended:\n{other.tail()}")

@@ -13,7 +13,7 @@ from streams import topics
 from streams.replay import Replayed
 from streams.warmup import warm_up
 from tests.conftest import missing_service
-from tests.integration.kafka_sinks import SinkRun, eventually, influx, lag, storm, webhook, written
+from tests.integration.kafka_sinks import SinkRun, influx, storm, wait_settled, webhook, written
 from tests.integration.kafka_wards import Bench, Ward, config_for, expected, wards
 from tests.services import influx as influx_service
 from tests.services import kafka
@@ -59,7 +59,7 @@ def test_no_alert_is_lost_or_doubled_through_random_kills(
         try:
             done = storm(bench, streams, tmp_path, receiver, kills=KILLS, chance=Random(SEED), more=[wall])
             print(done)
-            eventually(lambda: lag(bench.config, "wall", topics.EVENTS, topics.ALERTS, topics.MEASUREMENTS) == 0, 60)
+            wait_settled(wall, bench.config, "wall", 60, topics.EVENTS, topics.ALERTS, topics.MEASUREMENTS)
             assert wall.stop() == 0, wall.tail()
         finally:
             wall.kill()
