@@ -151,9 +151,11 @@ def run(
 ) -> None:
     """Work until SIGTERM (exit status 0) or an error (not 0). Kernels should be warm before this is called.
 
-    OSError when the port of the operations server is taken.
+    OSError when the snapshot store refuses, or the port of the operations server is taken.
     """
-    app = create_app(config, snapshot_store(config), parameters=parameters, policy=policy, step=step)
+    store = snapshot_store(config)
+    store.newest_epoch(0)  # better refused here, in a sentence, than in the middle of a rebalance
+    app = create_app(config, store, parameters=parameters, policy=policy, step=step)
     log.info("worker starts", **versions(), group=config.group, prefix=config.prefix, partitions=config.partitions)
     worker = faust.Worker(app, loglevel=logging.WARNING, quiet=True, redirect_stdouts=False, override_logging=False)
     worker.execute_from_commandline()

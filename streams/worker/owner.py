@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
@@ -95,6 +96,7 @@ class Owner:
         self._producer: Any = None
         self._telemetry = config.prefix + topics.TELEMETRY
         self._closing = False
+        self._saving: asyncio.Task[None] | None = None
 
     # -- life -----------------------------------------------------------------------------------------------------------
 
@@ -127,8 +129,7 @@ class Owner:
                 await owned.outbox.pump()
                 if self.config.live:
                     await self._tell_time(number, owned)
-                if time.monotonic() - owned.saved_s >= self.config.checkpoint_every_s:
-                    await self.checkpoint(number, owned)
+            await self._save_next()
 
     # -- taking over ----------------------------------------------------------------------------------------------------
 
@@ -320,11 +321,30 @@ class Owner:
             self.figures.saved(number, len(state), time.monotonic() - now_s)
             owned.saved_offset = offset
             if owned.mark is not None and owned.mark.offset < offset:
-                await asyncio.to_thread(self._store.mark, number, None)
+                with contextlib.suppress(OSError):  # a note about a record that is behind us harms nobody
+                    await asyncio.to_thread(self._store.mark, number, None)
                 owned.mark = None
+
+    async def _save_next(self) -> None:
+        """Begin the checkpoint that is due longest, one at a time; nothing waits for it, for a store may hang."""
+        if self._saving is not None:
+            if not self._saving.done():
+                return
+            await self._saved()
+        if self.owned:
+            number, owned = min(self.owned.items(), key=lambda entry: entry[1].saved_s)
+            if time.monotonic() - owned.saved_s >= self.config.checkpoint_every_s:
+                self._saving = asyncio.create_task(self.checkpoint(number, owned))
+
+    async def _saved(self) -> None:
+        """The checkpoint under way is over; its error, if there was one."""
+        saving, self._saving = self._saving, None
+        if saving is not None:
+            await saving
 
     async def release(self, numbers: Iterable[int]) -> None:
         """Save and let go."""
+        await self._saved()
         for number in sorted(numbers):
             owned = self.owned.pop(number, None)
             if owned is not None:

@@ -229,6 +229,32 @@ def test_an_object_store_that_goes_away_does_not_stop_detection(
     finish(bench, streams, tmp_path)
 
 
+def test_nobody_takes_wards_over_without_their_state(
+    broker: kafka.Cluster,
+    streams: list[tuple[Ward, Replayed]],
+    tmp_path: Path,
+    objects: s3.S3Server,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench(config_for(broker.bootstrap, tmp_path, "stateless-", **in_objects(objects, monkeypatch, "stateless")))
+    for ward, _ in streams:
+        bench.send_registry(ward)
+    send_part(bench, streams, 0, 2)
+    workers = [WorkerProcess(bench.config, tmp_path / f"{number}.log") for number in range(2)]
+    for worker in workers:
+        worker.wait_logged(OWNING, 60)
+    bench.wait_committed(90)
+    objects.stop()
+    workers[0].kill()
+    send_part(bench, streams, 1, 2)
+    assert workers[1].wait(60) not in {0, -signal.SIGKILL}  # it would be a cold start in the middle of its wards' lives
+    third = WorkerProcess(bench.config, tmp_path / "third.log")
+    assert third.wait(60) not in {0, -signal.SIGKILL}
+    assert "the store cannot be reached" in third.tail()
+    objects.start()
+    finish(bench, streams, tmp_path)
+
+
 def test_the_broker_restarts(streams: list[tuple[Ward, Replayed]], tmp_path: Path) -> None:
     if (why := kafka.missing()) is not None:
         missing_service(why)
