@@ -25,12 +25,13 @@ from streams.worker.config import KafkaConfig
 from streams.worker.partition import Partition, Registries
 from streams.worker.records import Kind
 from tests.conftest import missing_service
-from tests.integration.kafka_wards import Bench, Ward, by_id, compare, config_for, expected, ward_names, wards
+from tests.integration.kafka_wards import PARTITIONS, Bench, Ward, by_id, compare, config_for, expected, ward_names, wards
 from tests.services import kafka, s3
 from tests.services.worker import OWNING, POISON, STARTED, STEPS, WorkerProcess
 
 LIVES: Final = 5
 OUTAGE_S: Final = 4.0
+HANG_S: Final = 6.0
 T = TypeVar("T")
 
 pytestmark = [pytest.mark.services, pytest.mark.slow]
@@ -227,6 +228,30 @@ def test_an_object_store_that_goes_away_does_not_stop_detection(
     bench.wait_committed(60)
     assert worker.stop() == 0, worker.tail()
     finish(bench, streams, tmp_path)
+
+
+def test_time_goes_on_while_an_object_store_hangs(
+    broker: kafka.Cluster, tmp_path: Path, objects: s3.S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = in_objects(objects, monkeypatch, "hung")
+    patient = objects.config(prefix="hung", access_key_id=None, secret_access_key=None, timeout_s=20.0, deadline_s=60.0)
+    bench = Bench(config_for(broker.bootstrap, tmp_path, "hung-", **more | {"snapshots_s3": patient, "live": True}))
+    worker = WorkerProcess(bench.config, tmp_path / "worker.log")
+    try:
+        worker.wait_logged(OWNING, 60)
+        eventually(lambda: len(bench.log(0)) > 2, 30)
+        objects.hang(True)
+        time.sleep(2 * bench.config.checkpoint_every_s)  # now a checkpoint hangs
+        before = [len(bench.log(partition)) for partition in range(PARTITIONS)]
+        time.sleep(HANG_S)
+        after = [len(bench.log(partition)) for partition in range(PARTITIONS)]
+        assert min(b - a for a, b in zip(before, after, strict=True)) >= HANG_S - 2, (before, after)
+        objects.hang(False)
+        assert worker.stop() == 0, worker.tail()
+    finally:
+        objects.hang(False)
+        worker.kill()
+    bench.close()
 
 
 def test_nobody_takes_wards_over_without_their_state(
