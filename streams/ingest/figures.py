@@ -31,4 +31,5 @@ class Figures:
         self.spooled = Gauge("vigil_ingest_spool_messages", "messages on disk that Kafka does not have yet", registry=self.registry)
         self.spool_bytes = Gauge("vigil_ingest_spool_bytes", "disk the spool takes", registry=self.registry)
         self.spool_age = Gauge("vigil_ingest_spool_age_seconds", "how long the oldest waiting message has waited", registry=self.registry)
+        self.mqtt = Gauge("vigil_ingest_mqtt_connected", "1 while the MQTT broker is connected", registry=self.registry)
         self.reachable = Gauge("vigil_ingest_kafka_reachable", "1 while a broker answers", registry=self.registry)

@@ -155,6 +155,8 @@ class Ingest:
     def _set_gauges(self) -> None:
         self.figures.spooled.set(self.spool.waiting)
         self.figures.spool_bytes.set(self.spool.size)
+        if self._mqtt is not None:
+            self.figures.mqtt.set(self._mqtt.view().health == "ok")
         self.figures.reachable.set(self._reachable)
         self.figures.spool_age.set(self._age_s())
 
@@ -181,11 +183,12 @@ class _Server(uvicorn.Server):
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    """A socket on the address; OSError when it is taken."""
+    """A socket that takes connections from now on, answered once the server runs; OSError when the address is taken."""
     bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))
+        bound.listen()
     except OSError:
         bound.close()
         raise

@@ -21,8 +21,8 @@ from streams.recording import Record
 from streams.replay import Replayed
 from streams.warmup import warm_up
 from streams.worker.config import KafkaConfig
-from streams.worker.partition import Partition, Registries
 from tests.conftest import missing_service
+from tests.integration.ingested import replayed
 from tests.integration.kafka_wards import Bench, Ward, accounts, by_id, config_for, expected, wards
 from tests.services import kafka
 from tests.services.ingest import IngestProcess
@@ -92,12 +92,6 @@ def as_json(payload: bytes) -> bytes:
         return payload
     chunks = [encode_chunk_json(block, row) for block in decoded.blocks for row in range(len(block.devices))]
     return b"[" + b",".join(chunks) + b"]"
-
-
-def replayed(bench: Bench, ward: Ward) -> list[Item]:
-    """What the core says about the batches that ended in Kafka."""
-    again = Partition(ward.partition, live=bench.config.live, registries=Registries({ward.name: ward.registry}, 1))
-    return [item for record in bench.log(ward.partition) for item in again.apply(record)]
 
 
 def check(said: Sequence[Item], wanted: Replayed) -> None:

@@ -44,6 +44,19 @@ class IngestProcess:
                 raise TimeoutError(f"it stays {health}:\n{self.tail()}")
             time.sleep(0.1)
 
+    def counted(self, name: str) -> float:
+        """A figure of its /metrics; 0 while it is not there."""
+        found = re.search(rf"^{re.escape(name)} (\S+)$", httpx.get(f"{self.url}/metrics", timeout=10).text, re.MULTILINE)
+        return float(found[1]) if found is not None else 0.0
+
+    def wait_counted(self, name: str, at_least: float, timeout_s: float = 60.0) -> None:
+        """Until a figure has grown so far."""
+        give_up = time.monotonic() + timeout_s
+        while (seen := self.counted(name)) < at_least:
+            if time.monotonic() > give_up:
+                raise TimeoutError(f"{name} stays {seen}:\n{self.tail()}")
+            time.sleep(0.05)
+
     def stop(self, timeout_s: float = 30.0) -> int:
         """SIGTERM; the exit status."""
         self.process.terminate()

@@ -1,0 +1,121 @@
+"""Small readings of other programs become chunks of ours."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from engine.outputs import Reason
+from schemas.codec import decode
+from streams.ingest.config import ReadingsConfig
+from streams.ingest.foreign import parts
+from streams.ingest.readings import Reader
+
+T0_NS = 1_767_571_200_123_000_000
+CONFIG = ReadingsConfig(
+    device="id",
+    kind="metric",
+    time="ts",
+    time_unit="ms",
+    value="val",
+    kinds={"hr": "vitals.heart_rate_bpm", "spo2": "vitals.spo2_percent", "call": "button"},
+)
+
+
+def reading(device: str = "m1", metric: str = "hr", val: Any = 71, ts: Any = T0_NS // 1_000_000) -> bytes:
+    return msgspec.json.encode({"id": device, "metric": metric, "ts": ts, "val": val, "more": "ignored"})
+
+
+def test_readings_become_columns() -> None:
+    joined = Reader(CONFIG).join([reading(), reading("m2", val=72.5), reading(metric="spo2", val=97), reading("b1", "call", val=True)])
+    vitals, button = joined.blocks
+    assert not joined.apart
+    assert (vitals.kind, vitals.devices, vitals.t0_ns.tolist()) == ("vitals", ("m1", "m2"), [T0_NS, T0_NS])
+    np.testing.assert_array_equal(vitals.samples[:, 0, [0, 2]], np.array([[71, 97], [72.5, np.nan]], np.float32))
+    assert np.isnan(vitals.samples[:, 0, [1, 3, 4, 5]]).all()
+    assert (button.devices, button.samples.tolist()) == (("b1",), [[[1.0]]])
+
+
+def test_a_block_is_what_the_codec_makes_of_the_same_reading() -> None:
+    (found,) = Reader(CONFIG).join([reading()]).blocks
+    chunk = {"v": 1, "device": "m1", "kind": "vitals", "t0_ns": T0_NS, "values": {"heart_rate_bpm": 71}}
+    (wanted,) = decode(msgspec.json.encode(chunk)).blocks
+    for ours, theirs in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
+
+
+def test_an_object_holds_several_channels() -> None:
+    joined = Reader(CONFIG).join([reading(metric="vitals", val={"heart_rate_bpm": 60, "spo2_percent": None})])
+    assert joined.blocks[0].samples[0, 0, 0] == 60
+    assert not joined.apart
+
+
+@pytest.mark.parametrize(
+    ("unit", "time"), [("ns", T0_NS), ("us", T0_NS // 1_000), ("s", T0_NS / 1e9), ("iso", "2026-01-05T08:00:00.123+08:00")]
+)
+def test_times(unit: Any, time: Any) -> None:
+    config = CONFIG.model_copy(update={"time_unit": unit})
+    (block,) = Reader(config).join([reading(ts=time)]).blocks
+    assert abs(int(block.t0_ns[0]) - T0_NS) < 1_000
+
+
+def test_a_chunk_of_ours_is_a_reading_too() -> None:
+    chunk = {"v": 1, "device": "a", "kind": "button", "t0_ns": 5, "seq": 3, "quality": 2, "samples": [[1]]}
+    (block,) = Reader(CONFIG).join([msgspec.json.encode(chunk)]).blocks
+    assert (block.devices, block.seq.tolist(), block.quality.tolist()) == (("a",), [3], [2])
+
+
+@pytest.mark.parametrize(
+    ("record", "reason", "device"),
+    [
+        (reading(val=9_000), Reason.OUT_OF_RANGE, "m1"),
+        (reading(val="high"), Reason.WRONG_TYPE, ""),
+        (reading(metric="telepathy"), Reason.WRONG_TYPE, ""),
+        (reading(metric="vitals"), Reason.WRONG_TYPE, ""),
+        (reading(metric="vitals", val={"mood": 1}), Reason.WRONG_TYPE, ""),
+        (reading(ts="now"), Reason.WRONG_TYPE, ""),
+        (reading(device="a\nb"), Reason.BAD_DEVICE, ""),
+        (b"", Reason.TRUNCATED, ""),
+        (b"noise", Reason.MALFORMED, ""),
+    ],
+)
+def test_what_is_no_reading_is_refused_by_a_core(record: bytes, reason: Reason, device: str) -> None:
+    joined = Reader(CONFIG).join([record, reading("good")])
+    assert [block.devices for block in joined.blocks] == [("good",)]
+    ((_, message),) = joined.apart
+    (reject,) = decode(message).rejects
+    assert reject.reason is reason
+    assert not device or reject.device == device
+
+
+def test_a_time_without_an_offset_is_no_time() -> None:
+    config = CONFIG.model_copy(update={"time_unit": "iso"})
+    assert len(Reader(config).join([reading(ts="2026-01-05T08:00:00")]).apart) == 1
+
+
+def test_measured_twice_at_one_time_is_a_repeat_for_the_core() -> None:
+    joined = Reader(CONFIG).join([reading(), reading(val=80)])
+    assert joined.blocks[0].samples[0, 0, 0] == 71
+    ((device, message),) = joined.apart
+    (again,) = decode(message).blocks
+    assert (device, again.samples[0, 0, 0]) == ("m1", 80)
+
+
+def test_a_mapping_that_names_nothing_is_refused_at_the_start() -> None:
+    with pytest.raises(ValueError, match="telepathy"):
+        Reader(ReadingsConfig(kinds={"x": "telepathy"}))
+    with pytest.raises(ValueError, match="no channel mood"):
+        Reader(ReadingsConfig(kinds={"x": "vitals.mood"}))
+    with pytest.raises(ValueError, match="different fields"):
+        Reader(ReadingsConfig(device="x", kind="x"))
+
+
+def test_a_backlog_is_cut_at_the_same_places_again() -> None:
+    records = [SimpleNamespace(offset=offset) for offset in range(95, 260)]
+    cut = parts(records, 100)
+    assert [(part[0].offset, part[-1].offset) for part in cut] == [(95, 99), (100, 199), (200, 259)]
+    assert parts(records[20:], 100)[1] == cut[2]
