@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+import time
+from collections import deque
+from typing import Any, Final, NamedTuple
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -17,10 +19,24 @@ log = structlog.get_logger("vigil.ingest")
 
 AGAIN_S: Final = 1.0
 POLL_MS: Final = 200
+HANDED_ON_S: Final = 5.0
+"""How long a change waits for the worker of its ward. Where no worker runs, data is stored under the new ward all the same."""
+
+
+class _Change(NamedTuple):
+    """A record of the registry topic that has not been taken over yet."""
+
+    tp: TopicPartition
+    record: Any
+    seen_s: float
 
 
 class Following:
-    """Keeps `wards` as the registry topic says. `ready` is set once what it says now is known."""
+    """Keeps `wards` as the registry topic says. `ready` is set once what it says now is known.
+
+    A later change counts here when the worker has put it into the log of its ward (it commits the registry record then): what is
+    stored for a device that came comes behind the change that says whose it is, and the core knows it.
+    """
 
     def __init__(self, kafka: KafkaConfig, wards: Wards) -> None:
         self._kafka = kafka
@@ -30,7 +46,10 @@ class Following:
     async def run(self) -> None:
         """Until cancelled. While Kafka is away the wards stay as they were."""
         while True:
-            consumer = AIOKafkaConsumer(**self._kafka.connection.client(), enable_auto_commit=False, auto_offset_reset="earliest")
+            # The workers' group, to see what they have committed; partitions assigned by hand take none from them.
+            consumer = AIOKafkaConsumer(
+                **self._kafka.connection.client(), group_id=self._kafka.group, enable_auto_commit=False, auto_offset_reset="earliest"
+            )
             try:
                 await consumer.start()
                 await self._follow(consumer)
@@ -45,14 +64,26 @@ class Following:
         consumer.assign(tps)
         await consumer.seek_to_beginning(*tps)
         ends = await consumer.end_offsets(tps)
+        changes: deque[_Change] = deque()
         while True:
             if not self.ready.is_set() and all([await consumer.position(tp) >= ends[tp] for tp in tps]):
                 log.info("registry read", wards=len(self._wards))
                 self.ready.set()
-            for records in (await consumer.getmany(timeout_ms=POLL_MS)).values():
-                for record in records:
-                    ward = (record.key or b"").decode("utf-8", "replace")
-                    try:
-                        self._wards.set(ward, record.value)
-                    except ValueError as error:
-                        log.error("this registry is none; the old one stays in force", ward=ward, why=str(error))  # noqa: TRY400 - the reason is the message
+            for tp, records in (await consumer.getmany(timeout_ms=POLL_MS)).items():
+                changes.extend(_Change(tp, record, time.monotonic()) for record in records)
+            while changes and (not self.ready.is_set() or await self._handed_on(consumer, changes[0])):
+                self._take(changes.popleft().record)
+
+    async def _handed_on(self, consumer: AIOKafkaConsumer, change: _Change) -> bool:
+        if time.monotonic() - change.seen_s > HANDED_ON_S:
+            log.warning("no worker has taken a registry change over: it counts here from now on", partition=change.tp.partition)
+            return True
+        committed: int | None = await consumer.committed(change.tp)
+        return (committed or 0) > int(change.record.offset)
+
+    def _take(self, record: Any) -> None:
+        ward = (record.key or b"").decode("utf-8", "replace")
+        try:
+            self._wards.set(ward, record.value)
+        except ValueError as error:
+            log.error("this registry is none; the old one stays in force", ward=ward, why=str(error))  # noqa: TRY400 - the reason is the message
