@@ -214,10 +214,10 @@ class Canary:
         client = self._kafka.connection.client()
         producer = AIOKafkaProducer(**client, acks="all", request_timeout_ms=REQUEST_MS)
         await producer.start()
-        stack.push_async_callback(producer.stop)
+        stack.push_async_callback(_stopped, producer)
         consumer = AIOKafkaConsumer(**client, enable_auto_commit=False, auto_offset_reset="earliest")
         await consumer.start()
-        stack.push_async_callback(consumer.stop)
+        stack.push_async_callback(_stopped, consumer)
         for wearer in self._wearers:
             topic = self._kafka.prefix + topics.REGISTRY
             await producer.send_and_wait(topic, msgspec.json.encode(wearer.registry()), wearer.ward.encode())
@@ -304,6 +304,16 @@ class Canary:
         if stands_s > LOOP_STANDS_S:
             return False, {"state": "stalled", "why": f"the event loop has not turned for {stands_s:.0f} s", **details}
         return not blind, {"state": "missing" if blind else "watching", **details}
+
+
+async def _stopped(client: Any) -> None:
+    """Stop a client within CLOSE_S. aiokafka's, while its broker is away, may wait, fail, or end as if we had been cancelled."""
+    stopping = asyncio.ensure_future(client.stop())
+    await asyncio.wait([stopping], timeout=CLOSE_S)
+    if not stopping.done():
+        stopping.cancel()
+    elif not stopping.cancelled() and (error := stopping.exception()) is not None:
+        log.warning("Kafka client not stopped in order", why=type(error).__name__)
 
 
 def _spoken(topic: str, item: Item) -> Out:

@@ -9,6 +9,7 @@ import msgspec
 
 from alerts.policy import is_canary
 from engine.events import Event
+from engine.outputs import Measurements
 from sinks.base import AlertChange, Item, decode
 from streams.worker.records import FRAMED, SINGLE, items_in
 
@@ -16,6 +17,9 @@ KIND_OF: Final = {topic: kind for kind, topic in (FRAMED | SINGLE).items()}
 """The kind of item in each output topic."""
 TOPIC_OF: Final = FRAMED | SINGLE
 """The output topic of each kind of item."""
+
+FOR_PEOPLE: Final = frozenset({"webhook", "influx"})
+"""Types of sinks behind which people look; the others are archives, in which everything stands."""
 
 LeaveOut = Callable[[Item], bool]
 """Says which items a sink is not given."""
@@ -59,10 +63,12 @@ def read(topic: str, value: bytes | None) -> Read:
 
 
 def of_a_canary(item: Item) -> bool:
-    """Whether an alert or event is about the simulated wearer that watches Vigil itself."""
+    """Whether an alert, event or measurement is about the simulated wearer that watches Vigil itself."""
     body = item.body
     if isinstance(body, AlertChange):
         return is_canary(body.alert.subject)
+    if isinstance(body, Measurements):
+        return bool(body.subjects) and all(is_canary(subject) for subject in body.subjects)
     return isinstance(body, Event) and is_canary(body.subject)
 
 
@@ -72,5 +78,5 @@ def nothing(_: Item) -> bool:
 
 
 def left_out(type_: str) -> LeaveOut:
-    """What a sink of this type is not given: nobody's phone is to hear of a simulated wearer."""
-    return of_a_canary if type_ == "webhook" else nothing
+    """What a sink of this type is not given: nobody's phone is to hear of a simulated wearer, and no wall is to count one."""
+    return of_a_canary if type_ in FOR_PEOPLE else nothing

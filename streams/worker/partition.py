@@ -12,7 +12,7 @@ import msgspec
 from pydantic import BaseModel
 
 from alerts.model import Command
-from alerts.policy import Policy
+from alerts.policy import Policy, is_canary
 from engine.outputs import Reason, Reject
 from engine.registry import RegistryData
 from sinks.base import AuditEntry, Item, audit_item
@@ -114,6 +114,9 @@ class Partition:
         except msgspec.DecodeError as error:
             return self._refused(record, at_ns, Reason.MALFORMED, f"this is no command: {error}"), []
         said = self.core.command(command)
+        alert = self.core.book.alert(command.alert_id)
+        if alert is not None and is_canary(alert.subject):
+            return said, []  # the canary closes its own fall: nobody did anything to anybody
         return said, [audit_of(command, said.refusals[0] if said.refusals else None)]
 
     def _registry(self, record: Input, at_ns: int) -> tuple[Said, list[Item]]:

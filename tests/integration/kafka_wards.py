@@ -172,23 +172,25 @@ class Bench:
 
     def said(self) -> list[list[Item]]:
         """Everything on the output topics, by partition, in order, repeats and all."""
-        names = [topics.EVENTS, topics.ALERTS, topics.MEASUREMENTS, topics.QUARANTINE, topics.ACCOUNTS, topics.AUDIT]
-        consumer = KafkaConsumer(
-            **self.config.connection.client(), enable_auto_commit=False, max_partition_fetch_bytes=topics.RECORD_BYTES_MAX
-        )
-        tps = [TopicPartition(self.topic(name), p) for name in names for p in range(PARTITIONS)]
-        found: list[list[Item]] = [[] for _ in range(PARTITIONS)]
-        try:
-            consumer.assign(tps)
-            consumer.seek_to_beginning(*tps)
-            ends = consumer.end_offsets(tps)
-            while any(consumer.position(tp) < ends[tp] for tp in tps):
-                for tp, records in consumer.poll(timeout_ms=500).items():
-                    for record in records:
-                        found[tp.partition] += items_in(tp.topic.removeprefix(self.config.prefix), record.value)
-        finally:
-            consumer.close()
-        return found
+        return said_on(self.config, [topics.EVENTS, topics.ALERTS, topics.MEASUREMENTS, topics.QUARANTINE, topics.ACCOUNTS, topics.AUDIT])
+
+
+def said_on(config: KafkaConfig, names: Sequence[str]) -> list[list[Item]]:
+    """Everything on these output topics, by partition, in order."""
+    consumer = KafkaConsumer(**config.connection.client(), enable_auto_commit=False, max_partition_fetch_bytes=topics.RECORD_BYTES_MAX)
+    tps = [TopicPartition(config.prefix + name, p) for name in names for p in range(config.partitions)]
+    found: list[list[Item]] = [[] for _ in range(config.partitions)]
+    try:
+        consumer.assign(tps)
+        consumer.seek_to_beginning(*tps)
+        ends = consumer.end_offsets(tps)
+        while any(consumer.position(tp) < ends[tp] for tp in tps):
+            for tp, records in consumer.poll(timeout_ms=500).items():
+                for record in records:
+                    found[tp.partition] += items_in(tp.topic.removeprefix(config.prefix), record.value)
+    finally:
+        consumer.close()
+    return found
 
 
 def by_id(items: Sequence[Item], kind: ItemKind) -> dict[str, bytes]:

@@ -14,6 +14,7 @@ from prometheus_client import generate_latest
 from typer.testing import CliRunner
 
 from alerts.policy import CANARY_PREFIX
+from engine.outputs import Measurements
 from sinks.base import ACCEPTED, AlertChange, Item, ItemKind, Outcome, Rejected, Retry, encode
 from sinks.delivery import Delivery, DeliverySettings
 from sinks.examples import item
@@ -105,12 +106,19 @@ def test_what_is_no_record_is_bad_as_a_whole_with_a_reason(topic: str, value: by
     assert bad.why
 
 
-def test_an_alert_of_a_simulated_wearer_is_left_out_of_webhooks_alone() -> None:
+def test_a_simulated_wearer_is_left_out_where_people_look_and_stays_in_the_archives() -> None:
     real = item(ItemKind.ALERT)
     assert isinstance(real.body, AlertChange)
     alert = msgspec.structs.replace(real.body.alert, subject=f"{CANARY_PREFIX}3")
     simulated = real._replace(body=AlertChange(real.body.transition, alert))
-    assert [left_out("webhook")(real), left_out("webhook")(simulated), left_out("influx")(simulated)] == [False, True, False]
+    assert [left_out(type_)(real) for type_ in ("webhook", "influx", "sqlite")] == [False, False, False]
+    assert [left_out(type_)(simulated) for type_ in ("webhook", "influx", "sqlite", "jsonl")] == [True, True, False, False]
+    rows = item(ItemKind.MEASUREMENTS)
+    assert isinstance(rows.body, Measurements)
+    everybody = rows.body._replace(subjects=tuple(f"{CANARY_PREFIX}{n}" for n, _ in enumerate(rows.body.subjects)))
+    somebody = everybody._replace(subjects=(*everybody.subjects[:-1], rows.body.subjects[-1]))
+    kept = [left_out("influx")(rows._replace(body=body)) for body in (rows.body, somebody, everybody)]
+    assert kept == [False, False, True], "a person's measurement is never left out"
 
 
 # -- offsets --------------------------------------------------------------------------------------------------------------
