@@ -21,7 +21,8 @@ class _Record(NamedTuple):
 
 
 class Ledger:
-    """One partition. `settled_offset`: everything before it is delivered or a dead letter. `kind` is that of its topic.
+    """One partition. `settled_offset`: everything before it is delivered or a dead letter. `bytes` and `items` are those of the records
+    from there on. `kind` is that of its topic.
 
     Records before `known_offset` were settled by an earlier owner; they are read for their ids alone.
     """
@@ -29,13 +30,14 @@ class Ledger:
     def __init__(self, kind: ItemKind, known_offset: int) -> None:
         self.kind = kind
         self.known_offset = self.settled_offset = self.read_offset = known_offset
-        self.bytes = 0
+        self.bytes = self.items = 0
         self._waiting: deque[_Record] = deque()
 
     def add(self, offset: int, length: int, keys: Iterable[Key], letters: list[Bad]) -> None:
         """Note the record at `offset`; it is settled once none of `keys` waits and every letter is written."""
         self._waiting.append(_Record(offset, length, tuple(keys), letters))
         self.bytes += length
+        self.items += len(self._waiting[-1].keys)
         self.read_offset = offset + 1
 
     def settle(self, delivery: Delivery) -> int:
@@ -48,6 +50,7 @@ class Ledger:
                 return self.settled_offset
             self._waiting.popleft()
             self.bytes -= record.length
+            self.items -= len(record.keys)
             self.settled_offset = record.offset + 1
         return self.settled_offset
 

@@ -8,6 +8,7 @@ on, up to a bound, and the ids of what was delivered: these are not sent again, 
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -31,14 +32,14 @@ log = structlog.get_logger("vigil.sink")
 
 POLL_RECORDS: Final = 64
 """Records of up to 100 kB taken at once: some 10 ms of work, after which alerts have their turn again."""
-POLL_MS: Final = 200
+POLL_MS: Final = 50
 DIVIDING_S: Final = 0.05
 """Looks whether the partitions have been divided."""
 FETCH_BYTES: Final = 2 * topics.RECORD_BYTES_MAX
 """Read ahead at once; the broker sends at least one record, however large."""
 FETCH_WAIT_MS: Final = 100
 """A request that waits for news of quiet topics holds up busy ones on the same broker no longer than this."""
-COMMIT_EVERY_S: Final = 0.2
+COMMIT_EVERY_S: Final = 0.1
 """How old a delivery may be that a crash forgets."""
 LOOK_EVERY_S: Final = 2.0
 """How often the ends of the topics are asked for."""
@@ -84,7 +85,12 @@ class SinkProcess(ConsumerRebalanceListener):  # type: ignore[misc]
     ) -> None:
         self.name = name
         self.figures = Figures(name, config.late_after_s)
-        self.delivery = Delivery(Counted(sink, self.figures), folder, settings, name=name)
+        settings = settings if settings is not None else DeliverySettings()
+        # What waits is bounded where it is read, by leaving it in Kafka: the delivery itself is never to shed.
+        self.delivery = Delivery(
+            Counted(sink, self.figures), folder, settings.model_copy(update={"spool_max_bytes": sys.maxsize}), name=name
+        )
+        self._items_max, self._bytes_max = settings.memory_max_items, settings.spool_max_bytes // len(sink.takes)
         self._kafka, self._config, self._leave_out = kafka, config, leave_out
         self._topics = [kafka.prefix + TOPIC_OF[kind] for kind in ItemKind if kind in sink.takes]
         self._ledgers: dict[TopicPartition, Ledger] = {}
@@ -93,6 +99,7 @@ class SinkProcess(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer: Any = None
         self._ready = asyncio.Event()
         self._failed: BaseException | None = None
+        self._failing = False
         self._stopping = asyncio.Event()
         self._looked_s = self._committed_s = self._moved_s = time.monotonic()
         self._ends: dict[TopicPartition, int] = {}
@@ -172,9 +179,13 @@ class SinkProcess(ConsumerRebalanceListener):  # type: ignore[misc]
     def _take(self, tp: TopicPartition, records: Sequence[Any]) -> None:
         ledger, topic = self._ledgers[tp], self._topic(tp)
         self._moved_s = time.monotonic()
-        self.figures.records.labels(topic).inc(len(records))
         fresh: list[Item] = []
         for record in records:
+            if self._share(topic) >= 1.0:
+                self._consumer.seek(tp, record.offset)
+                self._pause(topic)
+                break
+            self.figures.records.labels(topic).inc()
             found = read(topic, record.value)
             if record.offset < ledger.known_offset:
                 self.delivery.remember(found.items)
@@ -190,24 +201,33 @@ class SinkProcess(ConsumerRebalanceListener):  # type: ignore[misc]
             fresh += kept
         self.delivery.put(fresh)
 
+    def _share(self, topic: str) -> float:
+        """How much of a topic is being worked on, as a share of its bound: 1 and above is enough."""
+        mine = [ledger for ledger in self._ledgers.values() if ledger.kind is KIND_OF[topic]]
+        items, size = sum(ledger.items for ledger in mine), sum(ledger.bytes for ledger in mine)
+        return max(items / self._items_max, size / self._bytes_max)
+
     def _balance(self) -> None:
-        """Leave a topic in Kafka while enough of it waits here; alerts are read on while measurements stand."""
-        settings = self.delivery.settings
-        bytes_max = settings.spool_max_bytes // 2 // len(self._topics)  # half: the delivery sheds at the whole
-        queue, full = self.delivery.queue(), self.delivery.figures().unsaved > 0
+        """Read on in topics of which little waits. While the disk refuses the spool, only alerts and audit entries are read."""
+        full = self.delivery.figures().unsaved > 0
         for name in self._topics:
             topic = name.removeprefix(self._kafka.prefix)
-            mine = [tp for tp in self._ledgers if tp.topic == name]
-            share = max(queue[KIND_OF[topic]] / settings.memory_max_items, sum(self._ledgers[tp].bytes for tp in mine) / bytes_max)
-            stop = share >= (RESUME_BELOW if topic in self._paused else 1.0) or (full and topic not in _URGENT)
-            if stop and topic not in self._paused:
-                self._paused.add(topic)
-                self._consumer.pause(*mine)
-                log.warning("enough waits, the rest stays in Kafka", sink=self.name, topic=topic)
-            elif not stop and topic in self._paused:
+            if full and topic not in _URGENT:
+                self._pause(topic)
+            elif topic in self._paused and self._share(topic) < RESUME_BELOW:
                 self._paused.discard(topic)
-                self._consumer.resume(*mine)
+                self._consumer.resume(*self._partitions(topic))
         self.figures.paused = frozenset(self._paused)
+
+    def _pause(self, topic: str) -> None:
+        """Leave a topic in Kafka; the others are read on."""
+        if topic not in self._paused:
+            self._paused.add(topic)
+            self._consumer.pause(*self._partitions(topic))
+            log.warning("enough waits, the rest stays in Kafka", sink=self.name, topic=topic)
+
+    def _partitions(self, topic: str) -> list[TopicPartition]:
+        return [tp for tp in self._ledgers if self._topic(tp) == topic]
 
     # -- offsets --------------------------------------------------------------------------------------------------------
 
@@ -236,6 +256,10 @@ class SinkProcess(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _look(self) -> None:
         """How far behind we are; StalledError when Kafka has records and gives none."""
         self._looked_s = time.monotonic()
+        known = self.delivery.figures()
+        if bool(known.failures) != self._failing:
+            self._failing = bool(known.failures)
+            log.warning("the target fails" if self._failing else "the target takes items again", sink=self.name, why=known.last_error)
         try:
             self._ends = await self._consumer.end_offsets(list(self._ledgers))
         except KafkaError as error:

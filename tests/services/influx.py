@@ -46,6 +46,7 @@ events {{ worker_connections 64; }}
 http {{
   access_log off;
   client_max_body_size 64m;
+  client_body_buffer_size 64m;  # its workers may not write below a private folder
   client_body_temp_path {root}/body;
   proxy_temp_path {root}/proxy;
   fastcgi_temp_path {root}/fastcgi;
