@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import os
 import random
@@ -11,6 +12,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from email.message import Message
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -273,6 +276,13 @@ def test_a_server_that_was_stopped_and_started_again(tmp_path: Path) -> None:
         assert offsets(store) == [(1, 3), (1, 1)]
 
 
+def strange(port: int) -> S3Config:
+    """Settings for a server of this page's own."""
+    settings = {"bucket": "vigil", "endpoint_url": f"http://127.0.0.1:{port}", "addressing": "path"}
+    credentials = {"access_key_id": s3.ACCESS_KEY, "secret_access_key": s3.SECRET_KEY}
+    return S3Config.model_validate(settings | credentials | {"timeout_s": TIMEOUT_S, "deadline_s": DEADLINE_S})
+
+
 def test_a_server_that_drips_is_given_up_at_the_deadline() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as listening:
 
@@ -288,18 +298,35 @@ def test_a_server_that_drips_is_given_up_at_the_deadline() -> None:
                         return
 
         threading.Thread(target=drip, daemon=True).start()
-        config = S3Config.model_validate(
-            {
-                "bucket": "vigil",
-                "endpoint_url": f"http://127.0.0.1:{listening.getsockname()[1]}",
-                "addressing": "path",
-                "access_key_id": s3.ACCESS_KEY,
-                "secret_access_key": s3.SECRET_KEY,
-                "timeout_s": TIMEOUT_S,
-                "deadline_s": DEADLINE_S,
-            }
-        )
-        assert "no end within 1.5 s" in refusal(lambda: S3Store(config).marked(7), DEADLINE_S)
+        assert "no end within 1.5 s" in refusal(lambda: S3Store(strange(listening.getsockname()[1])).marked(7), DEADLINE_S)
+
+
+def test_what_is_sent_is_what_other_stores_take_too() -> None:
+    """No chunks, no trailers, no checksums of the newer kind: Alibaba OSS and others refuse them."""
+    sent: list[Message] = []
+
+    class Any200(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            sent.append(self.headers)
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Any200) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        S3Store(strange(server.server_port)).mark(7, "note")
+        server.shutdown()
+    (headers,) = sent
+    assert headers["Content-Length"] == "4"
+    assert headers["x-amz-content-sha256"] == hashlib.sha256(b"note").hexdigest()
+    odd = [
+        name for name in headers if name.lower() in {"content-encoding", "transfer-encoding", "x-amz-trailer"} or "checksum" in name.lower()
+    ]
+    assert odd == []
 
 
 def eventually(ask: Callable[[], bool], timeout_s: float) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import faust
 import pytest
 from pydantic import ValidationError
 
+from streams.snapshot_s3 import S3Config, S3Store
+from streams.snapshot_store import DirectoryStore
 from streams.topics import TOPICS
-from streams.worker.app import _credentials
+from streams.worker.app import _credentials, snapshot_store
 from streams.worker.config import Connection, KafkaConfig
 
 
@@ -45,3 +49,39 @@ def test_a_copy_may_be_lost_without_stopping_writes() -> None:
         assert spec.settings(3)["min.insync.replicas"] == "2"
         assert spec.settings(1)["min.insync.replicas"] == "1"
         assert spec.settings(3)["cleanup.policy"] == ("compact" if spec.compacted else "delete")
+
+
+def test_snapshots_go_to_a_folder_or_to_an_object_store(tmp_path: Path) -> None:
+    folder = snapshot_store(KafkaConfig(snapshots=tmp_path / "here"))
+    assert isinstance(folder, DirectoryStore)
+    assert folder.root == tmp_path / "here"
+    objects = KafkaConfig.model_validate({"snapshots": tmp_path / "not here", "snapshots_s3": {"bucket": "vigil", "region": "cn-hangzhou"}})
+    assert isinstance(snapshot_store(objects), S3Store)
+    assert not (tmp_path / "not here").exists()
+
+
+def test_the_credentials_of_an_object_store_are_whole_and_not_shown() -> None:
+    with pytest.raises(ValidationError, match="go together"):
+        S3Config.model_validate({"bucket": "vigil", "access_key_id": "AKID"})
+    both = S3Config.model_validate({"bucket": "vigil", "access_key_id": "AKID-hidden", "secret_access_key": "hidden"})
+    assert "hidden" not in repr(both) + both.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    "url", ["s3.example.org", "ftp://s3.example.org", "https://key:secret@s3.example.org", "https://s3.example.org/bucket"]
+)
+def test_the_address_of_an_object_store_is_an_address_and_nothing_else(url: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        S3Config.model_validate({"bucket": "vigil", "endpoint_url": url})
+    assert "secret@" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("addressing", "host", "path"),
+    [("virtual", "vigil.s3.oss-cn-hangzhou.aliyuncs.com", "/a"), ("path", "s3.oss-cn-hangzhou.aliyuncs.com", "/vigil/a")],
+)
+def test_the_bucket_is_in_the_host_name_or_in_the_path(addressing: str, host: str, path: str) -> None:
+    settings = {"bucket": "vigil", "endpoint_url": "https://s3.oss-cn-hangzhou.aliyuncs.com", "addressing": addressing}
+    store = S3Store(S3Config.model_validate(settings | {"access_key_id": "key", "secret_access_key": "secret"}))
+    asked = urlsplit(store._client.generate_presigned_url("get_object", Params={"Bucket": "vigil", "Key": "a"}))
+    assert (asked.netloc, asked.path) == (host, path)
