@@ -29,6 +29,8 @@ from tests.services.ingest import IngestProcess
 from tests.services.worker import OWNING, WorkerProcess
 
 SECONDS: Final = 45.0
+TWO: Final = 2
+"""Wards are enough where it is not about their number."""
 TOKEN: Final = "token-of-gateway-{}"
 
 pytestmark = [pytest.mark.services, pytest.mark.slow]
@@ -79,7 +81,7 @@ def post(url: str, ward: Ward, record: Record, client: httpx.Client, key: str = 
     """One message, on the sender's clock; some as JSON, where only a key can tell that a message is sent again."""
     digest = hashlib.blake2b(record.payload, digest_size=8).hexdigest()
     payload = as_json(record.payload) if int(digest, 16) % 4 == 0 else record.payload
-    key = key or ("" if payload is record.payload else digest)
+    key = key if payload is record.payload else digest
     given = {"vigil-arrival-ns": str(record.arrival_ns), "authorization": f"Bearer {token(ward)}", "idempotency-key": key}
     answer = client.post(f"{url}/v1/chunks", content=payload, headers=given)
     assert answer.status_code in {202, 422}, answer.text
@@ -131,7 +133,7 @@ def test_killed_at_any_moment(broker: kafka.Cluster, streams: Streams, tokens: P
     ingest = IngestProcess(bench.config, tmp_path / "ingest.log", next(deaths), tokens_file=str(tokens))
     lives = 1
     with httpx.Client(timeout=30) as client:
-        for number, (ward, record) in enumerate(in_order(streams)):
+        for number, (ward, record) in enumerate(in_order(streams[:TWO])):
             while True:
                 try:
                     post(ingest.url, ward, record, client, key=f"message-{number}")
@@ -143,7 +145,7 @@ def test_killed_at_any_moment(broker: kafka.Cluster, streams: Streams, tokens: P
     assert lives > 3
     ingest.drained()
     ingest.kill()
-    for ward, wanted in streams:
+    for ward, wanted in streams[:TWO]:
         keys = Counter(record.key for record in bench.log(ward.partition))
         check(replayed(bench, ward), wanted)
         assert "" not in keys
@@ -153,7 +155,7 @@ def test_killed_at_any_moment(broker: kafka.Cluster, streams: Streams, tokens: P
 def test_kafka_away_is_a_spool_on_disk(streams: Streams, tokens: Path, tmp_path: Path) -> None:
     if (why := kafka.missing()) is not None:
         missing_service(why)
-    records = in_order(streams)
+    records = in_order(streams[:TWO])
     with kafka.running(tmp_path / "kafka") as cluster, httpx.Client(timeout=30) as client:
         bench = prepared(config_for(cluster.bootstrap, tmp_path / "snapshots", "away-"), streams)
         ingest = IngestProcess(bench.config, tmp_path / "ingest.log", tokens_file=str(tokens))
@@ -178,6 +180,6 @@ def test_kafka_away_is_a_spool_on_disk(streams: Streams, tokens: Path, tmp_path:
         ingest.drained(90)
         assert client.get(f"{ingest.url}/healthz").json()["state"] == "ok"
         assert ingest.stop() == 0, ingest.tail()
-        for ward, wanted in streams:
+        for ward, wanted in streams[:TWO]:
             check(replayed(bench, ward), wanted)
         bench.close()
