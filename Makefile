@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test quality bench lint lock generated clean
+.PHONY: run test quality bench soak lint lock generated clean
 
 run: $(READY)  ## start the embedded Vigil with a simulated ward
 	$(BIN)/vigil run --demo --data build/run
@@ -17,6 +17,9 @@ quality: $(READY)  ## figures on real recordings against the committed floors; Q
 
 bench: $(READY)  ## speed, in one run, as ratios
 	$(BIN)/python -m benchmarks.speed
+
+soak: $(READY)  ## the distributed Vigil on a real Kafka, some two hours; SOAK_ARGS=--short: minutes; needs Java 17 and Maven
+	$(BIN)/python -m benchmarks.soak $(SOAK_ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

@@ -7,6 +7,7 @@ process with the load, so under a heavy one it says more about the benchmark tha
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,11 +64,11 @@ async def _paced(
     return presses, memory, share
 
 
-def measure(bootstrap: str, root: Path, *, wards: int, seconds: int, rate: float) -> dict[str, Any]:
-    """Latency and memory of one worker at `rate` ward batches a second."""
+def measure(bootstrap: str, root: Path, *, wards: int, seconds: float, rate: float) -> dict[str, Any]:
+    """Latency and memory of one worker at `rate` ward batches a second for `seconds`."""
     config = config_for(bootstrap, root / "snapshots", "latency-", checkpoint_every_s=10.0, session_timeout_s=10.0)
     topics.create(config)
-    made = list(batches(wards, seconds))
+    made = list(batches(wards, math.ceil(seconds * rate / wards)))
     worker = WorkerProcess(config, root / "latency.log", warm=True)
     try:
         worker.wait_logged(OWNING, TIMEOUT_S)
