@@ -67,7 +67,7 @@ class Canary:
         self._deliveries = deliveries
         self._wearers = wearers(kafka.partitions)
         self._numbers = [wearer.partition for wearer in self._wearers]
-        self._life = Life(kafka.partitions, config.every_s)
+        self._life = Life(config.every_s)
         self._watch = Watch(self._wearers, config.bound_s, policy)
         self._folder = Folder(config.folder)
         self._figures = Figures(self._numbers, deliveries)

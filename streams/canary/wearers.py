@@ -65,14 +65,13 @@ def wearers(partitions: int) -> list[Wearer]:
 
 
 class Life(NamedTuple):
-    """When they fall: every `every_s` seconds of the clock, one partition after the other. A function of the time alone."""
+    """When they fall: every `every_s` seconds of the clock, at different times. A function of the time alone."""
 
-    partitions: int
     every_s: int
 
     def of(self, partition: int, second: int) -> int:
         """The second of the cycle of a partition; its clip begins at 0."""
-        return (second - partition * self.every_s // self.partitions) % self.every_s
+        return (second - int(_spread(partition) * self.every_s)) % self.every_s
 
     def samples(self, partition: int, second: int) -> Float32:
         """What the wrist measures in that second: float32 (RATE_HZ, 3) in g."""
@@ -84,6 +83,13 @@ class Life(NamedTuple):
     def falls(self, partition: int, second: int) -> bool:
         """Whether balance is lost in that second."""
         return self.of(partition, second) == FALL_AT_S
+
+
+@cache
+def _spread(partition: int) -> float:
+    """The van der Corput sequence: 0, 1/2, 1/4, 3/4, 1/8, ... Any run of partitions, such as one worker may own, is spread evenly."""
+    digits = f"{partition:b}"
+    return int(digits[::-1], 2) / (1 << len(digits))
 
 
 @cache

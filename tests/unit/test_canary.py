@@ -32,7 +32,7 @@ PARTITIONS = 4
 
 def lived(every_s: int, seconds: int, refractory_s: float) -> tuple[list[tuple[str, int]], Said]:
     """(subject, second) of the falls of four wearers, and what the real core says about them, a second's data arriving at its end."""
-    worn, life = wearers(PARTITIONS), Life(PARTITIONS, every_s)
+    worn, life = wearers(PARTITIONS), Life(every_s)
     registry = RegistryData(bindings=tuple(binding for wearer in worn for binding in wearer.registry().bindings))
     core = Core(Parameters(falls=FallParams(refractory_s=refractory_s)), registry)
     fallen, said = [], Said.nothing()
@@ -66,12 +66,13 @@ def test_each_partition_has_a_wearer_whose_ward_falls_on_it() -> None:
         assert len({wearer.device for wearer in worn}) == len({wearer.subject for wearer in worn}) == partitions
 
 
-def test_partitions_fall_one_after_the_other() -> None:
-    life = Life(PARTITIONS, 300)
-    seconds = [(second, p) for second in range(START_S, START_S + 300) for p in range(PARTITIONS) if life.falls(p, second)]
-    gaps = [later - earlier for (earlier, _), (later, _) in pairwise(seconds)]
-    assert sorted(p for _, p in seconds) == list(range(PARTITIONS))
-    assert gaps == [75, 75, 75]
+@pytest.mark.parametrize("owned", [range(4), range(4, 8), range(12, 16), range(16)])
+def test_the_falls_of_any_worker_are_spread_over_the_time(owned: range) -> None:
+    life = Life(300)
+    fallen = sorted(second for second in range(START_S, START_S + 300) for p in owned if life.falls(p, second))
+    assert len(fallen) == len(owned)
+    gaps = [later - earlier for earlier, later in pairwise([*fallen, fallen[0] + 300])]
+    assert max(gaps) - min(gaps) <= 1
 
 
 def ns(second: float) -> int:
@@ -189,7 +190,7 @@ def test_the_inbox_gives_commands_in_order_and_says_what_is_none(tmp_path: Path)
 def test_its_fall_is_closed_and_not_audited() -> None:
     watch, (wearer, *_) = Watch(wearers(1), BOUND_S), wearers(1)
     part = Partition(0, registries=Registries({wearer.ward: wearer.registry()}))
-    life = Life(1, 61)
+    life = Life(61)
     opened: list[tuple[str, Command]] = []
     for offset, second in enumerate(range(START_S, START_S + 70)):
         stamp_ns = (second + 1) * NS_PER_S
