@@ -21,9 +21,9 @@ AGES_S: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0,
 class Figures:
     """Written by the loop and the delivering thread, read by the operations server; single values, so no lock."""
 
-    def __init__(self, name: str, late_after_s: float) -> None:
+    def __init__(self, name: str, late_after_s: float, topics: Sequence[str] = ()) -> None:
         self.registry = CollectorRegistry()
-        self.name = name
+        self.name, self.topics = name, tuple(topics)
         self.turned_s = self.moved_s = self.accepted_s = time.monotonic()
         self.lag: dict[str, int] = {}
         self.paused: frozenset[str] = frozenset()
@@ -94,7 +94,7 @@ class Collected(Collector):
         yield _gauge("vigil_sink_lag_records", "Records not settled yet, by topic", "topic", figures.lag)
         queue = {kind.value: count for kind, count in self._delivery.queue().items() if kind in self._delivery.sink.takes}
         yield _gauge("vigil_sink_queue_items", "Items that wait for the target, by kind", "kind", queue)
-        paused = {topic: int(topic in figures.paused) for topic in figures.lag}
+        paused = {topic: int(topic in figures.paused) for topic in figures.topics}
         yield _gauge("vigil_sink_paused", "1 while a topic is not read because enough of it waits", "topic", paused)
         for name, text, since_s in (
             ("vigil_sink_seconds_since_progress", "Since a record was settled", figures.moved_s),

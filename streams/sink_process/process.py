@@ -84,7 +84,8 @@ class SinkProcess(ConsumerRebalanceListener):  # type: ignore[misc]
         leave_out: LeaveOut = nothing,
     ) -> None:
         self.name = name
-        self.figures = Figures(name, config.late_after_s)
+        own = [TOPIC_OF[kind] for kind in ItemKind if kind in sink.takes]
+        self.figures = Figures(name, config.late_after_s, own)
         settings = settings if settings is not None else DeliverySettings()
         # What waits is bounded where it is read, by leaving it in Kafka: the delivery itself is never to shed.
         self.delivery = Delivery(
@@ -92,7 +93,7 @@ class SinkProcess(ConsumerRebalanceListener):  # type: ignore[misc]
         )
         self._items_max, self._bytes_max = settings.memory_max_items, settings.spool_max_bytes // len(sink.takes)
         self._kafka, self._config, self._leave_out = kafka, config, leave_out
-        self._topics = [kafka.prefix + TOPIC_OF[kind] for kind in ItemKind if kind in sink.takes]
+        self._topics = [kafka.prefix + topic for topic in own]
         self._ledgers: dict[TopicPartition, Ledger] = {}
         self._committed: dict[TopicPartition, int] = {}
         self._paused: set[str] = set()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -12,11 +11,10 @@ import pytest
 from streams import topics
 from streams.replay import Replayed
 from streams.warmup import warm_up
-from tests.conftest import missing_service
 from tests.integration.kafka_sinks import SinkRun, influx, storm, wait_settled, webhook, written
 from tests.integration.kafka_wards import Bench, Ward, config_for, expected, wards
-from tests.services import influx as influx_service
 from tests.services import kafka
+from tests.services.influx import Influx
 from tests.services.receiver import receiving
 
 KILLS: Final = 6
@@ -26,29 +24,13 @@ pytestmark = [pytest.mark.services, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kafka.Cluster]:
-    if (why := kafka.missing()) is not None:
-        missing_service(why)
-    with kafka.running(tmp_path_factory.mktemp("kafka")) as cluster:
-        yield cluster
-
-
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[influx_service.Influx]:
-    if (why := influx_service.missing()) is not None:
-        missing_service(why)
-    with influx_service.running(tmp_path_factory.mktemp("influx")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def streams() -> list[tuple[Ward, Replayed]]:
     warm_up()
     return [(ward, expected(ward)) for ward in wards()]
 
 
 def test_no_alert_is_lost_or_doubled_through_random_kills(
-    broker: kafka.Cluster, database: influx_service.Influx, streams: list[tuple[Ward, Replayed]], tmp_path: Path
+    broker: kafka.Cluster, database: Influx, streams: list[tuple[Ward, Replayed]], tmp_path: Path
 ) -> None:
     bench = Bench(config_for(broker.bootstrap, tmp_path / "snapshots", "storm-"))
     for ward, _ in streams:

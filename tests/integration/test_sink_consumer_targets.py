@@ -21,7 +21,6 @@ from streams import topics
 from streams.replay import Replayed
 from streams.warmup import warm_up
 from streams.worker.records import frame, single
-from tests.conftest import missing_service
 from tests.integration.kafka_sinks import SINK_STARTED, SinkRun, announced, calls, eventually, lag, wait_settled, webhook, written
 from tests.integration.kafka_wards import PARTITIONS, Bench, Ward, config_for, expected, wards
 from tests.services import kafka
@@ -38,14 +37,6 @@ GROWTH_MB: Final = 60.0
 """The backlog is larger; a process that took it in would grow by several times as much."""
 
 pytestmark = [pytest.mark.services, pytest.mark.slow]
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kafka.Cluster]:
-    if (why := kafka.missing()) is not None:
-        missing_service(why)
-    with kafka.running(tmp_path_factory.mktemp("kafka")) as cluster:
-        yield cluster
 
 
 @pytest.fixture

@@ -217,7 +217,7 @@ def test_withdrawn_items_are_gone_after_a_restart_and_delivered_ids_are_not(tmp_
 
 
 def test_what_was_delivered_how_late_and_what_waits_is_told(tmp_path: Path) -> None:
-    figures = Figures("oncall", late_after_s=300.0)
+    figures = Figures("oncall", 300.0, [topics.ALERTS])
     target = Target()
     delivery = Delivery(Counted(target, figures), tmp_path)
     figures.registry.register(Collected(figures, delivery))
