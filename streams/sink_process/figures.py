@@ -17,6 +17,9 @@ from sinks.delivery import Delivery
 AGES_S: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0, 21_600.0, 86_400.0)
 """From a prompt call to one that comes a day late."""
 
+HUNG_S: Final = 900.0
+"""Longer than any batch takes within its sink's timeouts: a thread that hangs for so long is only got rid of with its process."""
+
 
 class Figures:
     """Written by the loop and the delivering thread, read by the operations server; single values, so no lock."""
@@ -25,6 +28,7 @@ class Figures:
         self.registry = CollectorRegistry()
         self.name, self.topics = name, tuple(topics)
         self.turned_s = self.moved_s = self.accepted_s = time.monotonic()
+        self.trying_since_s: float | None = None
         self.lag: dict[str, int] = {}
         self.paused: frozenset[str] = frozenset()
         self._late_after_s = late_after_s
@@ -40,6 +44,11 @@ class Figures:
         self.delivered = Counter("vigil_sink_delivered_items", "Items the target took, by kind", ["kind"], **more)
         self.late = Counter("vigil_sink_late_alerts", "Alert steps delivered later than late_after_s", **more)
         self.age = Histogram("vigil_sink_alert_age_seconds", "From an alert's step to the target's answer", buckets=AGES_S, **more)
+
+    def trying_s(self) -> float:
+        """How long the attempt under way has lasted; 0 between attempts."""
+        since_s = self.trying_since_s
+        return 0.0 if since_s is None else time.monotonic() - since_s
 
     def took(self, item: Item) -> None:
         """The target took `item`."""
@@ -70,7 +79,11 @@ class Counted:
 
     def deliver(self, items: Sequence[Item]) -> list[Outcome]:
         """As the sink."""
-        outcomes = self._sink.deliver(items)
+        self._figures.trying_since_s = time.monotonic()
+        try:
+            outcomes = self._sink.deliver(items)
+        finally:
+            self._figures.trying_since_s = None
         for item, outcome in zip(items, outcomes, strict=False):  # a wrong number of answers is the delivery's to judge
             if isinstance(outcome, Accepted):
                 self._figures.took(item)
@@ -96,11 +109,12 @@ class Collected(Collector):
         yield _gauge("vigil_sink_queue_items", "Items that wait for the target, by kind", "kind", queue)
         paused = {topic: int(topic in figures.paused) for topic in figures.topics}
         yield _gauge("vigil_sink_paused", "1 while a topic is not read because enough of it waits", "topic", paused)
-        for name, text, since_s in (
-            ("vigil_sink_seconds_since_progress", "Since a record was settled", figures.moved_s),
-            ("vigil_sink_seconds_since_delivery", "Since the target took something", figures.accepted_s),
+        for name, text, seconds in (
+            ("vigil_sink_seconds_since_progress", "Since a record was settled", now_s - figures.moved_s),
+            ("vigil_sink_seconds_since_delivery", "Since the target took something", now_s - figures.accepted_s),
+            ("vigil_sink_seconds_in_attempt", "How long the attempt under way has lasted", figures.trying_s()),
         ):
-            yield GaugeMetricFamily(name, text, now_s - since_s)
+            yield GaugeMetricFamily(name, text, seconds)
         yield GaugeMetricFamily("vigil_sink_target_failures", "Batches in a row that did not get through at all", known.failures)
         yield GaugeMetricFamily("vigil_sink_spool_bytes", "Bytes on disk: what waits, and delivered ids", known.spool_bytes)
         for name, text, count in (
@@ -137,6 +151,8 @@ def health(figures: Figures, delivery: Delivery, stalled_s: float) -> Callable[[
             details["why"] = known.last_error
         if turned_s > stalled_s:
             return False, {**details, "state": "stalled", "why": f"the loop has not turned for {turned_s:.0f} s"}
+        if (trying_s := figures.trying_s()) > HUNG_S:
+            return False, {**details, "state": "stalled", "why": f"an attempt has lasted for {trying_s:.0f} s"}
         return True, details
 
     return answer

@@ -24,7 +24,7 @@ from streams import topics
 from streams.cli import app
 from streams.config import Sink
 from streams.sink_process.cli import chosen, placed, tried
-from streams.sink_process.figures import Collected, Counted, Figures, health
+from streams.sink_process.figures import HUNG_S, Collected, Counted, Figures, health
 from streams.sink_process.ledger import Ledger
 from streams.sink_process.people import People
 from streams.sink_process.reading import Bad, left_out, read
@@ -242,6 +242,11 @@ def test_what_was_delivered_how_late_and_what_waits_is_told(tmp_path: Path) -> N
     delivered(delivery)
     ok, details = answer()
     assert (ok, details["state"], details["why"]) == (True, "failing", "the receiver is away")
+    figures.trying_since_s = time.monotonic() - HUNG_S - 1.0
+    ok, details = answer()
+    assert (ok, details["state"]) == (False, "stalled")
+    assert details["why"].startswith("an attempt has lasted for 901 s")
+    figures.trying_since_s = None
     figures.turned_s -= 61.0
     ok, details = answer()
     assert (ok, details["state"]) == (False, "stalled")
