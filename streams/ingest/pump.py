@@ -118,6 +118,8 @@ class Pump:
                     done = flying.popleft()
                     stored_to, records = done.cut.position, records + len(done.stored)
                     self._stored(done)
+                if cut is None and not flying:
+                    self.moved_s = time.monotonic()  # nothing is due: that is no standstill
                 self.oldest_ns = flying[0].cut.arrival_ns if flying else cutter.oldest_ns
                 finished = stopping and cut is None
                 due = records >= NOTED_EVERY_RECORDS or time.monotonic() - noted_s >= NOTED_EVERY_S

@@ -15,6 +15,7 @@ import structlog
 import uvicorn
 
 from engine.frame import NS_PER_S
+from schemas.codec import decode
 from streams.embedded.mqtt import MqttSource
 from streams.ingest.config import IngestConfig
 from streams.ingest.figures import Figures
@@ -195,8 +196,15 @@ def _bound(host: str, port: int) -> socket.socket:
     return bound
 
 
+def _warm_up() -> None:
+    """Load the codec's kernel, which takes a second, before the first device waits for it."""
+    decode(b'{"v": 1, "device": "warm-up", "kind": "button", "t0_ns": 0, "samples": [[1]]}')
+
+
 def run(kafka: KafkaConfig, config: IngestConfig, *, step: Step = lambda _: None) -> None:
     """Ingest until SIGTERM."""
+
+    _warm_up()
 
     async def main() -> None:
         await Ingest(kafka, config, step=step).run()

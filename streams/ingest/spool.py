@@ -6,6 +6,7 @@ answers: so there is one path, one order, and one thing to test (docs/decisions/
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Callable
@@ -91,7 +92,11 @@ class Spool:
 
     def measure(self) -> None:
         """Look how much disk it takes."""
-        self.size = sum(path.stat().st_size for path in self.journal.folder.glob("*.log"))
+        size = 0
+        for path in self.journal.folder.glob("*.log"):
+            with contextlib.suppress(FileNotFoundError):  # freed meanwhile
+                size += path.stat().st_size
+        self.size = size
 
     def published(self, position: int) -> None:
         """Kafka has everything before `position`: note it on disk and free the space. OSError when the disk refuses."""

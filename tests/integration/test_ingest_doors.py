@@ -26,13 +26,14 @@ from streams import topics
 from streams.ingest.batcher import FOREIGN_WARD
 from streams.ingest.senders import token_hash
 from streams.worker.partition import Partition
-from streams.worker.records import items_in
+from streams.worker.records import Input, Kind, items_in
 from tests.conftest import missing_service
 from tests.integration.ingested import replayed
 from tests.integration.kafka_wards import PARTITIONS, Bench, Ward, accounts, by_id, config_for, partition_of, ward_names
 from tests.services import kafka
 from tests.services.ingest import IngestProcess
 from tests.services.mosquitto import mosquitto
+from tests.services.worker import OWNING, WorkerProcess
 
 SECONDS: Final = 12.0
 READINGS: Final = 6_000
@@ -216,3 +217,64 @@ def test_readings_of_another_program(broker: kafka.Cluster, tmp_path: Path) -> N
     assert sorted(body.reason for body in unbound if isinstance(body, Quarantined)) == ["unknown_device", "wrong_type"]
     assert by_id(said, ItemKind.MEASUREMENTS)
     bench.close()
+
+
+def test_a_device_that_moves_is_not_unknown_where_it_comes(broker: kafka.Cluster, tmp_path: Path) -> None:
+    names = ward_names()
+    bench = Bench(config_for(broker.bootstrap, tmp_path / "snapshots", "moves-", live=True))
+
+    def bind(name: str, *devices: str) -> None:
+        bindings = tuple(Binding(device, f"resident/{name}-{device}", "") for device in devices)
+        bench.send_registry(Ward(name, partition_of(name), [], RegistryData(bindings=bindings)))
+
+    bind(names[0], "cuff", "belt")
+    bind(names[1], "door")
+    ingest = IngestProcess(bench.config, tmp_path / "ingest.log")
+    worker = WorkerProcess(bench.config, tmp_path / "worker.log")
+    worker.wait_logged(OWNING, 90)
+
+    def press() -> None:
+        chunk = {"v": 1, "device": "cuff", "kind": "button", "t0_ns": time.time_ns(), "samples": [[1]]}
+        assert httpx.post(f"{ingest.url}/v1/chunks", json=chunk).status_code == 202
+
+    def log() -> list[Input]:
+        return [record for record in bench.log(partition_of(names[1])) if record.kind is not Kind.TIME]
+
+    press()
+    bind(names[0], "belt")
+    bind(names[1], "door", "cuff")
+    give_up = time.monotonic() + 60
+    while log()[-1].kind is not Kind.TELEMETRY:
+        press()
+        assert time.monotonic() < give_up, ingest.tail()
+        time.sleep(0.2)
+    while not by_id(bench.said()[partition_of(names[1])], ItemKind.EVENT):
+        assert time.monotonic() < give_up, worker.tail()
+        time.sleep(0.2)
+    assert worker.stop() == 0, worker.tail()
+    assert ingest.stop() == 0, ingest.tail()
+    kinds = [record.kind for record in log()]
+    assert kinds.index(Kind.TELEMETRY) > max(index for index, kind in enumerate(kinds) if kind is Kind.REGISTRY)
+    assert not [item for item in bench.said()[partition_of(names[1])] if isinstance(item.body, Quarantined)]
+    bench.close()
+
+
+def test_without_kafka_it_takes_what_fits_and_says_so(tmp_path: Path) -> None:
+    (nobody,) = kafka.free_ports(1)
+    config = tmp_path / "vigil.toml"
+    config.write_text(
+        f'[kafka.connection]\nbrokers = "127.0.0.1:{nobody}"\n'
+        f'[ingest]\nport = 0\ntoken = "a token of sixteen"\nspool_bytes_max = {2**20}\nspool = "{tmp_path / "spool"}"\n'
+    )
+    ingest = IngestProcess(config, tmp_path / "ingest.log")
+    client = httpx.Client(timeout=30, base_url=ingest.url, headers={"authorization": "Bearer a token of sixteen"})
+    sent = 0
+    while (answer := client.post("/v1/chunks", content=b"x" * 100_000)).status_code == 422:  # kept, for quarantine
+        sent += 1
+        time.sleep(0.1)
+    assert answer.status_code == 503
+    assert "Retry-After" in answer.headers
+    health = client.get("/healthz")
+    assert (health.status_code, health.json()["state"], health.json()["spooled"]) == (503, "full", sent)
+    assert sent >= 10
+    assert ingest.stop() == 0, ingest.tail()

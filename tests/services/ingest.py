@@ -18,13 +18,19 @@ from streams.worker.config import KafkaConfig
 
 
 class IngestProcess:
-    """`python -m tests.services.ingest`; `die` = (step, n): SIGKILL itself at the n-th such step. It is up when this returns."""
+    """`python -m tests.services.ingest`; `die` = (step, n): SIGKILL itself at the n-th such step. It is up when this returns.
 
-    def __init__(self, kafka: KafkaConfig, log: Path, die: tuple[str, int] | None = None, **settings: Any) -> None:
+    With a configuration file instead of settings: `vigil ingest run`.
+    """
+
+    def __init__(self, kafka: KafkaConfig | Path, log: Path, die: tuple[str, int] | None = None, **settings: Any) -> None:
         self.log = log
         settings = {"spool": str(log.parent / "spool"), "port": 0} | settings
         begins = log.stat().st_size if log.exists() else 0
-        command = [sys.executable, "-m", "tests.services.ingest", kafka.model_dump_json(), json.dumps(settings)]
+        if isinstance(kafka, Path):
+            command = [sys.executable, "-m", "streams.cli", "ingest", "run", "--config", str(kafka)]
+        else:
+            command = [sys.executable, "-m", "tests.services.ingest", kafka.model_dump_json(), json.dumps(settings)]
         with log.open("ab") as out:
             self.process = subprocess.Popen(
                 [*command, *(map(str, die) if die is not None else ())], stdout=out, stderr=out, cwd=Path(__file__).parents[2]
