@@ -67,7 +67,8 @@ class IngestConfig(_Section):
         default=100, description="ms that a chunk waits for company at most; divides a second"
     )
     batch_bytes: int = Field(default=100_000, ge=1_000, le=400_000, description="bytes at which a batch is closed before its time")
-    compression: Literal["none", "lz4", "zstd"] = Field(default="lz4", description="of the records in Kafka")
+    # aiokafka compresses lz4 at level 9: 150 ms a MB of telemetry, where zstd at level 3 takes 7 ms and makes it smaller.
+    compression: Literal["none", "lz4", "zstd"] = Field(default="zstd", description="of the records in Kafka; lz4 costs far more")
     stalled_s: float = Field(
         default=30.0,
         ge=1.0,
