@@ -21,6 +21,9 @@ from tests.services.worker import OWNING, WorkerProcess
 
 MB: Final = 1_000_000
 TIMEOUT_S: Final = 300.0
+CHECKPOINT_S: Final = 2.0
+CHECKPOINTS: Final = 150
+"""A short load is read in a second or two: progress is told by commits, so there must be some."""
 
 
 async def bare(config: KafkaConfig, records: int) -> float:
@@ -76,7 +79,9 @@ def through(config: KafkaConfig, records: int, workers: int, folder: Path) -> tu
 
 def measure(bootstrap: str, root: Path, *, wards: int, seconds: int) -> dict[str, Any]:
     """Figures of one topic read by a bare consumer, by one worker, by two."""
-    config = config_for(bootstrap, root / "snapshots-1", "throughput-", checkpoint_every_s=2.0, session_timeout_s=10.0)
+    config = config_for(
+        bootstrap, root / "snapshots-1", "throughput-", checkpoint_every_s=min(CHECKPOINT_S, seconds / CHECKPOINTS), session_timeout_s=10.0
+    )
     topics.create(config)
     records, size = asyncio.run(publish(config, ward_names(wards, PARTITIONS), batches(wards, seconds)))
     resident_seconds = wards * seconds * WARD_RESIDENTS
