@@ -51,17 +51,15 @@ def streams() -> list[tuple[Ward, Replayed]]:
     return [(ward, expected(ward)) for ward in wards()]
 
 
-def fed(bench: Bench, streams: list[tuple[Ward, Replayed]]) -> None:
+def registered(bench: Bench, streams: list[tuple[Ward, Replayed]]) -> Bench:
     for ward, _ in streams:
         bench.send_registry(ward)
-    for ward, _ in streams:
-        bench.send(ward, ward.records)
-    bench.producer.flush()
+    return bench
 
 
 def test_worker_and_replay_say_the_same(broker: kafka.Cluster, streams: list[tuple[Ward, Replayed]], tmp_path: Path) -> None:
-    bench = Bench(config_for(broker.bootstrap, tmp_path / "snapshots", "plain-"))
-    fed(bench, streams)
+    bench = registered(Bench(config_for(broker.bootstrap, tmp_path / "snapshots", "plain-")), streams)
+    send_part(bench, streams, 0, 1)
     finish(bench, streams, tmp_path)
 
 
@@ -91,9 +89,7 @@ def test_killed_at_every_step_of_a_checkpoint(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     more = in_objects(request.getfixturevalue("objects"), monkeypatch, "steps") if store == "s3" else {}
-    bench = Bench(config_for(broker.bootstrap, tmp_path / "snapshots", f"steps-{store}-", **more))
-    for ward, _ in streams:
-        bench.send_registry(ward)
+    bench = registered(Bench(config_for(broker.bootstrap, tmp_path / "snapshots", f"steps-{store}-", **more)), streams)
     for life, step in enumerate(STEPS):
         send_part(bench, streams, life, len(STEPS) + 1)
         # The cold start of four partitions takes four checkpoints.
@@ -127,9 +123,7 @@ def finish(bench: Bench, streams: list[tuple[Ward, Replayed]], folder: Path) -> 
 
 
 def test_two_workers_join_and_leave(broker: kafka.Cluster, streams: list[tuple[Ward, Replayed]], tmp_path: Path) -> None:
-    bench = Bench(config_for(broker.bootstrap, tmp_path / "snapshots", "two-"))
-    for ward, _ in streams:
-        bench.send_registry(ward)
+    bench = registered(Bench(config_for(broker.bootstrap, tmp_path / "snapshots", "two-")), streams)
     first = WorkerProcess(bench.config, tmp_path / "first.log")
     send_part(bench, streams, 0, 4)
     bench.wait_committed(120)
@@ -151,9 +145,7 @@ def test_two_workers_join_and_leave(broker: kafka.Cluster, streams: list[tuple[W
 
 def test_random_kills(broker: kafka.Cluster, streams: list[tuple[Ward, Replayed]], tmp_path: Path) -> None:
     chance = random.Random(20)
-    bench = Bench(config_for(broker.bootstrap, tmp_path / "snapshots", "random-"))
-    for ward, _ in streams:
-        bench.send_registry(ward)
+    bench = registered(Bench(config_for(broker.bootstrap, tmp_path / "snapshots", "random-")), streams)
     for life in range(LIVES):
         worker = WorkerProcess(bench.config, tmp_path / f"worker-{life}.log")
         worker.wait_logged(STARTED, 60)
@@ -164,10 +156,8 @@ def test_random_kills(broker: kafka.Cluster, streams: list[tuple[Ward, Replayed]
 
 
 def test_a_record_that_kills_is_passed_over_and_kept(broker: kafka.Cluster, streams: list[tuple[Ward, Replayed]], tmp_path: Path) -> None:
-    bench = Bench(config_for(broker.bootstrap, tmp_path / "snapshots", "poison-"))
+    bench = registered(Bench(config_for(broker.bootstrap, tmp_path / "snapshots", "poison-")), streams)
     ward, wanted = streams[0]
-    for each, _ in streams:
-        bench.send_registry(each)
     half = len(ward.records) // 2
     bench.send(ward, [*ward.records[:half], ward.records[half]._replace(payload=POISON), *ward.records[half:]])
     for _ in range(2):
@@ -184,9 +174,7 @@ def test_a_record_that_kills_is_passed_over_and_kept(broker: kafka.Cluster, stre
 
 
 def test_a_full_snapshot_store_does_not_stop_detection(broker: kafka.Cluster, streams: list[tuple[Ward, Replayed]], tmp_path: Path) -> None:
-    bench = Bench(config_for(broker.bootstrap, tmp_path / "snapshots", "full-"))
-    for ward, _ in streams:
-        bench.send_registry(ward)
+    bench = registered(Bench(config_for(broker.bootstrap, tmp_path / "snapshots", "full-")), streams)
     send_part(bench, streams, 0, 2)
     worker = WorkerProcess(bench.config, tmp_path / "worker.log")
     bench.wait_committed(90)
@@ -211,9 +199,7 @@ def test_an_object_store_that_goes_away_does_not_stop_detection(
     objects: s3.S3Server,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    bench = Bench(config_for(broker.bootstrap, tmp_path, "away-", **in_objects(objects, monkeypatch, "away")))
-    for ward, _ in streams:
-        bench.send_registry(ward)
+    bench = registered(Bench(config_for(broker.bootstrap, tmp_path, "away-", **in_objects(objects, monkeypatch, "away"))), streams)
     send_part(bench, streams, 0, 3)
     worker = WorkerProcess(bench.config, tmp_path / "worker.log")
     bench.wait_committed(90)
@@ -261,9 +247,9 @@ def test_nobody_takes_wards_over_without_their_state(
     objects: s3.S3Server,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    bench = Bench(config_for(broker.bootstrap, tmp_path, "stateless-", **in_objects(objects, monkeypatch, "stateless")))
-    for ward, _ in streams:
-        bench.send_registry(ward)
+    bench = registered(
+        Bench(config_for(broker.bootstrap, tmp_path, "stateless-", **in_objects(objects, monkeypatch, "stateless"))), streams
+    )
     send_part(bench, streams, 0, 2)
     workers = [WorkerProcess(bench.config, tmp_path / f"{number}.log") for number in range(2)]
     for worker in workers:
@@ -299,9 +285,7 @@ def through_an_outage(
     cluster: kafka.Cluster, config: KafkaConfig, streams: list[tuple[Ward, Replayed]], folder: Path, *, back: bool
 ) -> None:
     """A broker dies in the middle; a worker that ends because of it is started again, as whoever runs workers would."""
-    bench = Bench(config)
-    for ward, _ in streams:
-        bench.send_registry(ward)
+    bench = registered(Bench(config), streams)
     send_part(bench, streams, 0, 2)
     lives = [WorkerProcess(config, folder / "life.log")]
     lives[0].wait_logged(OWNING, 90)
