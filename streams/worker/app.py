@@ -158,6 +158,7 @@ def run(
     app = create_app(config, store, parameters=parameters, policy=policy, step=step)
     log.info("worker starts", **versions(), group=config.group, prefix=config.prefix, partitions=config.partitions)
     worker = faust.Worker(app, loglevel=logging.WARNING, quiet=True, redirect_stdouts=False, override_logging=False)
+    worker.spinner = None  # it would write control sequences between the lines of the log
     worker.execute_from_commandline()
 
 

@@ -19,10 +19,11 @@ from alerts.model import Reason
 from engine.events import Priority
 from streams.replay import Replayed
 from streams.warmup import warm_up
+from streams.worker.watchdog import EXIT_STALLED
 from tests.conftest import missing_service
 from tests.integration.kafka_wards import PARTITIONS, Bench, Ward, compare, config_for, expected, wards
 from tests.services import kafka
-from tests.services.worker import OWNING, WorkerProcess
+from tests.services.worker import OWNING, STARTED, WorkerProcess
 
 UNHEALTHY_S: Final = 2.0
 
@@ -228,3 +229,39 @@ def test_told_to_end_twice_it_saves_commits_and_ends_well(
 def owning(worker: WorkerProcess) -> str:
     """The line of the log with the positions."""
     return next(line for line in worker.log.read_text().splitlines() if OWNING in line)
+
+
+def test_told_to_end_while_kafka_is_away_it_ends_all_the_same(
+    broker: kafka.Cluster, streams: list[tuple[Ward, Replayed]], tmp_path: Path
+) -> None:
+    bench = bench_on(broker, tmp_path, "away-", stalled_s=5.0)
+    for ward, _ in streams:
+        bench.send_registry(ward)
+        bench.send(ward, ward.records)
+    bench.producer.flush()
+    worker = WorkerProcess(bench.config, tmp_path / "worker.log")
+    try:
+        worker.wait_logged(OWNING, 60)
+        until(lambda: sum(Metrics(bench).by("vigil_worker_records_total").values()) > 100, 30, worker)
+        broker.brokers[0].pause()
+        try:
+            worker.process.terminate()
+            assert worker.wait(30) in {0, EXIT_STALLED}, worker.tail()
+        finally:
+            broker.brokers[0].resume()
+        broker.wait()
+        second = WorkerProcess(bench.config, tmp_path / "second.log")
+        try:
+            second.wait_logged(OWNING, 60)
+            bench.wait_committed(60)
+            assert second.stop() == 0, second.tail()
+            for line in second.log.read_text().splitlines():
+                assert line == STARTED or json.loads(line)["event"], "every line of the log is JSON"
+        finally:
+            second.kill()
+    finally:
+        worker.kill()
+    said = bench.said()
+    for ward, wanted in streams:
+        compare(ward, wanted, said[ward.partition])
+    bench.close()
