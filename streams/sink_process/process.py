@@ -97,6 +97,7 @@ class SinkProcess(ConsumerRebalanceListener):  # type: ignore[misc]
         self._ledgers: dict[TopicPartition, Ledger] = {}
         self._committed: dict[TopicPartition, int] = {}
         self._paused: set[str] = set()
+        self._behind: set[str] = set()
         self._consumer: Any = None
         self._ready = asyncio.Event()
         self._failed: BaseException | None = None
@@ -225,7 +226,9 @@ class SinkProcess(ConsumerRebalanceListener):  # type: ignore[misc]
         if topic not in self._paused:
             self._paused.add(topic)
             self._consumer.pause(*self._partitions(topic))
-            log.warning("enough waits, the rest stays in Kafka", sink=self.name, topic=topic)
+            if topic not in self._behind:
+                self._behind.add(topic)
+                log.warning("enough waits, the rest stays in Kafka", sink=self.name, topic=topic)
 
     def _partitions(self, topic: str) -> list[TopicPartition]:
         return [tp for tp in self._ledgers if self._topic(tp) == topic]
@@ -273,6 +276,9 @@ class SinkProcess(ConsumerRebalanceListener):  # type: ignore[misc]
             if self._topic(tp) not in self._paused:
                 readable += max(0, self._ends.get(tp, 0) - ledger.read_offset)
         self.figures.lag = lag
+        for topic in [topic for topic in self._behind if not lag[topic]]:
+            self._behind.discard(topic)
+            log.info("caught up", sink=self.name, topic=topic)
         if not readable:
             self._moved_s = self._looked_s
             if not any(lag.values()):
