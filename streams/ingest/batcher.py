@@ -221,6 +221,8 @@ def split(block: Block, wards: list[str]) -> Iterator[tuple[str, Block]]:
 
 def merged(blocks: list[Block]) -> list[Block]:
     """As few blocks as can be without any stream being reordered: one for each kind, rate and length."""
+    if len(blocks) == 1:
+        return blocks
     groups: list[list[Block]] = []
     newest: dict[tuple[object, ...], int] = {}
     reached: dict[tuple[str, str], int] = {}

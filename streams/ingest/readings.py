@@ -74,14 +74,10 @@ class Reader:
             row = of_kind.get(key)
             if row is None:
                 row = of_kind[key] = list(target.empty)
-            if all(row[column] != row[column] for column, _ in values):  # NaN: nothing measured there yet
-                for column, value in values:
-                    row[column] = value
-            else:
-                alone = list(target.empty)
-                for column, value in values:
-                    alone[column] = value
-                joined.apart.append((key[0], _chunk(target.kind, key, alone)))
+            elif any(row[column] == row[column] for column, _ in values):  # not NaN: somebody measured twice at one time
+                joined.apart.append((key[0], _chunk(target.kind, key, _filled(list(target.empty), values))))
+                continue
+            _filled(row, values)
         for kind, of_kind in rows.items():
             _judged(kind, list(of_kind), list(of_kind.values()), joined)
         return joined
@@ -172,6 +168,13 @@ def _sliced(raw: Raw, start: int) -> Raw:
         payload=lambda row: payload(start + row),
         unreadable=tuple(row - start for row in raw.unreadable if start <= row < start + CHUNKS_MAX),
     )
+
+
+def _filled(row: list[float], values: Sequence[tuple[int, float]]) -> list[float]:
+    """`row`, with `values` in their places."""
+    for column, value in values:
+        row[column] = value
+    return row
 
 
 def _chunk(kind: str, key: tuple[str, int], row: list[float]) -> bytes:
