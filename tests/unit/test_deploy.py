@@ -1,0 +1,56 @@
+"""docker-compose.yml is not run here: what can be known of it without an engine is."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from streams.cli import app
+from streams.config import load
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+SECRETS = dict.fromkeys(
+    ("VIGIL_CONSOLE_PASSWORD", "VIGIL_DEVICE_TOKEN", "VIGIL_INFLUX_TOKEN", "VIGIL_WEBHOOK_SECRET"), "0123456789abcdef0123"
+) | {"VIGIL_WEBHOOK_URL": "https://oncall.example/alerts"}
+
+
+def commands() -> list[list[str]]:
+    return [json.loads(found) for found in re.findall(r"^    command: (\[.*\])$", COMPOSE, re.MULTILINE)]
+
+
+def test_compose_starts_the_kafka_that_is_tested() -> None:
+    pom = (ROOT / "deploy" / "kafka" / "pom.xml").read_text(encoding="utf-8")
+    tested = re.search(r"<artifactId>kafka_2\.13</artifactId>\s*<version>([^<]+)<", pom)
+    started = re.search(r"image: apache/kafka:(\S+)", COMPOSE)
+    assert tested is not None
+    assert started is not None
+    assert started[1] == tested[1]
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_what_compose_starts_is_a_command(command: list[str]) -> None:
+    *words, option, path = command
+    assert (option, path) == ("--config", "/etc/vigil/vigil.toml")
+    shown = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0, shown.output
+    assert "--config" in shown.output
+
+
+@pytest.mark.parametrize("name", ["vigil.compose.toml", "vigil.distributed.toml"])
+def test_the_configurations_of_compose_can_be_used(name: str) -> None:
+    assert f"./deploy/{name}:/etc/vigil/vigil.toml:ro" in COMPOSE
+    config = load(ROOT / "deploy" / name, SECRETS)
+    started = {command[2] for command in commands() if command[:2] == ["sink", "run"]}
+    assert name == "vigil.compose.toml" or started == {sink.name for sink in config.sinks}
+
+
+def test_every_secret_of_compose_is_in_the_example_of_its_environment() -> None:
+    given = set(re.findall(r"^(\w+)=", (ROOT / "deploy" / "env.example").read_text(encoding="utf-8"), re.MULTILINE))
+    wanted = set(re.findall(r"\$\{(\w+):[?-]", COMPOSE)) - {"TZ"}
+    assert wanted <= given
+    assert "COMPOSE_PROFILES" in given
