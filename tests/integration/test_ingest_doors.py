@@ -19,6 +19,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from engine.frame import NS_PER_S
 from engine.registry import Binding, RegistryData
 from schemas.codec import decode
+from schemas.wire import MESSAGE_BYTES_MAX
 from simulator.scenario import Incident, Scenario, Trouble
 from simulator.simulation import Simulation
 from sinks.base import Item, ItemKind, Quarantined
@@ -130,6 +131,7 @@ def test_two_doors_and_senders_that_keep_to_their_ward(broker: kafka.Cluster, tm
         assert client.post(f"{ingest.url}/v1/chunks", json=foreign, headers={"authorization": "Bearer nobody's"}).status_code == 401
         publish("gateway-1", msgspec.json.encode(foreign))
         publish("stranger", msgspec.json.encode(foreign))
+        publish("gateway-1", b"[" * (MESSAGE_BYTES_MAX + 100))
         answer = client.post(f"{ingest.url}/v1/chunks", json={**foreign, "device": "stray"}).json()
         assert [warning["reason"] for warning in answer["warnings"]] == ["unknown_device"]
         refused = client.post(f"{ingest.url}/v1/chunks", content=b"noise")
@@ -156,7 +158,7 @@ def test_two_doors_and_senders_that_keep_to_their_ward(broker: kafka.Cluster, tm
             wanted["stray", "button"] += 1
         assert found == wanted
         reasons = Counter(item.body.reason for item in said if isinstance(item.body, Quarantined))
-        assert set(reasons) == ({"unknown_device", "malformed"} if ward is by_http else {"unknown_device"})
+        assert set(reasons) == {"unknown_device", "malformed" if ward is by_http else "too_large"}
         assert all(record.arrival_ns is not None and record.arrival_ns <= record.stamp_ns for record in bench.log(ward.partition))
     bench.close()
 
