@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +20,6 @@ from engine.events import Priority
 from streams.replay import Replayed
 from streams.warmup import warm_up
 from streams.worker.watchdog import EXIT_STALLED
-from tests.conftest import missing_service
 from tests.integration.kafka_wards import PARTITIONS, Bench, Ward, compare, config_for, expected, wards
 from tests.services import kafka
 from tests.services.worker import OWNING, STARTED, WorkerProcess
@@ -28,14 +27,6 @@ from tests.services.worker import OWNING, STARTED, WorkerProcess
 UNHEALTHY_S: Final = 2.0
 
 pytestmark = [pytest.mark.services]
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kafka.Cluster]:
-    if (why := kafka.missing()) is not None:
-        missing_service(why)
-    with kafka.running(tmp_path_factory.mktemp("kafka")) as cluster:
-        yield cluster
 
 
 @pytest.fixture(scope="module")
