@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaProducer
 from kafka import KafkaConsumer
 from kafka import TopicPartition as KafkaTopicPartition
 
-from benchmarks.soak.load import START_NS, batches, publish, registries, ward_names
+from benchmarks.soak.load import COMPRESSION, START_NS, batches, publish, registries, ward_names
 from benchmarks.soak.presses import Presses
 from benchmarks.soak.processes import cpu_s, resident_mb
 from engine.frame import NS_PER_S
@@ -55,7 +55,9 @@ class _Watched:
 
 async def _live(config: KafkaConfig, names: Sequence[str], seconds: int, watched: _Watched) -> tuple[Presses, float]:
     """The other wards in real time, with presses, until the backlog is read; then when that was (time.time())."""
-    producer = AIOKafkaProducer(**config.connection.client(), acks="all", max_request_size=topics.RECORD_BYTES_MAX)
+    producer = AIOKafkaProducer(
+        **config.connection.client(), acks="all", max_request_size=topics.RECORD_BYTES_MAX, compression_type=COMPRESSION
+    )
     await producer.start()
     presses = Presses(config, producer)
     try:

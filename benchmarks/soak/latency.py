@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 from aiokafka import AIOKafkaProducer
 
-from benchmarks.soak.load import Batch, batches, registries, ward_names
+from benchmarks.soak.load import COMPRESSION, Batch, batches, registries, ward_names
 from benchmarks.soak.presses import Presses
 from benchmarks.soak.processes import cpu_s, resident_mb
 from streams import topics
@@ -36,7 +36,9 @@ async def _paced(
     config: KafkaConfig, names: Sequence[str], made: Sequence[Batch], rate: float, pid: int
 ) -> tuple[Presses, list[float], float]:
     """Send `made` at `rate` records a second with presses between; (presses, memory by the second, the worker's share of a core)."""
-    producer = AIOKafkaProducer(**config.connection.client(), acks="all", max_request_size=topics.RECORD_BYTES_MAX)
+    producer = AIOKafkaProducer(
+        **config.connection.client(), acks="all", max_request_size=topics.RECORD_BYTES_MAX, compression_type=COMPRESSION
+    )
     await producer.start()
     memory: list[float] = []
     presses = Presses(config, producer)

@@ -13,10 +13,13 @@ from engine.registry import RegistryData
 from schemas.encode import encode_wire, wire_block
 from simulator.standard import WARD_RESIDENTS, standard_blocks, standard_registry, standard_scenario
 from streams import topics
+from streams.ingest.config import IngestConfig
 from streams.worker.config import KafkaConfig
 from streams.worker.records import headers
 from tests.integration.kafka_wards import partition_of
 
+COMPRESSION: Final = IngestConfig.model_fields["compression"].default
+"""Telemetry lies in Kafka as `vigil ingest` writes it."""
 START_NS: Final = standard_scenario(2).start_ns
 
 
@@ -78,7 +81,9 @@ async def publish(
     config: KafkaConfig, names: Sequence[str], made: Iterator[Batch], ward_residents: int = WARD_RESIDENTS
 ) -> tuple[int, int]:
     """Registries, then everything as fast as it goes; (records, bytes)."""
-    producer = AIOKafkaProducer(**config.connection.client(), acks="all", max_request_size=topics.RECORD_BYTES_MAX, linger_ms=5)
+    producer = AIOKafkaProducer(
+        **config.connection.client(), acks="all", max_request_size=topics.RECORD_BYTES_MAX, linger_ms=5, compression_type=COMPRESSION
+    )
     await producer.start()
     count = size = 0
     try:
