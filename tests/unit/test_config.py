@@ -126,7 +126,9 @@ def test_every_single_setting_of_a_section_can_be_switched_on_alone(tmp_path: Pa
     for line in config.sample().splitlines():
         if line.startswith("#["):
             section = line[1:]
-        elif re.match(r"#[a-z\"]", line) and not section.startswith(("[[sinks", "[sinks", "[mqtt", "[ingest.mqtt", "[kafka.snapshots_s3", "[policy.unknown")):
+        elif re.match(r"#[a-z\"]", line) and not section.startswith(
+            ("[[sinks", "[sinks", "[mqtt", "[ingest.mqtt", "[kafka.snapshots_s3", "[policy.unknown")
+        ):
             text = f"{section}\n{line[1:]}"
             load(written(tmp_path, text), environment_of(text))
             tried += 1
