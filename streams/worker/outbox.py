@@ -71,15 +71,19 @@ class Outbox:
         self._ready.append(Out(FRAMED[kind], None, frame(self._gathering.pop(kind).items)))
 
     async def pump(self) -> None:
-        """Hand what is ready to the producer, in order. KafkaError when something handed over before could not be stored."""
+        """Hand what is ready to the producer, in order. KafkaError when something handed over before could not be stored: also to
+        everybody who asks later, for until the process has ended a checkpoint may be under way, and none may pass over it.
+        """
         while self._sent and self._sent[0].done():
-            self._sent.popleft().result()
+            self._sent[0].result()
+            self._sent.popleft()
         if not self._ready:
             return
         async with self._lock:
             while self._ready:
-                out = self._ready.popleft()
+                out = self._ready[0]
                 self._sent.append(await self._producer.send(self._prefix + out.topic, out.value, out.key, self._partition))
+                self._ready.popleft()
 
     async def stored(self) -> None:
         """Everything put so far is on the brokers' disks. KafkaError when it could not be."""
@@ -87,4 +91,4 @@ class Outbox:
         await self.pump()
         async with self._lock:  # a pump that was under way has handed over what it had taken
             waiting: Sequence[Future[Any]] = tuple(self._sent)
-        await asyncio.gather(*waiting)
+        await asyncio.gather(*map(asyncio.shield, waiting))  # who stops waiting does not stop the sending
