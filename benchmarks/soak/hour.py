@@ -41,6 +41,7 @@ SETTLED_S: Final = 600.0
 """Memory of the first minutes is not judged: caches fill, residents are met."""
 START_S: Final = 180.0
 REST_S: Final = 15.0
+ENDED_S: Final = 10.0
 
 _CONFIG: Final = """
 [kafka]
@@ -207,7 +208,11 @@ def _live(url: str, parts: list[Part], names: list[str], seconds: int) -> tuple[
                 pressed.add(f"resident/call-{number}")
                 sent += 1
             for payload in payloads:
-                refused += client.post(f"{url}/v1/chunks", content=payload).status_code != httpx.codes.ACCEPTED
+                try:
+                    refused += client.post(f"{url}/v1/chunks", content=payload).status_code != httpx.codes.ACCEPTED
+                except httpx.TransportError:
+                    parts[1].wait(ENDED_S)
+                    raise RuntimeError(f"ingest does not answer after {second} s:\n{parts[1].tail()}") from None
             if second % LOOK_EVERY_S == 0:
                 for part in parts:
                     part.look(time.monotonic() - began_s)
