@@ -95,7 +95,10 @@ class Core:
         return said
 
     def set_registry(self, data: RegistryData, arrival_ns: int) -> Said:
-        """Replace the registry; ValueError (and no change) when it contradicts itself."""
+        """Replace the registry; ValueError (and no change) when it contradicts itself.
+
+        What `advance` says on the way is lost with that error: whoever goes on after it advances first.
+        """
         _refuse_canaries_elsewhere(data)
         said = self.advance(arrival_ns)
         self._tell(self.engine.set_registry(data, arrival_ns), said)

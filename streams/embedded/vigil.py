@@ -272,11 +272,12 @@ class Vigil:
             self._answer(command.id, refusal)
             return said
         change = msgspec.json.decode(entry.payload, type=RegistryChange)
+        said = self.core.advance(entry.arrival_ns)  # here, for a refusal must not take with it what the clocks had to say
         try:
-            said = self.core.set_registry(changed(self.core.engine.registry.data, change, entry.arrival_ns), entry.arrival_ns)
+            said.add(self.core.set_registry(changed(self.core.engine.registry.data, change, entry.arrival_ns), entry.arrival_ns))
         except ValueError as error:
             self._answer(change.id, error=error)
-            return self.core.advance(entry.arrival_ns)
+            return said
         self._put([audit_item(AuditEntry(change.id, entry.arrival_ns, change.by, "registry", change.summary()))])
         self.board.set_registry(self.core.engine.registry.data, entry.arrival_ns)
         if self._on_registry is not None:

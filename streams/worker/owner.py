@@ -16,14 +16,15 @@ from faust.types import TP
 from pydantic import BaseModel
 
 from alerts.policy import Policy
+from schemas.wire import TEXT_BYTES_MAX
 from sinks.base import Item, account_item
 from streams import topics
 from streams.snapshot_store import Snapshot, SnapshotStore
 from streams.worker.config import KafkaConfig
 from streams.worker.figures import Figures
 from streams.worker.outbox import FRAME_S, Outbox
-from streams.worker.partition import Partition, Registries, usable
-from streams.worker.records import CANARY, KIND_HEADER, NS_PER_MS, OFFSET_HEADER, Input, Kind, headers, parse
+from streams.worker.partition import BYTES_MAX, Partition, Registries, usable
+from streams.worker.records import ARRIVAL_HEADER, CANARY, KIND_HEADER, NS_PER_MS, OFFSET_HEADER, Input, Kind, headers, parse
 
 log = structlog.get_logger("vigil.worker")
 
@@ -274,9 +275,11 @@ class Owner:
         for record in message.value:
             if kind is Kind.COMMAND and record.key == CANARY.encode():
                 continue  # said to the canary's alarm, which no partition knows
-            given = [(key, value) for key, value in record.headers or () if key not in {KIND_HEADER, OFFSET_HEADER}]
+            given = [(key, value) for key, value in record.headers or () if key == ARRIVAL_HEADER and len(value or b"") <= TEXT_BYTES_MAX]
             given += [(KIND_HEADER, kind.encode()), (OFFSET_HEADER, b"%d" % record.offset)]
-            waiting.append(await self._producer.send(self._telemetry, record.value, record.key, record.partition, headers=given))
+            # Cut where the partition sees that it was too long: what no record can hold must not stop everything behind it.
+            key, value = (record.key or b"")[: TEXT_BYTES_MAX + 1], (record.value or b"")[: BYTES_MAX[kind] + 1]
+            waiting.append(await self._producer.send(self._telemetry, value, key, record.partition, headers=given))
         await asyncio.gather(*waiting)
         await self.app.consumer.commit_exactly({message.tp: message.offset + 1})
 

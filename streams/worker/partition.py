@@ -15,6 +15,7 @@ from alerts.model import Command
 from alerts.policy import Policy, is_canary
 from engine.outputs import Reason, Reject
 from engine.registry import RegistryData
+from schemas.wire import MESSAGE_BYTES_MAX, TEXT_BYTES_MAX
 from sinks.base import AuditEntry, Item, audit_item
 from streams.core import Core, Said
 from streams.items import audit_of, items_of
@@ -22,6 +23,15 @@ from streams.worker.records import Input, Kind
 
 STATE_VERSION: Final = 1
 REGISTRY_ACTION: Final = "registry"
+COMMAND_BYTES_MAX: Final = 2**20
+"""A note of the policy's greatest length fits several times. An alert repeats what a command says, and must fit into a record."""
+AUTHOR_MAX: Final = 256
+"""Characters of who commands and of a command's id: an alert's history has them once for each step."""
+WHY_MAX: Final = 500
+"""Characters of a reason: some repeat what was received, and that may be megabytes."""
+NESTED: Final = "it is nested too deeply"
+BYTES_MAX: Final = {Kind.COMMAND: COMMAND_BYTES_MAX, Kind.REGISTRY: MESSAGE_BYTES_MAX}
+"""How long a record of the doors may be. Of a longer one the first bytes are handed on, one too many: then it is refused and kept."""
 
 
 class _Saved(msgspec.Struct, array_like=True):
@@ -52,9 +62,14 @@ class Registries:
 
     def changed(self, ward: str, value: bytes, offset: int) -> Registries:
         """With the record at `offset` (empty: the ward is gone); ValueError when it is no registry."""
+        if len(ward.encode()) > TEXT_BYTES_MAX or len(value) > MESSAGE_BYTES_MAX:
+            raise ValueError(f"a ward's name has at most {TEXT_BYTES_MAX} bytes, its registry {MESSAGE_BYTES_MAX}: divide the ward")
         wards = {name: data for name, data in self.wards.items() if name != ward}
         if value:
-            wards[ward] = msgspec.json.decode(value, type=RegistryData)
+            try:
+                wards[ward] = msgspec.json.decode(value, type=RegistryData)
+            except RecursionError as error:
+                raise ValueError(NESTED) from error
         return Registries(wards, offset + 1)
 
 
@@ -110,8 +125,8 @@ class Partition:
 
     def _command(self, record: Input, at_ns: int) -> tuple[Said, list[Item]]:
         try:
-            command = msgspec.structs.replace(msgspec.json.decode(record.value, type=Command), at_ns=at_ns)
-        except msgspec.DecodeError as error:
+            command = msgspec.structs.replace(_command(record.value), at_ns=at_ns)
+        except ValueError as error:  # also of text that is not UTF-8
             return self._refused(record, at_ns, Reason.MALFORMED, f"this is no command: {error}"), []
         said = self.core.command(command)
         alert = self.core.book.alert(command.alert_id)
@@ -122,21 +137,25 @@ class Partition:
     def _registry(self, record: Input, at_ns: int) -> tuple[Said, list[Item]]:
         if record.registry_offset < self.registries.next_offset:  # handed on twice
             return self.core.advance(at_ns), []
+        said = self.core.advance(at_ns)  # here, for a refusal must not take with it what the clocks had to say
         try:
             changed = self.registries.changed(record.message_key, record.value, record.registry_offset)
-            said = self.core.set_registry(changed.merged(), at_ns)
+            said.add(self.core.set_registry(changed.merged(), at_ns))
         except ValueError as error:
             changed = Registries(self.registries.wards, record.registry_offset + 1)
-            said, detail = self._refused(record, at_ns, Reason.MALFORMED, str(error)), f"refused: {error}"
+            said.add(self._refused(record, at_ns, Reason.MALFORMED, str(error)))
+            detail = f"refused: {error}"[:WHY_MAX]
         else:
             detail = f"{len(changed.wards.get(record.message_key, RegistryData()).bindings)} bindings"
         self.registries = changed
-        entry = AuditEntry(f"registry-{self.number}-{record.registry_offset}", at_ns, "", REGISTRY_ACTION, record.message_key, detail)
+        entry = AuditEntry(
+            f"registry-{self.number}-{record.registry_offset}", at_ns, "", REGISTRY_ACTION, record.message_key[: TEXT_BYTES_MAX + 1], detail
+        )
         return said, [audit_item(entry)]
 
     def _refused(self, record: Input, at_ns: int, reason: Reason, why: str) -> Said:
         said = self.core.advance(at_ns)
-        said.outputs.rejects.append(Reject(reason, why, "", record.kind.value, 0, record.value))
+        said.outputs.rejects.append(Reject(reason, why[:WHY_MAX], "", record.kind.value, 0, record.value[:MESSAGE_BYTES_MAX]))
         return said
 
     # -- state ------------------------------------------------------------------------------------------------------------
@@ -156,6 +175,19 @@ class Partition:
         self.core.restore(saved.core)
         self.next_offset, self.arrival_ns = saved.next_offset, saved.arrival_ns
         self.registries = Registries(saved.wards, saved.registry_next)
+
+
+def _command(value: bytes) -> Command:
+    """ValueError when it is none, or one that is too long for the alerts it would be part of."""
+    if len(value) > COMMAND_BYTES_MAX:
+        raise ValueError(f"it has more than {COMMAND_BYTES_MAX} bytes")
+    try:
+        command = msgspec.json.decode(value, type=Command)
+    except RecursionError as error:
+        raise ValueError(NESTED) from error
+    if max(len(command.id), len(command.by), len(command.alert_id)) > AUTHOR_MAX:
+        raise ValueError(f"id, by and alert_id have at most {AUTHOR_MAX} characters")
+    return command
 
 
 def usable(registries: Registries, parameters: BaseModel | None, policy: Policy | None) -> str | None:
