@@ -26,6 +26,7 @@ from streams.canary.cli import canary_app
 from streams.config import ConfigError, VigilConfig, load, reference, sample
 from streams.core import Said
 from streams.ingest.cli import ingest_app
+from streams.registry_cli import registry_app
 from streams.sink_process.cli import sink_app
 from streams.worker.cli import topics_app, worker_app
 
@@ -41,6 +42,7 @@ app.add_typer(config_app, name="config")
 app.add_typer(worker_app, name="worker")
 app.add_typer(ingest_app, name="ingest")
 app.add_typer(topics_app, name="topics")
+app.add_typer(registry_app, name="registry")
 app.add_typer(canary_app, name="canary")
 app.add_typer(sink_app, name="sink")
 out = Console(highlight=False)

@@ -76,7 +76,7 @@ def sink_list(config: ConfigOption = None) -> None:
 
 @sink_app.command("run")
 def sink_run(
-    name: Annotated[str, typer.Argument(help="Name of a [[sinks]] entry, or its type where there is only one of it.")],
+    name: Annotated[str, typer.Argument(help="Name of a sink of the configuration, or its type where there is only one of it.")],
     config: ConfigOption = None,
     instance: Annotated[
         str,

@@ -16,7 +16,8 @@ worker_app = typer.Typer(help="The distributed Vigil: wards from Kafka, over as 
 topics_app = typer.Typer(help="Kafka's topics: create what is missing, check what is there.", no_args_is_help=True)
 
 
-def _load(path: Path | None) -> VigilConfig:
+def loaded(path: Path | None) -> VigilConfig:
+    """The configuration; what is wrong with it is said, and the command ends with 2."""
     try:
         return load(path)
     except ConfigError as error:
@@ -38,7 +39,7 @@ def worker_run(
     from streams.worker.app import run
 
     logs.configure()
-    settings = _load(config)
+    settings = loaded(config)
     kafka = settings.kafka
     if port is not None:
         kafka = kafka.model_copy(update={"operations": kafka.operations.model_copy(update={"port": port})})
@@ -56,8 +57,8 @@ def topics_create(config: ConfigOption = None) -> None:
     """Create the topics that are missing."""
     from streams.topics import create
 
-    kafka = _load(config).kafka
-    with _refusals():
+    kafka = loaded(config).kafka
+    with refusals():
         for name in create(kafka):
             typer.echo(f"created {name}")
 
@@ -65,13 +66,13 @@ def topics_create(config: ConfigOption = None) -> None:
 @topics_app.command("check")
 def topics_check(config: ConfigOption = None) -> None:
     """Say how the cluster's topics differ from what Vigil needs; exit status 1 when a worker must not run like this."""
-    _checked(_load(config).kafka)
+    _checked(loaded(config).kafka)
 
 
 def _checked(kafka: KafkaConfig) -> None:
     from streams.topics import check
 
-    with _refusals():
+    with refusals():
         faults = check(kafka)
     for fault in faults:
         typer.echo(f"{'FATAL' if fault.fatal else 'warning'}: {fault.topic} {fault.what}", err=True)
@@ -80,7 +81,7 @@ def _checked(kafka: KafkaConfig) -> None:
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
+def refusals() -> Iterator[None]:
     """What Kafka refuses is said in a sentence, and the command ends with 1."""
     from kafka.errors import KafkaError
 
