@@ -116,7 +116,7 @@ def shared(parts: Mapping[str, RegistryData], now: Sequence[Registries]) -> list
 
     No worker sees that, yet sinks and receivers would take the two for one: a ward is not part of a pseudonym.
     """
-    wards = {ward: data for registries in now for ward, data in registries.wards.items()} | parts
+    wards = {ward: data for registries in now for ward, data in registries.wards.items()} | dict(parts)
     stays: dict[str, set[tuple[int, int, str]]] = {}
     for ward, data in wards.items():
         for b in data.bindings:

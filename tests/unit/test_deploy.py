@@ -1,9 +1,12 @@
-"""docker-compose.yml is not run here: what can be known of it without an engine is."""
+"""docker-compose.yml and systemd units are not run here: what can be known of them without an engine is."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from typer.testing import CliRunner
 
 from streams.cli import app
 from streams.config import load
+from tests.conftest import missing_service
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
@@ -54,3 +58,37 @@ def test_every_secret_of_compose_is_in_the_example_of_its_environment() -> None:
     wanted = set(re.findall(r"\$\{(\w+):[?-]", COMPOSE)) - {"TZ"}
     assert wanted <= given
     assert "COMPOSE_PROFILES" in given
+
+
+UNITS = sorted((ROOT / "deploy" / "systemd").glob("*.service"))
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_a_unit_starts_a_command_with_options_it_has(unit: Path) -> None:
+    found = re.search(r"^ExecStart=/opt/vigil/\.venv/bin/vigil (.+)$", unit.read_text(encoding="utf-8"), re.MULTILINE)
+    assert found is not None
+    words = found[1].split()
+    shown = CliRunner().invoke(app, [*words[:2], "--help"], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0, shown.output
+    assert {word for word in words if word.startswith("--")} <= set(re.findall(r"--\w+", shown.output))
+
+
+@pytest.mark.parametrize("name", [unit.name.replace("@.", "@oncall.") for unit in UNITS])
+def test_systemd_understands_a_unit_and_what_all_units_share(name: str, tmp_path: Path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        missing_service("systemd-analyze is not installed")
+        return
+    shutil.copytree(ROOT / "deploy" / "systemd", tmp_path, dirs_exist_ok=True)
+    for unit in tmp_path.glob("*.service"):
+        unit.write_text(unit.read_text(encoding="utf-8").replace("/opt/vigil/.venv/bin/vigil", "/bin/true"), encoding="utf-8")
+
+    def said() -> str:
+        environment = {**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"}
+        verified = subprocess.run([analyze, "verify", "--man=no", name], env=environment, capture_output=True, text=True, check=False)
+        return str(verified.stderr)
+
+    assert "vigil" not in said()
+    with (tmp_path / "vigil-.service.d" / "common.conf").open("a", encoding="utf-8") as shared:
+        shared.write("Misspelt=1\n")
+    assert "Misspelt" in said()  # systemd reads it for this unit
