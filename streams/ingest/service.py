@@ -54,6 +54,7 @@ class Ingest:
         self.registry = Following(kafka, self.wards)
         self._foreign = Foreign(kafka, config, self.wards, self.figures) if config.readings.topics else None
         self._reachable = True
+        self._back_s = time.monotonic()
         self._socket = _bound(config.host, config.port)
         door = HttpDoor(self.spool, self.senders, self.wards, self.figures, self.health, sender_clock=not kafka.live)
         self._server = _Server(
@@ -130,7 +131,10 @@ class Ingest:
     async def _look(self) -> None:
         while True:
             await asyncio.to_thread(self.spool.measure)
-            self._reachable = await self._probe()
+            reachable = await self._probe()
+            if reachable and not self._reachable:
+                self._back_s = time.monotonic()
+            self._reachable = reachable
             self._set_gauges()
             try:
                 if self.senders.reload():
@@ -167,7 +171,8 @@ class Ingest:
 
     def health(self) -> tuple[bool, dict[str, Any]]:
         """Whether it does its work. Kafka away: as long as the spool takes what comes."""
-        stalled_s = time.monotonic() - self.pump.moved_s if self.spool.waiting else 0.0
+        # After an outage publishing has its time from Kafka's return on.
+        stalled_s = time.monotonic() - max(self.pump.moved_s, self._back_s) if self.spool.waiting else 0.0
         stuck = self._reachable and stalled_s > self._config.stalled_s
         state = "full" if self.spool.full else "stalled" if stuck else "ok" if self._reachable else "degraded"
         details = {"state": state, "kafka": self._reachable, "spooled": self.spool.waiting, "spool_bytes": self.spool.size}

@@ -17,6 +17,8 @@ from sinks.delivery import Delivery
 AGES_S: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0, 21_600.0, 86_400.0)
 """From a prompt call to one that comes a day late."""
 
+SILENT_S: Final = 5.0
+"""Kafka answers in milliseconds; one that owes an answer for longer is away."""
 HUNG_S: Final = 900.0
 """Longer than any batch takes within its sink's timeouts: a thread that hangs for so long is only got rid of with its process."""
 
@@ -29,6 +31,7 @@ class Figures:
         self.name, self.topics = name, tuple(topics)
         self.turned_s = self.moved_s = self.accepted_s = time.monotonic()
         self.trying_since_s: float | None = None
+        self.asked_s: float | None = None
         self.lag: dict[str, int] = {}
         self.paused: frozenset[str] = frozenset()
         self._late_after_s = late_after_s
@@ -48,6 +51,11 @@ class Figures:
     def trying_s(self) -> float:
         """How long the attempt under way has lasted; 0 between attempts."""
         since_s = self.trying_since_s
+        return 0.0 if since_s is None else time.monotonic() - since_s
+
+    def silent_s(self) -> float:
+        """How long Kafka has owed an answer; 0 when it owes none."""
+        since_s = self.asked_s
         return 0.0 if since_s is None else time.monotonic() - since_s
 
     def took(self, item: Item) -> None:
@@ -112,6 +120,7 @@ class Collected(Collector):
         for name, text, seconds in (
             ("vigil_sink_seconds_since_progress", "Since a record was settled", now_s - figures.moved_s),
             ("vigil_sink_seconds_since_delivery", "Since the target took something", now_s - figures.accepted_s),
+            ("vigil_sink_seconds_without_kafka", "How long Kafka has owed an answer", figures.silent_s()),
             ("vigil_sink_seconds_in_attempt", "How long the attempt under way has lasted", figures.trying_s()),
         ):
             yield GaugeMetricFamily(name, text, seconds)
@@ -149,6 +158,8 @@ def health(figures: Figures, delivery: Delivery, stalled_s: float) -> Callable[[
         }
         if known.failures:
             details["why"] = known.last_error
+        elif (silent_s := figures.silent_s()) > SILENT_S:
+            details |= {"state": "degraded", "why": f"Kafka has not answered for {silent_s:.0f} s"}
         if turned_s > stalled_s:
             return False, {**details, "state": "stalled", "why": f"the loop has not turned for {turned_s:.0f} s"}
         if (trying_s := figures.trying_s()) > HUNG_S:

@@ -23,7 +23,7 @@ from sinks.delivery import Delivery, DeliverySettings
 from streams import topics
 from streams.operations import Operations
 from streams.sink_process.config import SinkProcessConfig
-from streams.sink_process.figures import Collected, Counted, Figures, health
+from streams.sink_process.figures import SILENT_S, Collected, Counted, Figures, health
 from streams.sink_process.ledger import Ledger
 from streams.sink_process.reading import KIND_OF, TOPIC_OF, LeaveOut, nothing, read
 from streams.worker.config import KafkaConfig
@@ -264,11 +264,15 @@ class SinkProcess(ConsumerRebalanceListener):  # type: ignore[misc]
         if bool(known.failures) != self._failing:
             self._failing = bool(known.failures)
             log.warning("the target fails" if self._failing else "the target takes items again", sink=self.name, why=known.last_error)
+        self.figures.asked_s = self.figures.asked_s or self._looked_s
         try:
             self._ends = await self._consumer.end_offsets(list(self._ledgers))
         except KafkaError as error:
             log.warning("the ends of the topics are not known", sink=self.name, why=str(error))
             return
+        if self.figures.silent_s() > SILENT_S:
+            self._moved_s = self._looked_s = time.monotonic()  # Kafka is back: reading has its time from now on
+        self.figures.asked_s = None
         lag = {name.removeprefix(self._kafka.prefix): 0 for name in self._topics}
         readable = 0
         for tp, ledger in self._ledgers.items():

@@ -237,6 +237,10 @@ def test_what_was_delivered_how_late_and_what_waits_is_told(tmp_path: Path) -> N
     answer = health(figures, delivery, stalled_s=60.0)
     ok, details = answer()
     assert (ok, details["state"], details["lag"]) == (True, "idle", {topics.ALERTS: 4})
+    figures.asked_s = time.monotonic() - 30.0
+    ok, details = answer()
+    assert (ok, details["state"], details["why"]) == (True, "degraded", "Kafka has not answered for 30 s")
+    figures.asked_s = None
     target.answers = {item(ItemKind.ALERT, 9).id: Retry("the receiver is away")}
     delivery.put([item(ItemKind.ALERT, 9)])
     delivered(delivery)
