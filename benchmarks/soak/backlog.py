@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 from aiokafka import AIOKafkaProducer
-from kafka import KafkaConsumer
-from kafka import TopicPartition as KafkaTopicPartition
 
+from benchmarks.soak.commits import Commits
 from benchmarks.soak.load import COMPRESSION, START_NS, batches, publish, registries, ward_names
 from benchmarks.soak.presses import Presses
-from benchmarks.soak.processes import cpu_s, resident_mb
+from benchmarks.soak.processes import resident_mb
 from engine.frame import NS_PER_S
 from streams import topics
 from streams.worker.config import KafkaConfig
@@ -31,29 +30,7 @@ LIVE_S_MAX: Final = 3_600
 WARM_S: Final = 2.0
 
 
-class _Watched:
-    """How far the backlog is, and what the worker uses, looked at twice a second."""
-
-    def __init__(self, config: KafkaConfig, ward: str, end: int, pid: int) -> None:
-        self._consumer = KafkaConsumer(**config.connection.client(), group_id=config.group, enable_auto_commit=False)
-        self._tp = KafkaTopicPartition(config.prefix + topics.TELEMETRY, partition_of(ward))
-        self._end, self._pid = end, pid
-        self.memory: list[float] = []
-        self.seen: list[tuple[int, float, float]] = []
-
-    def look(self) -> bool:
-        """Whether the backlog is read to its end."""
-        self.memory.append(resident_mb(self._pid))
-        done = min(self._consumer.committed(self._tp) or 0, self._end)
-        if done and (not self.seen or done > self.seen[-1][0]):
-            self.seen.append((done, time.monotonic(), cpu_s(self._pid)))
-        return done >= self._end
-
-    def close(self) -> None:
-        self._consumer.close()
-
-
-async def _live(config: KafkaConfig, names: Sequence[str], seconds: int, watched: _Watched) -> tuple[Presses, float]:
+async def _live(config: KafkaConfig, names: Sequence[str], seconds: int, caught_up: Callable[[], bool]) -> tuple[Presses, float]:
     """The other wards in real time, with presses, until the backlog is read; then when that was (time.time())."""
     producer = AIOKafkaProducer(
         **config.connection.client(), acks="all", max_request_size=topics.RECORD_BYTES_MAX, compression_type=COMPRESSION
@@ -78,7 +55,7 @@ async def _live(config: KafkaConfig, names: Sequence[str], seconds: int, watched
                     behind_ns = (seconds if ward == 0 else 0) * NS_PER_S
                     presses.press(number, names[ward], START_NS + behind_ns + round((now_s - began_s) * NS_PER_S))
                     number += 1
-                    if number % 2 == 0 and await asyncio.to_thread(watched.look):
+                    if number % 2 == 0 and await asyncio.to_thread(caught_up):
                         caught_up_s = time.time()
                 await asyncio.sleep(min(PRESS_EVERY_S, max(0.0, due_s - now_s)))
             await producer.send(
@@ -90,7 +67,7 @@ async def _live(config: KafkaConfig, names: Sequence[str], seconds: int, watched
     finally:
         await producer.stop()
     if not caught_up_s:
-        raise TimeoutError(f"the backlog is not read: {watched.seen[-1:]}")
+        raise TimeoutError(f"the backlog is not read after {TIMEOUT_S:.0f} s")
     return presses, caught_up_s
 
 
@@ -101,27 +78,32 @@ def measure(bootstrap: str, root: Path, *, seconds: int) -> dict[str, Any]:
     names = ward_names(PARTITIONS, PARTITIONS)
     records, size = asyncio.run(publish(config, names[:1], batches(1, seconds, RESIDENTS), RESIDENTS))
     worker = WorkerProcess(config, root / "backlog.log", warm=True)
-    watched = _Watched(config, names[0], records, worker.process.pid)
+    commits = Commits(config, [partition_of(names[0])], records, [worker.process.pid])
+    memory: list[float] = []
+
+    def caught_up() -> bool:
+        memory.append(resident_mb(worker.process.pid))
+        return commits.look() >= records
+
     try:
         worker.wait_logged(OWNING, TIMEOUT_S)
-        presses, caught_up_s = asyncio.run(_live(config, names, seconds, watched))
+        presses, caught_up_s = asyncio.run(_live(config, names, seconds, caught_up))
         if worker.process.poll() is not None:
             raise RuntimeError(f"the worker ended:\n{worker.tail()}")
     finally:
-        watched.close()
+        commits.close()
         worker.kill()
-    (first, first_s, first_cpu_s), (last, last_s, last_cpu_s) = watched.seen[0], watched.seen[-1]
-    took_s, lived_s = last_s - first_s, (last - first) / records * seconds
+    took_s, used_s = commits.took()
     return {
         "residents": RESIDENTS,
         "hours": round(seconds / 3_600, 1),
         "gb": round(size / 1e9, 2),
         "seconds": round(took_s, 1),
-        "times_real_time": round(lived_s / took_s),
-        "mb_a_second": round(size / 1e6 * (last - first) / records / took_s, 1),
-        "resident_seconds_a_second": round(lived_s * RESIDENTS / took_s),
-        "cpu_us_a_resident_second": round((last_cpu_s - first_cpu_s) / lived_s / RESIDENTS * 1e6, 1),
-        "rss_mb": {"at_start": round(watched.memory[0]), "max": round(max(watched.memory)), "at_end": round(watched.memory[-1])},
+        "times_real_time": round(seconds / took_s),
+        "mb_a_second": round(size / 1e6 / took_s, 1),
+        "resident_seconds_a_second": round(seconds * RESIDENTS / took_s),
+        "cpu_us_a_resident_second": round(used_s / seconds / RESIDENTS * 1e6, 1),
+        "rss_mb": {"at_start": round(memory[0]), "max": round(max(memory)), "at_end": round(memory[-1])},
         "live_wards_meanwhile": presses.figures(names[1:], after_s=WARM_S, until_s=caught_up_s),
         "the_wards_own_presses_behind_its_backlog": presses.figures(names[:1]),
     }

@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from kafka import KafkaConsumer
-from kafka import TopicPartition as KafkaTopicPartition
 
+from benchmarks.soak.commits import Commits
 from benchmarks.soak.load import batches, publish, ward_names
-from benchmarks.soak.processes import cpu_s
 from simulator.standard import WARD_RESIDENTS
 from streams import topics
 from streams.worker.config import KafkaConfig
@@ -21,6 +19,7 @@ from tests.services.worker import OWNING, WorkerProcess
 
 MB: Final = 1_000_000
 TIMEOUT_S: Final = 300.0
+LOOK_EVERY_S: Final = 0.02
 CHECKPOINT_S: Final = 2.0
 CHECKPOINTS: Final = 150
 """A short load is read in a second or two: progress is told by commits, so there must be some."""
@@ -44,37 +43,24 @@ async def bare(config: KafkaConfig, records: int) -> float:
         await consumer.stop()
 
 
-def committed(config: KafkaConfig, consumer: Any) -> int:
-    """Records that the group has done with."""
-    tps = [KafkaTopicPartition(config.prefix + topics.TELEMETRY, p) for p in range(PARTITIONS)]
-    return sum(consumer.committed(tp) or 0 for tp in tps)
-
-
 def through(config: KafkaConfig, records: int, workers: int, folder: Path) -> tuple[float, float]:
-    """(seconds, CPU seconds of the workers) for all `records`, from the first commit seen to the last, so that start-up and the join
-    of the group do not count."""
+    """(seconds, CPU seconds of the workers) for all `records`."""
     folder.mkdir(parents=True)
     processes = [WorkerProcess(config, folder / f"worker-{number}.log", warm=True) for number in range(workers)]
-    consumer = KafkaConsumer(**config.connection.client(), group_id=config.group, enable_auto_commit=False)
-    seen: list[tuple[int, float, float]] = []
+    commits = Commits(config, range(PARTITIONS), records, [process.process.pid for process in processes])
     try:
         for process in processes:
             process.wait_logged(OWNING, TIMEOUT_S)
         give_up = time.monotonic() + TIMEOUT_S
-        while not seen or seen[-1][0] < records:
-            done = committed(config, consumer)
-            if done and (not seen or done > seen[-1][0]):
-                seen.append((done, time.monotonic(), sum(cpu_s(process.process.pid) for process in processes)))
+        while (done := commits.look()) < records:
             if time.monotonic() > give_up or any(process.process.poll() is not None for process in processes):
                 raise TimeoutError(f"{done} of {records} records committed:\n{processes[0].tail()}")
-            time.sleep(0.02)
+            time.sleep(LOOK_EVERY_S)
     finally:
-        consumer.close()
+        commits.close()
         for process in processes:
             process.kill()
-    (first, first_s, first_cpu_s), (last, last_s, last_cpu_s) = seen[0], seen[-1]
-    share = (last - first) / records
-    return (last_s - first_s) / share, (last_cpu_s - first_cpu_s) / share
+    return commits.took()
 
 
 def measure(bootstrap: str, root: Path, *, wards: int, seconds: int) -> dict[str, Any]:
