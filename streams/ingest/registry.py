@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from streams import topics
 from streams.ingest.wards import Wards
@@ -60,7 +60,10 @@ class Following:
                 await consumer.stop()
 
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:
-        tps = [TopicPartition(self._kafka.prefix + topics.REGISTRY, number) for number in range(self._kafka.partitions)]
+        topic = self._kafka.prefix + topics.REGISTRY
+        if topic not in await consumer.topics():  # aiokafka would look for it without a pause
+            raise UnknownTopicOrPartitionError(f"topic {topic} is missing: run `vigil topics create`")
+        tps = [TopicPartition(topic, number) for number in range(self._kafka.partitions)]
         consumer.assign(tps)
         await consumer.seek_to_beginning(*tps)
         ends = await consumer.end_offsets(tps)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import structlog
 import typer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from sinks.catalogue import AnySinkConfig, build
 from sinks.delivery import DeliverySettings
@@ -92,6 +92,7 @@ def sink_run(
     from streams.sink_process.people import People
     from streams.sink_process.process import SinkProcess, StalledError, UnsafeError
     from streams.sink_process.reading import left_out
+    from streams.worker.reach import ensure
 
     logs.configure()
     settings = _load(config)
@@ -110,11 +111,14 @@ def sink_run(
         await process.run()
 
     try:
-        asyncio.run(deliver(chosen(settings.sinks, name)))
+        sink = chosen(settings.sinks, name)
+        ensure(settings.kafka.connection)
+        asyncio.run(deliver(sink))
     except (ValueError, SpoolBusyError) as error:
         raise fail(str(error)) from error
     except (OSError, KafkaError, StalledError, UnsafeError) as error:
-        log.critical("the sink process ends", sink=name, why=str(error))
+        missing = "a topic is missing: run `vigil topics create`" if isinstance(error, UnknownTopicOrPartitionError) else ""
+        log.critical("the sink process ends", sink=name, why=missing or str(error))
         raise typer.Exit(1) from error
 
 

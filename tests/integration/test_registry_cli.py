@@ -1,16 +1,20 @@
-"""`vigil registry` on a real Kafka, with a worker and without."""
+"""`vigil registry` on a real Kafka, with a worker and without; ingest waits for its topic."""
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import msgspec
 import pytest
+import structlog
 from kafka import KafkaProducer
 from typer.testing import CliRunner
 
 from engine.registry import Binding, RegistryData
 from streams import registry_topic, topics
+from streams.ingest.registry import Following
+from streams.ingest.wards import Wards
 from streams.registry_cli import registry_app
 from tests.integration.kafka_wards import config_for
 from tests.services import kafka
@@ -87,3 +91,24 @@ def test_what_cannot_be_published_is_told_and_not_sent(broker: kafka.Cluster, tm
         assert why in said
     assert run(config, "publish", str(tmp_path / "none.json"))[0] == 2
     assert [r.wards for r in registry_topic.published(settings)] == [{}] * 4
+
+
+def test_ingest_waits_for_a_topic_that_is_missing_and_says_so(broker: kafka.Cluster, tmp_path: Path) -> None:
+    settings = config_for(broker.bootstrap, tmp_path / "snapshots", "late-")
+
+    async def follow() -> bool:
+        following = Following(settings, Wards())
+        task = asyncio.create_task(following.run())
+        await asyncio.sleep(3.0)
+        early = following.ready.is_set()
+        await asyncio.to_thread(topics.create, settings)
+        await asyncio.wait_for(following.ready.wait(), 30.0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return early
+
+    with structlog.testing.capture_logs() as said:
+        assert not asyncio.run(follow())
+    warnings = [entry["why"] for entry in said if entry["log_level"] == "warning"]
+    assert 1 <= len(warnings) <= 10
+    assert all("late-registry is missing: run `vigil topics create`" in why for why in warnings)
