@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import tempfile
 from collections.abc import Iterable
@@ -23,7 +24,7 @@ from streams.worker.figures import versions
 from streams.worker.health import Health
 from streams.worker.owner import Owner, Step
 from streams.worker.records import Kind
-from streams.worker.watchdog import Watchdog
+from streams.worker.watchdog import LOOKS, Watchdog
 
 POLL_RECORDS: Final = 64
 """Records of up to 100 kB taken at once."""
@@ -50,13 +51,21 @@ class WorkerApp(faust.App):  # type: ignore[misc]
         self.operations.start()
         await self.owner.start()
         self.watchdog.start()
+        self.add_future(self._watch())  # Faust's own timers begin when all is loaded, and that may take long
         await super().on_start()
 
+    async def _watch(self) -> None:
+        while not self.should_stop:  # from then on it has as long as a stall may last
+            self.watchdog.seen(self.owner.progress(), self.owner.division)
+            await asyncio.sleep(min(LOOK_S, self.owner.config.stalled_s / LOOKS))
+
     async def on_stop(self) -> None:
-        """Save and commit while the consumer still belongs to the group."""
+        """Save and commit while the consumer still belongs to the group.
+
+        The watchdog goes on to the last: neither a Kafka that is away nor a store that hangs may keep the process for ever.
+        """
         await self.owner.stop()
         await super().on_stop()
-        self.watchdog.stop()  # not before: a Kafka that is away must not keep the process for ever
         self.operations.stop()
 
 
@@ -123,11 +132,6 @@ def create_app(
     for agent, name in ((engine, topics.TELEMETRY), (commands, topics.COMMANDS), (registry, topics.REGISTRY)):
         app.agent(topic(name), name=name)(agent)
     app.task(owner.look_after)
-
-    async def watch() -> None:
-        app.watchdog.seen(owner.progress())
-
-    app.timer(min(LOOK_S, config.stalled_s / 20))(watch)
 
     async def revoked(_: Any, tps: Iterable[TP], **__: Any) -> None:
         await owner.revoked(tps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 import aiokafka
@@ -23,7 +23,7 @@ from streams.snapshot_store import Snapshot, SnapshotStore
 from streams.worker.config import KafkaConfig
 from streams.worker.figures import Figures
 from streams.worker.outbox import FRAME_S, Outbox
-from streams.worker.partition import BYTES_MAX, Partition, Registries, usable
+from streams.worker.partition import BYTES_MAX, WHY_MAX, Partition, Registries, usable
 from streams.worker.records import ARRIVAL_HEADER, CANARY, KIND_HEADER, NS_PER_MS, OFFSET_HEADER, Input, Kind, headers, parse
 
 log = structlog.get_logger("vigil.worker")
@@ -98,6 +98,7 @@ class Owner:
         self._telemetry = config.prefix + topics.TELEMETRY
         self._closing = False
         self._saving: asyncio.Task[None] | None = None
+        self._dividing = self._steps = 0
 
     # -- life -----------------------------------------------------------------------------------------------------------
 
@@ -138,8 +139,24 @@ class Owner:
         """Where owned partitions go on."""
         return {TP(self._telemetry, number): owned.partition.next_offset for number, owned in self.owned.items()}
 
+    @property
+    def division(self) -> int | None:
+        """While partitions are taken over or given up, a number that changes with every step of it; else None."""
+        return self._steps if self._dividing else None
+
+    @contextlib.contextmanager
+    def _division(self) -> Iterator[None]:
+        self._dividing += 1
+        self._steps += 1
+        try:
+            yield
+        finally:
+            self._dividing -= 1
+
     def progress(self) -> list[Progress]:
         """How far each owned partition is; without those of which the end is not known yet."""
+        if not self.owned:
+            return []
         consumer, found = self.app.consumer, []
         for number, owned in list(self.owned.items()):
             end = consumer.highwater(TP(self._telemetry, number))
@@ -159,15 +176,19 @@ class Owner:
         tps = [TP(self._telemetry, number) for number in sorted(wanted)]
         begins = await self.app.consumer.earliest_offsets(*tps)
         ends = await self.app.consumer.highwaters(*tps)
-        for tp in tps:
-            self.owned[tp.partition] = await self._load(tp.partition, begins[tp], ends[tp])
+        with self._division():
+            for tp in tps:
+                self.owned[tp.partition] = await self._load(tp.partition, begins[tp], ends[tp])
+                self._steps += 1
         epochs = {number: owned.epoch for number, owned in self.owned.items()}
         self.figures.taken_over(epochs, {number: owned.partition.core.engine.totals() for number, owned in self.owned.items()})
         log.info("partitions taken over", positions={n: o.partition.next_offset for n, o in self.owned.items()})
 
     async def _load(self, number: int, begin: int, end: int) -> Owned:
         epoch = max(int(self.app.consumer_generation_id), await asyncio.to_thread(self._store.newest_epoch, number) + 1)
+        self._steps += 1
         text = await asyncio.to_thread(self._store.marked, number)
+        self._steps += 1
         mark = msgspec.json.decode(text, type=_Mark) if text is not None else None
         partition = await asyncio.to_thread(self._restored, number, end)
         cold = partition is None
@@ -223,6 +244,7 @@ class Owner:
                     if record.offset >= end:
                         break
                     registries = await asyncio.to_thread(self._with, registries, record)
+                    self._steps += 1
         finally:
             await consumer.stop()
         return registries
@@ -236,7 +258,7 @@ class Owner:
             why = str(error)
         if why is None:
             return changed
-        log.error("registry passed over; the old one stays in force", ward=ward, why=why)
+        log.error("registry passed over; the old one stays in force", ward=ward[:TEXT_BYTES_MAX], why=why[:WHY_MAX])
         return Registries(registries.wards, record.offset + 1)
 
     # -- feeding --------------------------------------------------------------------------------------------------------
@@ -347,11 +369,13 @@ class Owner:
 
     async def release(self, numbers: Iterable[int]) -> None:
         """Save and let go."""
-        await self._saved()
-        for number in sorted(numbers):
-            owned = self.owned.pop(number, None)
-            if owned is not None:
-                await self.checkpoint(number, owned)
+        with self._division():
+            await self._saved()
+            for number in sorted(numbers):
+                self._steps += 1
+                owned = self.owned.pop(number, None)
+                if owned is not None:
+                    await self.checkpoint(number, owned)
 
     async def revoked(self, tps: Iterable[TP]) -> None:
         """A rebalance begins: every partition is given up, and loaded again if it comes back."""

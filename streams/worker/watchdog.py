@@ -36,9 +36,9 @@ class Watchdog:
         self._stalled_s = stalled_s
         self._end = end
         self._standing: dict[int, Standing] = {}
+        self._dividing: tuple[int, float] | None = None
         self._turned_s = time.monotonic()
         self._lock = threading.Lock()
-        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
     def start(self) -> None:
@@ -46,15 +46,15 @@ class Watchdog:
         self._turned_s = time.monotonic()
         self._thread.start()
 
-    def stop(self) -> None:
-        """Watch no longer."""
-        self._stopping.set()
-
-    def seen(self, progress: Iterable[Progress]) -> None:
-        """What the event loop knows now, at every turn."""
+    def seen(self, progress: Iterable[Progress], division: int | None = None) -> None:
+        """What the event loop knows now, at every turn. `division`: see Owner.division."""
         now_s = time.monotonic()
         with self._lock:
             self._turned_s = now_s
+            if division is None:
+                self._dividing = None
+            elif self._dividing is None or self._dividing[0] != division:
+                self._dividing = division, now_s
             before, self._standing = self._standing, {}
             for entry in progress:
                 lag = max(0, entry.end - entry.next_offset)
@@ -73,13 +73,18 @@ class Watchdog:
         turned_s, standing = self.standing()
         if now_s - turned_s > self._stalled_s:
             return f"the event loop has not turned for {now_s - turned_s:.0f} s"
+        if (dividing := self._dividing) is not None and now_s - dividing[1] > self._stalled_s:
+            return (
+                f"a partition has been taken over or given up for {now_s - dividing[1]:.0f} s: the snapshot store or Kafka does not answer"
+            )
         for number, (offset, lag, _, behind_s) in standing.items():
             if lag and now_s - behind_s > self._stalled_s:
                 return f"partition {number} has stood at offset {offset} for {now_s - behind_s:.0f} s while {lag} records wait"
         return None
 
     def _run(self) -> None:
-        while not self._stopping.wait(self._stalled_s / LOOKS):
+        while True:
+            time.sleep(self._stalled_s / LOOKS)
             if (why := self.stalled(time.monotonic())) is not None:
                 log.critical("the worker ends itself", why=why)
                 self._end(EXIT_STALLED)

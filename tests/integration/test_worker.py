@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import time
@@ -11,10 +12,12 @@ from typing import Final, TypeVar
 
 import msgspec
 import pytest
+from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from alerts.model import Action, Alert, Command, State
 from engine.frame import NS_PER_S
+from schemas.wire import MESSAGE_BYTES_MAX
 from simulator.scenario import Incident, Scenario
 from simulator.simulation import Simulation
 from sinks.base import AlertChange, AuditEntry, ItemKind, Quarantined
@@ -22,8 +25,9 @@ from streams import topics
 from streams.replay import Replayed
 from streams.warmup import warm_up
 from streams.worker.config import KafkaConfig
-from streams.worker.partition import Partition, Registries
+from streams.worker.partition import COMMAND_BYTES_MAX, Partition, Registries
 from streams.worker.records import Kind
+from streams.worker.watchdog import EXIT_STALLED
 from tests.conftest import missing_service
 from tests.integration.kafka_wards import PARTITIONS, Bench, Ward, by_id, compare, config_for, expected, ward_names, wards
 from tests.services import kafka, s3
@@ -32,6 +36,7 @@ from tests.services.worker import OWNING, POISON, STARTED, STEPS, WorkerProcess
 LIVES: Final = 5
 OUTAGE_S: Final = 4.0
 HANG_S: Final = 6.0
+STALLED_S: Final = 3.0
 T = TypeVar("T")
 
 pytestmark = [pytest.mark.services, pytest.mark.slow]
@@ -264,6 +269,68 @@ def test_nobody_takes_wards_over_without_their_state(
     assert "the store cannot be reached" in third.tail()
     objects.start()
     finish(bench, streams, tmp_path)
+
+
+@pytest.mark.parametrize("asked_to_stop", [False, True])
+def test_a_store_that_hangs_does_not_hold_partitions_for_ever(broker: kafka.Cluster, tmp_path: Path, *, asked_to_stop: bool) -> None:
+    """A network folder may block a read for ever: as a pipe does into which nobody writes."""
+    bench = Bench(config_for(broker.bootstrap, tmp_path / "snapshots", f"pipe-{asked_to_stop}-", stalled_s=STALLED_S))
+    pipe = piped(tmp_path / "snapshots", 2)
+    worker = WorkerProcess(bench.config, tmp_path / "worker.log")
+    with pipe.open("wb"):  # waits for the reader, and then leaves it waiting
+        if asked_to_stop:
+            worker.process.terminate()
+        assert worker.wait(60) == EXIT_STALLED, worker.tail()
+    bench.close()
+
+
+def piped(snapshots: Path, partition: int) -> Path:
+    """A snapshot that cannot be read to its end before somebody writes it."""
+    pipe = snapshots / f"{partition:05d}" / "0000000001-0000000000000001.snap"
+    pipe.parent.mkdir(parents=True)
+    os.mkfifo(pipe)
+    return pipe
+
+
+def test_loading_may_take_longer_than_a_stall(broker: kafka.Cluster, tmp_path: Path) -> None:
+    bench = Bench(config_for(broker.bootstrap, tmp_path / "snapshots", "slow-", stalled_s=STALLED_S))
+    pipes = [piped(tmp_path / "snapshots", partition) for partition in range(PARTITIONS)]
+    worker = WorkerProcess(bench.config, tmp_path / "worker.log")
+    try:
+        for pipe in pipes:
+            with pipe.open("wb") as file:  # waits for the reader
+                time.sleep(STALLED_S / 2)
+                file.write(b"half a snapshot")
+        worker.wait_logged(OWNING, 60)
+        assert worker.stop() == 0, worker.tail()
+    finally:
+        worker.kill()
+    bench.close()
+
+
+def test_what_no_record_can_hold_stops_nothing(broker: kafka.Cluster, tmp_path: Path) -> None:
+    """Whoever publishes commands and registries may compress: what is short on its way is long when it is read."""
+    bench = Bench(config_for(broker.bootstrap, tmp_path / "snapshots", "long-", live=True))
+    worker = WorkerProcess(bench.config, tmp_path / "worker.log")
+    worker.wait_logged(OWNING, 60)
+    producer = KafkaProducer(**bench.config.connection.client(), compression_type="gzip", max_request_size=16 * 2**20)
+    try:
+        name = ward_names()[0].encode()
+        for topic in (topics.COMMANDS, topics.REGISTRY):
+            producer.send(bench.topic(topic), key=name, value=b" " * (8 * 2**20), headers=[("trace", b"x" * 10**5)])
+            producer.send(bench.topic(topic), key=b"w" * 10**6, value=b" ", headers=[("arrival_ns", b"1" * 10**5)])
+        producer.flush()
+        refused = eventually(lambda: found if len(found := quarantined(bench, 0)) >= 2 else [], 60)
+        assert {len(body.payload) for body in refused} == {COMMAND_BYTES_MAX + 1, MESSAGE_BYTES_MAX}
+        assert worker.stop() == 0, worker.tail()
+    finally:
+        producer.close()
+        worker.kill()
+    bench.close()
+
+
+def quarantined(bench: Bench, partition: int) -> list[Quarantined]:
+    return [item.body for item in bench.said()[partition] if isinstance(item.body, Quarantined)]
 
 
 def test_the_broker_restarts(streams: list[tuple[Ward, Replayed]], tmp_path: Path) -> None:

@@ -101,6 +101,20 @@ def test_the_app_is_made_as_the_study_says(tmp_path: Path) -> None:
     assert all(agent.concurrency == 1 for agent in app.agents.values())
 
 
+def test_the_watchdog_ends_a_worker_that_takes_over_for_ever_and_none_that_gets_on() -> None:
+    dog = Watchdog(0.2)
+    for step in range(4):
+        dog.seen([], step)
+        time.sleep(0.1)
+        assert dog.stalled(time.monotonic()) is None
+    for _ in range(3):
+        time.sleep(0.1)
+        dog.seen([], 3)
+    assert "taken over" in str(dog.stalled(time.monotonic()))
+    dog.seen([])
+    assert dog.stalled(time.monotonic()) is None
+
+
 def test_the_watchdog_ends_a_worker_that_stands_still_and_no_other() -> None:
     ended: list[int] = []
     dog = Watchdog(0.5, ended.append)
