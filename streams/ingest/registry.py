@@ -45,6 +45,7 @@ class Following:
 
     async def run(self) -> None:
         """Until cancelled. While Kafka is away the wards stay as they were."""
+        told = ""
         while True:
             # The workers' group, to see what they have committed; partitions assigned by hand take none from them.
             consumer = AIOKafkaConsumer(
@@ -54,7 +55,10 @@ class Following:
                 await consumer.start()
                 await self._follow(consumer)
             except (KafkaError, ConnectionError) as error:
-                log.warning("the registry cannot be read now", why=f"{type(error).__name__}: {error}")
+                why = f"{type(error).__name__}: {error}"
+                if why != told:
+                    log.warning("the registry cannot be read now", why=why)
+                told = why
                 await asyncio.sleep(AGAIN_S)
             finally:
                 await consumer.stop()

@@ -110,5 +110,5 @@ def test_ingest_waits_for_a_topic_that_is_missing_and_says_so(broker: kafka.Clus
     with structlog.testing.capture_logs() as said:
         assert not asyncio.run(follow())
     warnings = [entry["why"] for entry in said if entry["log_level"] == "warning"]
-    assert 1 <= len(warnings) <= 10
-    assert all("late-registry is missing: run `vigil topics create`" in why for why in warnings)
+    assert len(warnings) == 1
+    assert "late-registry is missing: run `vigil topics create`" in warnings[0]
