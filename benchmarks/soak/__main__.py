@@ -50,7 +50,7 @@ LONG: Final = Sizes(
     hour_s=3_600,
     hour_wards=6,
 )
-SHORT: Final = Sizes(stream_s=180, kills=6, killed_stream_s=180, wards=4, load_s=40, latency_s=15, backlog_s=1_800, hour_s=40, hour_wards=1)
+SHORT: Final = Sizes(stream_s=180, kills=6, killed_stream_s=180, wards=4, load_s=60, latency_s=14, backlog_s=3_600, hour_s=30, hour_wards=1)
 
 
 def parts(sizes: Sizes, found: Figures) -> dict[str, Callable[[str, Path], Figures]]:

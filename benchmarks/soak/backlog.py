@@ -27,7 +27,19 @@ PRESS_EVERY_S: Final = 0.25
 REST_S: Final = 5.0
 TIMEOUT_S: Final = 1_800.0
 LIVE_S_MAX: Final = 3_600
-WARM_S: Final = 2.0
+WARM_S: Final = 1.0
+
+
+async def _register(config: KafkaConfig, names: Sequence[str]) -> None:
+    """Everybody's registry, with the buttons. Before the worker starts: then it holds from the first record on."""
+    producer = AIOKafkaProducer(**config.connection.client(), acks="all", max_request_size=topics.RECORD_BYTES_MAX)
+    await producer.start()
+    try:
+        data = Presses.with_buttons(registries(len(names), RESIDENTS), int(LIVE_S_MAX / PRESS_EVERY_S))
+        for name, registry in zip(names, data, strict=True):
+            await producer.send_and_wait(config.prefix + topics.REGISTRY, msgspec.json.encode(registry), name.encode())
+    finally:
+        await producer.stop()
 
 
 async def _live(config: KafkaConfig, names: Sequence[str], seconds: int, caught_up: Callable[[], bool]) -> tuple[Presses, float]:
@@ -38,12 +50,7 @@ async def _live(config: KafkaConfig, names: Sequence[str], seconds: int, caught_
     await producer.start()
     presses = Presses(config, producer)
     try:
-        count = int(LIVE_S_MAX / PRESS_EVERY_S)
-        data = presses.with_buttons(registries(len(names), RESIDENTS), count)
-        for name, registry in zip(names, data, strict=True):
-            await producer.send_and_wait(config.prefix + topics.REGISTRY, msgspec.json.encode(registry), name.encode())
         presses.listen()
-        await asyncio.sleep(REST_S)  # a registry is in force once its ward's owner has handed it on
         began_s, number, caught_up_s = time.monotonic(), 0, 0.0
         live = (batch for batch in batches(len(names), LIVE_S_MAX, RESIDENTS) if batch.ward > 0)
         for batch in live:
@@ -77,6 +84,7 @@ def measure(bootstrap: str, root: Path, *, seconds: int) -> dict[str, Any]:
     topics.create(config)
     names = ward_names(PARTITIONS, PARTITIONS)
     records, size = asyncio.run(publish(config, names[:1], batches(1, seconds, RESIDENTS), RESIDENTS))
+    asyncio.run(_register(config, names))
     worker = WorkerProcess(config, root / "backlog.log", warm=True)
     commits = Commits(config, [partition_of(names[0])], records, [worker.process.pid])
     memory: list[float] = []

@@ -49,6 +49,7 @@ def through(config: KafkaConfig, records: int, workers: int, folder: Path) -> tu
     processes = [WorkerProcess(config, folder / f"worker-{number}.log", warm=True) for number in range(workers)]
     commits = Commits(config, range(PARTITIONS), records, [process.process.pid for process in processes])
     try:
+        commits.look()  # of a load that is read before anybody looks, the start counts too
         for process in processes:
             process.wait_logged(OWNING, TIMEOUT_S)
         give_up = time.monotonic() + TIMEOUT_S

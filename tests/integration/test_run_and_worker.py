@@ -12,7 +12,7 @@ from tests.integration.one_stream import same as run_and_worker_say_the_same
 from tests.integration.one_stream import stream
 from tests.services import kafka
 
-SECONDS = 180.0
+SECONDS = 120.0
 
 
 @pytest.mark.services
