@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -70,25 +70,27 @@ class Foreign:
                         await asyncio.wait_for(client.stop(), PRODUCER_STOP_S)
 
     async def _read(self, consumer: AIOKafkaConsumer, producer: AIOKafkaProducer) -> None:
-        linger_ms, most = self._config.linger_ms, self._config.readings.batch_records
+        linger_ms = self._config.linger_ms
+        cuts = Cuts(self._config.readings.batch_records, linger_ms)
         while True:
             began_s = time.monotonic()
             taken: dict[TopicPartition, list[Any]] = await consumer.getmany(timeout_ms=linger_ms)
-            if not taken:
+            ready = [(tp, part) for tp, records in taken.items() for part in cuts.take(tp, records)]
+            ready += [(tp, part) for tp in cuts.quiet() if (part := await _whole(consumer, cuts, tp))]
+            if not ready:
                 continue
             stored: list[asyncio.Future[Any]] = []
             offsets: dict[TopicPartition, int] = {}
-            for tp, records in taken.items():
-                for part in parts(records, most):
-                    joined = await asyncio.to_thread(self._reader.join, [record.value or b"" for record in part])
-                    # They reach Vigil when they are read; a recording says itself when it was.
-                    arrival_ns = time.time_ns() if self._kafka.live else part[0].timestamp * NS_PER_MS
-                    for ward, value, key in self._out(tp, part, joined, arrival_ns):
-                        given = headers(arrival_ns, key)
-                        topic = self._kafka.prefix + topics.TELEMETRY
-                        stored.append(await producer.send(topic, value, ward.encode(), headers=given))
-                    self._figures.readings.inc(len(part))
-                offsets[tp] = records[-1].offset + 1
+            for tp, part in ready:
+                joined = await asyncio.to_thread(self._reader.join, [record.value or b"" for record in part])
+                # They reach Vigil when they are read; a recording says itself when it was.
+                arrival_ns = time.time_ns() if self._kafka.live else part[0].timestamp * NS_PER_MS
+                for ward, value, key in self._out(tp, part, joined, arrival_ns):
+                    given = headers(arrival_ns, key)
+                    topic = self._kafka.prefix + topics.TELEMETRY
+                    stored.append(await producer.send(topic, value, ward.encode(), headers=given))
+                self._figures.readings.inc(len(part))
+                offsets[tp] = part[-1].offset + 1
             await asyncio.gather(*stored)
             self._figures.batches.inc(len(stored))
             with contextlib.suppress(CommitFailedError, IllegalStateError):  # the group has moved on: whoever has it now reads it again
@@ -109,13 +111,56 @@ class Foreign:
         return [(ward, value, f"{stem}-{number}") for number, (ward, value) in enumerate(payloads)]
 
 
-def parts(records: list[Any], most: int) -> list[list[Any]]:
-    """`records` cut where offsets are multiples of `most`: read again after a crash, a backlog is cut at the same places."""
-    found: list[list[Any]] = []
-    cell = -1
-    for record in records:
-        if record.offset // most != cell:
-            cell = record.offset // most
-            found.append([])
-        found[-1].append(record)
-    return found
+async def _whole(consumer: AIOKafkaConsumer, cuts: Cuts, tp: TopicPartition) -> list[Any]:
+    """The open records of a quiet partition, if its log has no more; [] when more will come or somebody else reads it now."""
+    if tp not in consumer.assignment():
+        cuts.close(tp)
+        return []
+    at_end = await consumer.position(tp) >= (consumer.highwater(tp) or 0)
+    return cuts.close(tp) if at_end else []
+
+
+class _Open(NamedTuple):
+    cell: tuple[int, int]
+    records: list[Any]
+    since_s: float
+
+
+class Cuts:
+    """Cuts each partition's records where the offset reaches a multiple of `most` and where Kafka's stamp enters another `linger_ms`.
+
+    That depends on the log alone and not on how it is fetched: read again after a crash, it is cut at the same places, the parts have
+    the same keys, and what a core had is recognised. Only where a log's end was cut because nothing came, and then something with an
+    old stamp did, may a part read again differ: its chunks are then told one by one.
+    """
+
+    def __init__(self, most: int, linger_ms: int) -> None:
+        self._most, self._linger_ms = most, linger_ms
+        self._open: dict[TopicPartition, _Open] = {}
+
+    def take(self, tp: TopicPartition, records: list[Any]) -> list[list[Any]]:
+        """The parts that are whole by now. What is left stays open until the next record or `close`."""
+        whole: list[list[Any]] = []
+        now_s = time.monotonic()
+        left = self._open.pop(tp, None)
+        if left is not None and records[0].offset <= left.records[-1].offset:
+            left = None  # the group was divided anew: it is read from the commit again
+        for record in records:
+            cell = record.offset // self._most, record.timestamp // self._linger_ms
+            if left is None or left.cell != cell:
+                if left is not None:
+                    whole.append(left.records)
+                left = _Open(cell, [], now_s)
+            left.records.append(record)
+        if left is not None:
+            self._open[tp] = left._replace(since_s=now_s)
+        return whole
+
+    def quiet(self) -> list[TopicPartition]:
+        """Partitions of which nothing came for as long as a part may wait."""
+        now_s = time.monotonic()
+        return [tp for tp, left in self._open.items() if now_s - left.since_s >= self._linger_ms / MS_PER_S]
+
+    def close(self, tp: TopicPartition) -> list[Any]:
+        """The open records of `tp`, which are open no longer."""
+        return self._open.pop(tp).records

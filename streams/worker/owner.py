@@ -73,6 +73,8 @@ class Progress(NamedTuple):
     partition: int
     next_offset: int
     end: int
+    at_ns: int = 0
+    """How far its time is: it moves also within a record, through a long silence."""
 
 
 class Owner:
@@ -163,7 +165,7 @@ class Owner:
             self.figures.counted(number, owned.partition.core.engine.totals())
             if end is not None:
                 self.figures.waits(number, max(0, end - owned.partition.next_offset))
-                found.append(Progress(number, owned.partition.next_offset, end))
+                found.append(Progress(number, owned.partition.next_offset, end, owned.partition.arrival_ns))
         return found
 
     async def take_over(self) -> None:
@@ -277,18 +279,24 @@ class Owner:
         partition = owned.partition
         record = parse(message.offset, message.timestamp * NS_PER_MS, message.key, message.value, message.headers or ())
         crashes = owned.mark.crashes if owned.mark is not None and owned.mark.offset == record.offset else 0
-        began_s = time.perf_counter()
-        try:
-            items = _applied(partition, record, crashes)
-        except Exception as error:
-            del self.owned[partition.number]  # its state is half a record ahead: it must never be saved
-            note = _Mark(record.offset, crashes + 1, f"{type(error).__name__}: {error}")
-            await asyncio.to_thread(self._store.mark, partition.number, msgspec.json.encode(note).decode())
-            raise
-        apply_s = time.perf_counter() - began_s
-        owned.touched_s = time.monotonic()
-        owned.outbox.put(items)
-        await owned.outbox.pump()
+        steps, apply_s = _steps(partition, record, crashes), 0.0
+        while partition.next_offset <= record.offset:
+            began_s = time.perf_counter()
+            try:
+                items = next(steps)
+            except Exception as error:
+                del self.owned[partition.number]  # its state is half a record ahead: it must never be saved
+                note = _Mark(record.offset, crashes + 1, f"{type(error).__name__}: {error}")
+                await asyncio.to_thread(self._store.mark, partition.number, msgspec.json.encode(note).decode())
+                raise
+            apply_s += time.perf_counter() - began_s
+            owned.touched_s = time.monotonic()
+            owned.outbox.put(items)
+            await owned.outbox.pump()
+            if partition.next_offset <= record.offset:
+                await asyncio.sleep(0)
+                if self.owned.get(partition.number) is not owned:
+                    return  # given up on the way: the snapshot stands between two steps
         self.figures.took(record, items, apply_s)
 
     async def hand_on(self, message: Any, kind: Kind) -> None:
@@ -382,9 +390,12 @@ class Owner:
         await self.release({tp.partition for tp in tps if tp.topic == self._telemetry})
 
 
-def _applied(partition: Partition, record: Input, crashes: int) -> list[Item]:
+def _steps(partition: Partition, record: Input, crashes: int) -> Iterator[list[Item]]:
+    """What there is to say on the way to `record` and at it; with the last step the partition stands behind it."""
     if crashes >= CRASHES_MAX:
-        return partition.pass_over(record, f"workers died {crashes} times on this record; it was passed over")
+        yield partition.pass_over(record, f"workers died {crashes} times on this record; it was passed over")
+        return
     if record.offset > partition.next_offset and not crashes:  # the second time it is a gap in the log itself
         raise GapError(f"partition {partition.number} expected offset {partition.next_offset}, got {record.offset}")
-    return partition.apply(record)
+    yield from partition.on_the_way(record)
+    yield partition.apply(record)

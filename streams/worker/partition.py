@@ -6,6 +6,7 @@ reading the log again from any snapshot gives the same outputs again, whoever re
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -13,6 +14,8 @@ from pydantic import BaseModel
 
 from alerts.model import Command
 from alerts.policy import Policy, is_canary
+from engine.engine import JUMP_NS
+from engine.frame import NS_PER_S
 from engine.outputs import Reason, Reject
 from engine.registry import RegistryData
 from schemas.wire import MESSAGE_BYTES_MAX, TEXT_BYTES_MAX
@@ -22,6 +25,8 @@ from streams.items import audit_of, items_of
 from streams.worker.records import Input, Kind
 
 STATE_VERSION: Final = 1
+SLICE_NS: Final = 60 * NS_PER_S
+"""Silence that is lived through in one piece: some ten milliseconds."""
 REGISTRY_ACTION: Final = "registry"
 COMMAND_BYTES_MAX: Final = 2**20
 """A note of the policy's greatest length fits several times. An alert repeats what a command says, and must fit into a record."""
@@ -108,6 +113,19 @@ class Partition:
         self.next_offset = record.offset + 1
         return [*items_of(said, at_ns, record.offset), *more]
 
+    def on_the_way(self, record: Input) -> Iterator[list[Item]]:
+        """What the passing of time has to say before `record`, which comes after a long silence, piece by piece.
+
+        Nothing else is said than `apply` would say; but a tick a second through days of silence takes minutes, and between the pieces
+        others have their turn. `freeze` between two of them is as good as before the first.
+        """
+        from_ns, to_ns = self.arrival_ns, self._arrival_ns(record)
+        if from_ns == 0 or to_ns - from_ns > JUMP_NS - NS_PER_S:  # beyond that the engine leaps
+            return
+        for at_ns in range(from_ns + SLICE_NS, to_ns, SLICE_NS):
+            self.arrival_ns = at_ns
+            yield items_of(self.core.advance(at_ns), at_ns, record.offset)
+
     def pass_over(self, record: Input, why: str) -> list[Item]:
         """Quarantine the record unread: the process died on it before."""
         said = self._refused(record, self._arrived(record), Reason.INTERNAL, why)
@@ -115,13 +133,16 @@ class Partition:
         return items_of(said, self.arrival_ns, record.offset)
 
     def _arrived(self, record: Input) -> int:
+        self.arrival_ns = self._arrival_ns(record)
+        return self.arrival_ns
+
+    def _arrival_ns(self, record: Input) -> int:
         """Never before an earlier record. Live, no clock but the broker's may run ahead: an ingest's is believed only backwards."""
         if self._live:
             stamp_ns = record.stamp_ns if record.arrival_ns is None else min(record.arrival_ns, record.stamp_ns)
         else:
             stamp_ns = record.arrival_ns or 0
-        self.arrival_ns = max(self.arrival_ns, stamp_ns)
-        return self.arrival_ns
+        return max(self.arrival_ns, stamp_ns)
 
     def _command(self, record: Input, at_ns: int) -> tuple[Said, list[Item]]:
         try:

@@ -27,6 +27,7 @@ class Standing(NamedTuple):
     lag: int
     moved_s: float
     behind_s: float
+    at_ns: int = 0
 
 
 class Watchdog:
@@ -59,8 +60,8 @@ class Watchdog:
             for entry in progress:
                 lag = max(0, entry.end - entry.next_offset)
                 last = before.get(entry.partition)
-                if last is None or last.next_offset != entry.next_offset:
-                    last = Standing(entry.next_offset, lag, now_s, now_s)
+                if last is None or (last.next_offset, last.at_ns) != (entry.next_offset, entry.at_ns):
+                    last = Standing(entry.next_offset, lag, now_s, now_s, entry.at_ns)
                 self._standing[entry.partition] = last._replace(lag=lag, behind_s=last.behind_s if lag else now_s)
 
     def standing(self) -> tuple[float, dict[int, Standing]]:
@@ -77,7 +78,7 @@ class Watchdog:
             return (
                 f"a partition has been taken over or given up for {now_s - dividing[1]:.0f} s: the snapshot store or Kafka does not answer"
             )
-        for number, (offset, lag, _, behind_s) in standing.items():
+        for number, (offset, lag, _, behind_s, _) in standing.items():
             if lag and now_s - behind_s > self._stalled_s:
                 return f"partition {number} has stood at offset {offset} for {now_s - behind_s:.0f} s while {lag} records wait"
         return None

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+from aiokafka import TopicPartition
 
 from engine.outputs import Reason
 from schemas.codec import decode
 from streams.ingest.config import ReadingsConfig
-from streams.ingest.foreign import parts
+from streams.ingest.foreign import Cuts
 from streams.ingest.readings import Reader
 
 T0_NS = 1_767_571_200_123_000_000
@@ -114,8 +116,35 @@ def test_a_mapping_that_names_nothing_is_refused_at_the_start() -> None:
         Reader(ReadingsConfig(device="x", kind="x"))
 
 
-def test_a_backlog_is_cut_at_the_same_places_again() -> None:
-    records = [SimpleNamespace(offset=offset) for offset in range(95, 260)]
-    cut = parts(records, 100)
-    assert [(part[0].offset, part[-1].offset) for part in cut] == [(95, 99), (100, 199), (200, 259)]
-    assert parts(records[20:], 100)[1] == cut[2]
+def cut(records: list[Any], sizes: list[int], drop_from: int = 0) -> list[tuple[int, int]]:
+    """(first, last offset) of the parts when `records` are fetched in pieces of `sizes`, the last part closed."""
+    cuts, tp = Cuts(100, 100), TopicPartition("monitors", 0)
+    found, at = [], drop_from
+    for size in [*sizes, len(records)]:
+        piece = records[at : at + size]
+        at += size
+        if piece:
+            found += cuts.take(tp, piece)
+    return [(part[0].offset, part[-1].offset) for part in [*found, cuts.close(tp)]]
+
+
+def test_a_log_is_cut_at_the_same_places_however_it_is_fetched() -> None:
+    records = [SimpleNamespace(offset=offset, timestamp=1_000 + offset // 3 * 7) for offset in range(95, 360)]
+    once = cut(records, [])
+    assert (95, 99) in once
+    assert all(last // 100 == first // 100 for first, last in once)
+    assert len(once) > 3  # stamps cut as well as offsets
+    for seed in range(20):
+        chance = Random(seed)
+        assert cut(records, [chance.randint(1, 60) for _ in range(40)]) == once
+    begin = once[3][0] - 95  # a commit stands at the end of a part
+    assert cut(records, [7] * 60, drop_from=begin) == once[3:]
+
+
+def test_what_is_read_again_after_a_division_is_not_joined_to_what_was_open() -> None:
+    cuts, tp = Cuts(100, 100), TopicPartition("monitors", 0)
+    records = [SimpleNamespace(offset=offset, timestamp=1_000) for offset in range(10)]
+    assert cuts.take(tp, records[:6]) == []
+    assert cuts.take(tp, records[2:]) == []
+    assert [record.offset for record in cuts.close(tp)] == list(range(2, 10))
+    assert cuts.quiet() == []

@@ -14,6 +14,7 @@ from engine.outputs import Reason
 from engine.registry import RegistryData
 from schemas.codec import decode as decode_wire
 from sinks.base import AlertChange, AuditEntry, Item, ItemKind, Quarantined, encode
+from sinks.base import decode as decode_item
 from streams.recording import START_NS, Builder
 from streams.snapshot_store import KEPT, DirectoryStore, Snapshot
 from streams.worker.partition import Partition, Registries
@@ -189,3 +190,31 @@ def test_marks_survive_and_are_forgotten(tmp_path: Path) -> None:
     store.mark(1, None)
     store.mark(1, None)
     assert store.marked(1) is None
+
+
+def test_a_long_silence_is_lived_through_in_pieces_that_say_the_same() -> None:
+    registry, sent = pressed(2, 3 * 3_600)
+    registries = Registries({WARD: registry}, 1)
+    log = [telemetry(offset, *one) for offset, one in enumerate(sent)]
+    whole = Partition(0, live=False, registries=registries)
+    said = [encode(item) for record in log for item in whole.apply(record)]
+    pieces = Partition(0, live=False, registries=registries)
+    again, count = [], 0
+    for record in log:
+        for items in pieces.on_the_way(record):
+            assert pieces.next_offset == record.offset
+            count += 1
+            again += [encode(item) for item in items]
+            if count % 50 == 7:  # a worker that dies here goes on from here
+                saved = pieces.freeze()
+                pieces = Partition(0, live=False)
+                pieces.thaw(saved)
+                again += [encode(item) for rest in pieces.on_the_way(record) for item in rest]
+                break
+        again += [encode(item) for item in pieces.apply(record)]
+    assert count > 5
+    assert sorted(again) == sorted(said)
+    assert any(decode_item(data).kind is ItemKind.ACCOUNT for data in said)  # hours that ended in the silence
+    assert pieces.freeze() == whole.freeze()
+    beyond = telemetry(len(log), log[-1].arrival_ns + 8 * 86_400 * SECOND_NS, sent[0][1])  # the engine leaps over so much
+    assert list(pieces.on_the_way(beyond)) == []
