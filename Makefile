@@ -9,8 +9,9 @@ READY := $(VENV)/.ready
 run: $(READY)  ## start the embedded Vigil with a simulated ward
 	$(BIN)/vigil run --demo --data build/run
 
+# A file of tests stays with one process, for it shares its broker; most of the time of the long ones is waiting.
 test: $(READY)  ## run all tests
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 
 quality: $(READY)  ## figures on real recordings against the committed floors; QUALITY_DATA names another folder
 	$(BIN)/python -m benchmarks.quality
