@@ -105,6 +105,7 @@ def test_a_pressed_button_becomes_an_alert(service: Service, client: httpx.Clien
         (msgspec.json.encode(chunk(t0_ns=-5)), "bad_time"),
         (b"\x81\xa1v", "truncated"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "sent",
 )
 def test_bad_input_is_refused_with_a_reason_kept_and_counted(service: Service, client: httpx.Client, payload: bytes, reason: str) -> None:
     answer = client.post("/v1/chunks", content=payload)
