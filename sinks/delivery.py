@@ -24,13 +24,13 @@ from sinks.dead import DeadLetters
 from sinks.settings import DeliverySettings, Figures
 from sinks.spool import DONE, SHED, WAITING, Place, Segment, Spool
 
-__all__ = ["Delivery", "DeliverySettings", "Figures"]
+__all__ = ["REMEMBERED", "Delivery", "DeliverySettings", "Figures"]
 
 _log: Final = logging.getLogger(__name__)
 
 _KINDS: Final = tuple(ItemKind)
 _SHED_ORDER: Final = tuple(kind for kind in reversed(_KINDS) if kind not in NEVER_SHED)
-_REMEMBERED: Final = frozenset({ItemKind.ALERT, ItemKind.AUDIT, ItemKind.EVENT})
+REMEMBERED: Final = frozenset({ItemKind.ALERT, ItemKind.AUDIT, ItemKind.EVENT})
 """Kinds whose delivered ids are remembered, so that an input replayed after a crash does not ring twice."""
 
 
@@ -396,7 +396,7 @@ class Delivery:
         unreadable = 0
         for place, payload, state in self._spool.load():
             kind = place.segment.kind
-            if state == SHED or (state == DONE and kind not in _REMEMBERED):
+            if state == SHED or (state == DONE and kind not in REMEMBERED):
                 continue
             try:
                 item = decode(payload)
@@ -517,7 +517,7 @@ class Delivery:
 
     def _remember(self, key: str, kind: ItemKind, segment: Segment | None) -> None:
         """Remember a delivered id with the segment that says so; of other kinds, or beyond the bound, the segment is released."""
-        if kind in _REMEMBERED:
+        if kind in REMEMBERED:
             self._remembered[key] = segment
             if len(self._remembered) <= self.settings.remembered_max:
                 return

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import msgspec
 import structlog
-from aiokafka.partitioner import murmur2
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from pydantic import BaseModel
 
@@ -61,11 +60,6 @@ def _part(data: RegistryData, ward: str) -> RegistryData:
     return RegistryData(data.version, bindings, stays, places, tuple(c for c in data.care if c.subject in here))
 
 
-def partition_of(ward: str, partitions: int) -> int:
-    """Where Kafka's default partitioner puts the ward's key."""
-    return int((murmur2(ward.encode()) & 0x7FFFFFFF) % partitions)
-
-
 def _consumer(kafka: KafkaConfig, group: str | None = None) -> KafkaConsumer:
     fetch = topics.RECORD_BYTES_MAX
     return KafkaConsumer(**kafka.connection.client(), group_id=group, enable_auto_commit=False, max_partition_fetch_bytes=fetch)
@@ -105,7 +99,7 @@ def refusal(
     """Why a worker would refuse `parts` beside what is published `now`; None when it would not."""
     after = list(now)
     for ward, part in parts.items():
-        number = partition_of(ward, len(now))
+        number = topics.partition_of(ward, len(now))
         after[number] = after[number].changed(ward, msgspec.json.encode(part), after[number].next_offset)
     reasons = (usable(registries, parameters, policy) for registries, before in zip(after, now, strict=True) if registries is not before)
     return next(filter(None, reasons), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
+from aiokafka.partitioner import murmur2
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewTopic
 from kafka.errors import TopicAlreadyExistsError
 
@@ -68,6 +69,11 @@ TOPICS: Final = (
     TopicSpec(ACCOUNTS, 90 * DAY_MS, "frames of where the readings went, MessagePack"),
     TopicSpec(AUDIT, None, "who did what, JSON; key: target"),
 )
+
+
+def partition_of(ward: str, partitions: int) -> int:
+    """Where Kafka's default partitioner puts the ward's key (murmur2, its sign bit cleared)."""
+    return int((murmur2(ward.encode()) & 0x7FFFFFFF) % partitions)
 
 
 class Fault(NamedTuple):

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -17,8 +17,6 @@ from sinks.base import AlertChange
 from streams import topics
 from streams.worker.config import KafkaConfig
 from streams.worker.records import headers
-
-NS_PER_MS: Final = 1_000_000
 
 
 class Presses:

@@ -32,6 +32,7 @@ from streams.canary.wearers import Life, wearers
 from streams.items import audit_of
 from streams.operations import Operations
 from streams.worker.config import KafkaConfig
+from streams.worker.partition import command_in
 from streams.worker.records import NS_PER_MS, items_in, single
 
 log = structlog.get_logger("vigil.canary")
@@ -240,7 +241,12 @@ class Canary:
                 await self._send(producer, self._words[0], wait=True)
                 self._words.popleft()
             while self._data:
-                await self._send(producer, self._data.popleft(), wait=False)
+                out = self._data.popleft()
+                try:
+                    await self._send(producer, out, wait=False)
+                except KafkaError:
+                    self._figures.lost(1)
+                    raise
             await asyncio.sleep(BEAT_S)
 
     async def _send(self, producer: Any, out: Out, *, wait: bool) -> None:
@@ -269,7 +275,7 @@ class Canary:
     async def _heard(self, value: bytes) -> None:
         try:
             (item,) = items_in(topics.ALERTS, value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return  # not ours to judge: every sink sets it aside with its reason
         change = item.body
         if not isinstance(change, AlertChange):
@@ -285,8 +291,8 @@ class Canary:
 
     async def _told(self, record: Any) -> None:
         try:
-            command = msgspec.json.decode(record.value or b"", type=Command)
-        except msgspec.DecodeError:
+            command = command_in(record.value or b"")
+        except ValueError:
             return  # the partition it was meant for quarantines it
         await self._command(msgspec.structs.replace(command, at_ns=record.timestamp * NS_PER_MS))
 

@@ -11,7 +11,6 @@ from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
-from aiokafka.partitioner import murmur2
 
 from alerts.policy import CANARY_PREFIX, CANARY_WARD_PREFIX
 from engine.block import NO_SEQ, Block
@@ -21,6 +20,7 @@ from schemas.encode import encode_batch
 from simulator.scenario import Incident, Scenario
 from simulator.world import World
 from streams.canary.config import CLIP_S
+from streams.topics import partition_of
 
 RATE_HZ: Final = 50
 SEED: Final = 1
@@ -59,7 +59,7 @@ def wearers(partitions: int) -> list[Wearer]:
     number = 0
     while len(wards) < partitions:
         ward = f"{CANARY_WARD_PREFIX}{number}"
-        wards.setdefault(int((murmur2(ward.encode()) & 0x7FFFFFFF) % partitions), ward)
+        wards.setdefault(partition_of(ward, partitions), ward)
         number += 1
     return [Wearer(p, wards[p], f"{CANARY_PREFIX}{p}", f"vigil-canary-{p}") for p in range(partitions)]
 

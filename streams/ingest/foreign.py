@@ -23,7 +23,7 @@ from streams.ingest.figures import Figures
 from streams.ingest.pump import AGAIN_S, PRODUCER_STOP_S, producer_for
 from streams.ingest.readings import Joined, Reader
 from streams.ingest.wards import Wards
-from streams.worker.config import KafkaConfig
+from streams.worker.config import HEARTBEATS_A_SESSION, KafkaConfig
 from streams.worker.records import NS_PER_MS, headers
 
 log = structlog.get_logger("vigil.ingest")
@@ -54,7 +54,7 @@ class Foreign:
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
                 session_timeout_ms=round(self._kafka.session_timeout_s * MS_PER_S),
-                heartbeat_interval_ms=round(self._kafka.session_timeout_s * MS_PER_S / 5),
+                heartbeat_interval_ms=round(self._kafka.session_timeout_s * MS_PER_S / HEARTBEATS_A_SESSION),
                 max_partition_fetch_bytes=FETCH_BYTES,
             )
             try:

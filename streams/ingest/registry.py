@@ -92,5 +92,5 @@ class Following:
         ward = (record.key or b"").decode("utf-8", "replace")
         try:
             self._wards.set(ward, record.value)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             log.error("this registry is none; the old one stays in force", ward=ward, why=str(error))  # noqa: TRY400 - the reason is the message

@@ -19,14 +19,14 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from sinks.base import NEVER_SHED, Item, ItemKind, Sink
-from sinks.delivery import Delivery, DeliverySettings
+from sinks.delivery import REMEMBERED, Delivery, DeliverySettings
 from streams import topics
 from streams.operations import Operations
 from streams.sink_process.config import SinkProcessConfig
 from streams.sink_process.figures import SILENT_S, Collected, Counted, Figures, health
 from streams.sink_process.ledger import Ledger
 from streams.sink_process.reading import KIND_OF, TOPIC_OF, LeaveOut, nothing, read
-from streams.worker.config import KafkaConfig
+from streams.worker.config import HEARTBEATS_A_SESSION, KafkaConfig
 
 log = structlog.get_logger("vigil.sink")
 
@@ -43,14 +43,12 @@ COMMIT_EVERY_S: Final = 0.1
 """How old a delivery may be that a crash forgets."""
 LOOK_EVERY_S: Final = 2.0
 """How often the ends of the topics are asked for."""
-HEARTBEATS_A_SESSION: Final = 5
 GRACE_S: Final = 1.0
 """Before partitions are given up, alerts under way are waited for: their next owner need not repeat them."""
 GRACE_LOOK_S: Final = 0.02
 RESUME_BELOW: Final = 0.5
 """A topic that was paused at its bound is read again below this share of it."""
 _URGENT: Final = frozenset(TOPIC_OF[kind] for kind in NEVER_SHED)
-_REMEMBERED: Final = frozenset({ItemKind.ALERT, ItemKind.AUDIT, ItemKind.EVENT})
 
 
 class StalledError(RuntimeError):
@@ -324,7 +322,7 @@ class SinkProcess(ConsumerRebalanceListener):  # type: ignore[misc]
                 stood = begins[tp]
             kind = KIND_OF[self._topic(tp)]
             self._ledgers[tp] = Ledger(kind, stood)
-            self._consumer.seek(tp, max(begins[tp], stood - again) if kind in _REMEMBERED else stood)
+            self._consumer.seek(tp, max(begins[tp], stood - again) if kind in REMEMBERED else stood)
         self._paused.clear()
         self._moved_s = time.monotonic()
         self._ready.set()
@@ -332,5 +330,5 @@ class SinkProcess(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _read_again(self, mine: Sequence[TopicPartition]) -> int:
         """Records of each partition whose ids are read again: a worker that crashed repeats what another sink process delivered."""
-        remembered = sum(KIND_OF[self._topic(tp)] in _REMEMBERED for tp in mine)
+        remembered = sum(KIND_OF[self._topic(tp)] in REMEMBERED for tp in mine)
         return self.delivery.settings.remembered_max // 2 // max(1, remembered)

@@ -46,13 +46,13 @@ def read(topic: str, value: bytes | None) -> Read:
         return Read([], [Bad(b"", "the record is empty")])
     try:
         pieces = msgspec.msgpack.decode(value, type=list[bytes]) if kind in FRAMED else [value]
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         return Read([], [Bad(value, f"this is no frame of items: {error}")])
     found = Read([], [])
     for piece in pieces:
         try:
             item = decode(piece) if kind in FRAMED else items_in(topic, piece)[0]
-        except (ValueError, TypeError, OverflowError) as error:
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
             found.bad.append(Bad(piece, f"this is no {kind.value} item: {error}"))
             continue
         if item.kind is kind:

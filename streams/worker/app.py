@@ -18,7 +18,7 @@ from streams import topics
 from streams.operations import Operations
 from streams.snapshot_s3 import S3Store
 from streams.snapshot_store import DirectoryStore, SnapshotStore
-from streams.worker.config import Connection, KafkaConfig
+from streams.worker.config import HEARTBEATS_A_SESSION, Connection, KafkaConfig
 from streams.worker.consumer import SnapshotConsumer, SnapshotTransport, Unopened
 from streams.worker.figures import versions
 from streams.worker.health import Health
@@ -31,7 +31,6 @@ POLL_RECORDS: Final = 64
 BUFFER_MESSAGES: Final = 8
 """Messages, of TOGETHER_MAX records at most, that wait for the agent: some hundred milliseconds of work."""
 FETCH_BYTES: Final = topics.RECORD_BYTES_MAX
-HEARTBEATS_A_SESSION: Final = 5
 REQUEST_S: Final = 90.0
 LOOK_S: Final = 1.0
 """How often progress is looked at, for the watchdog, /healthz and /metrics."""

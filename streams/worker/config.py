@@ -12,6 +12,8 @@ from streams.operations import OperationsConfig
 from streams.snapshot_s3 import S3Config
 
 _SASL: Final = frozenset({"SASL_PLAINTEXT", "SASL_SSL"})
+HEARTBEATS_A_SESSION: Final = 5
+"""Signs of life of a group's member within the silence after which it counts as dead."""
 _TLS: Final = frozenset({"SSL", "SASL_SSL"})
 
 

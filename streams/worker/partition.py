@@ -146,7 +146,7 @@ class Partition:
 
     def _command(self, record: Input, at_ns: int) -> tuple[Said, list[Item]]:
         try:
-            command = msgspec.structs.replace(_command(record.value), at_ns=at_ns)
+            command = msgspec.structs.replace(command_in(record.value), at_ns=at_ns)
         except ValueError as error:  # also of text that is not UTF-8
             return self._refused(record, at_ns, Reason.MALFORMED, f"this is no command: {error}"), []
         said = self.core.command(command)
@@ -198,8 +198,8 @@ class Partition:
         self.registries = Registries(saved.wards, saved.registry_next)
 
 
-def _command(value: bytes) -> Command:
-    """ValueError when it is none, or one that is too long for the alerts it would be part of."""
+def command_in(value: bytes) -> Command:
+    """The command in a record of the commands topic. ValueError when it is none, or one that is too long for the alerts it would be part of."""
     if len(value) > COMMAND_BYTES_MAX:
         raise ValueError(f"it has more than {COMMAND_BYTES_MAX} bytes")
     try:

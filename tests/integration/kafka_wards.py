@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
-from aiokafka.partitioner import murmur2
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from engine.outputs import Account
@@ -37,7 +36,7 @@ class Ward(NamedTuple):
 
 def partition_of(ward: str) -> int:
     """Kafka's default partitioner."""
-    return int((murmur2(ward.encode()) & 0x7FFFFFFF) % PARTITIONS)
+    return topics.partition_of(ward, PARTITIONS)
 
 
 def ward_names() -> list[str]:

@@ -7,7 +7,7 @@ import heapq
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -36,14 +36,6 @@ TOKEN: Final = "token-of-gateway-{}"
 pytestmark = [pytest.mark.services, pytest.mark.slow]
 
 Streams = list[tuple[Ward, Replayed]]
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kafka.Cluster]:
-    if (why := kafka.missing()) is not None:
-        missing_service(why)
-    with kafka.running(tmp_path_factory.mktemp("kafka")) as cluster:
-        yield cluster
 
 
 @pytest.fixture(scope="module")

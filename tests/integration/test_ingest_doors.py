@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +27,6 @@ from streams.ingest.batcher import FOREIGN_WARD
 from streams.ingest.senders import token_hash
 from streams.worker.partition import Partition
 from streams.worker.records import Input, Kind, items_in
-from tests.conftest import missing_service
 from tests.integration.ingested import replayed
 from tests.integration.kafka_wards import PARTITIONS, Bench, Ward, accounts, by_id, config_for, partition_of, ward_names
 from tests.services import kafka
@@ -40,14 +38,6 @@ SECONDS: Final = 12.0
 READINGS: Final = 6_000
 
 pytestmark = [pytest.mark.services, pytest.mark.slow]
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kafka.Cluster]:
-    if (why := kafka.missing()) is not None:
-        missing_service(why)
-    with kafka.running(tmp_path_factory.mktemp("kafka")) as cluster:
-        yield cluster
 
 
 def simulated(name: str, seed: int) -> Ward:

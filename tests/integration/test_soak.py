@@ -5,27 +5,17 @@ Its parts `same` and `kills` have their short forms in test_run_and_worker and t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from benchmarks.soak.__main__ import SHORT, parts
 from benchmarks.soak.page import page
-from tests.conftest import missing_service
 from tests.services import kafka
 
 pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(420)]
 
 RSS_MB_MAX = 700
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kafka.Cluster]:
-    if (why := kafka.missing()) is not None:
-        missing_service(why)
-    with kafka.running(tmp_path_factory.mktemp("kafka")) as cluster:
-        yield cluster
 
 
 def test_a_backlog_goes_through_one_worker_and_through_two_and_alerts_are_timed(broker: kafka.Cluster, tmp_path: Path) -> None:

@@ -43,14 +43,6 @@ pytestmark = [pytest.mark.services, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kafka.Cluster]:
-    if (why := kafka.missing()) is not None:
-        missing_service(why)
-    with kafka.running(tmp_path_factory.mktemp("kafka")) as cluster:
-        yield cluster
-
-
-@pytest.fixture(scope="module")
 def streams() -> list[tuple[Ward, Replayed]]:
     warm_up()  # here once, so that no worker's time is spent on it
     return [(ward, expected(ward)) for ward in wards()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,18 +11,9 @@ from typer.testing import CliRunner
 from streams import topics
 from streams.worker.cli import topics_app
 from streams.worker.config import Connection, KafkaConfig
-from tests.conftest import missing_service
 from tests.services import kafka
 
 pytestmark = pytest.mark.services
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kafka.Cluster]:
-    if (why := kafka.missing()) is not None:
-        missing_service(why)
-    with kafka.running(tmp_path_factory.mktemp("kafka")) as cluster:
-        yield cluster
 
 
 def config(broker: kafka.Cluster, prefix: str) -> KafkaConfig:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -16,12 +18,14 @@ from engine.events import Priority, event_id
 from engine.frame import NS_PER_S
 from engine.registry import Assignment, Binding, RegistryData
 from streams.assembly import Parameters
-from streams.canary.config import CLIP_S
+from streams.canary.config import CLIP_S, CanaryConfig
+from streams.canary.process import Canary
 from streams.canary.state import Folder, Kept
 from streams.canary.watch import BY, CODE, Watch
 from streams.canary.wearers import FALL_AT_S, Life, wearers
 from streams.config import ConfigError, load
 from streams.core import Core, Said
+from streams.worker.config import KafkaConfig
 from streams.worker.partition import Partition, Registries
 from streams.worker.records import CANARY, Kind, headers, parse
 
@@ -234,3 +238,16 @@ def test_events_of_the_alarm_have_the_ids_of_their_facts() -> None:
         watch.fell(0, ns(0))
         ids.append([step.id for step, _ in watch.tick(ns(looked_s))[0]])
     assert ids[0] == ids[1] != []
+
+
+@pytest.mark.parametrize("value", [b"", b"no command", b'{"id":"\xff"}', b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"])
+def test_what_is_no_command_and_no_alert_does_not_end_the_canary(value: bytes, tmp_path: Path) -> None:
+    canary = Canary(KafkaConfig(partitions=1), CanaryConfig(folder=tmp_path), [])
+
+    async def spoken_to() -> None:
+        await canary._told(SimpleNamespace(value=value, timestamp=0))
+        await canary._heard(value)
+
+    asyncio.run(spoken_to())
+    assert canary._watch.open() == []
+    assert not canary._words

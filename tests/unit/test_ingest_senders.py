@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -12,8 +13,10 @@ from typer.testing import CliRunner
 from engine.registry import Binding, RegistryData
 from streams.cli import app
 from streams.ingest.config import IngestConfig
+from streams.ingest.registry import Following
 from streams.ingest.senders import ANYBODY, Sender, Senders, parse_tokens, token_hash
 from streams.ingest.wards import Wards
+from streams.worker.config import KafkaConfig
 
 
 def bearer(token: str) -> str:
@@ -103,3 +106,11 @@ def test_what_is_no_registry_changes_nothing() -> None:
     with pytest.raises(ValueError, match="malformed"):
         wards.set("h/1", b"{nonsense")
     assert wards.of("a", 0) == "h/1"
+
+
+@pytest.mark.parametrize("value", [b"no registry", b'{"bindings":"\xff"}', b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"])
+def test_a_record_that_is_no_registry_changes_nothing_and_ends_nothing(value: bytes) -> None:
+    wards = Wards()
+    wards.set("home/ward", msgspec.json.encode(RegistryData(bindings=(Binding("wb-1", "resident/r-1", "home/ward"),))))
+    Following(KafkaConfig(), wards)._take(SimpleNamespace(key=b"home/ward", value=value))
+    assert wards.of("wb-1", 0) == "home/ward"

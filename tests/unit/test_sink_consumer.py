@@ -91,6 +91,7 @@ def test_one_bad_item_takes_no_good_one_with_it() -> None:
         (topics.ALERTS, b"{"),
         (topics.ALERTS, b'{"transition": 1}'),
         (topics.ALERTS, b"\xff\xfe"),
+        (topics.ALERTS, b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
         (topics.EVENTS, b"[]"),
         (topics.AUDIT, b"null"),
         (topics.MEASUREMENTS, b"not a frame"),
