@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 from kafka import KafkaConsumer, TopicPartition
 from scipy import stats
 
+from alerts.model import Action, Command, Outcome
 from benchmarks.soak.load import registries, ward_names
 from benchmarks.soak.presses import Presses
 from benchmarks.soak.processes import cpu_s, resident_mb
@@ -29,13 +30,17 @@ from streams.config import load
 from streams.worker.config import KafkaConfig
 from streams.worker.records import items_in
 from tests.integration.kafka_wards import PARTITIONS, Bench
-from tests.services.receiver import receiving
+from tests.services.receiver import Receiver, receiving
 from tests.services.worker import OWNING, Child
 
 CANARY: Final = "vigil-canary-"
 """What the names of the canary's devices begin with."""
 TOKEN: Final = "a-token-for-all-gateways"
 PRESS_EVERY_S: Final = 5.0
+BUTTONS: Final = 90
+"""They are pressed in turn, so that nobody new comes into the house: every resident costs memory, and that is not what is looked for."""
+RESOLVED_AFTER_S: Final = 120.0
+"""When staff close an alert: a press that has no release is over after `parameters.sos.unreleased_s`, a minute."""
 LOOK_EVERY_S: Final = 5.0
 SETTLED_S: Final = 600.0
 """Memory of the first minutes is not judged: caches fill, residents are met."""
@@ -105,6 +110,28 @@ class Part(Child):
         }
 
 
+class Staff:
+    """Whoever hears the receiver: closes each alert some time after its call, so that the next press is a new one."""
+
+    def __init__(self, bench: Bench, receiver: Receiver, names: list[str]) -> None:
+        self._bench, self._receiver, self._names = bench, receiver, names
+        self._heard: deque[tuple[float, str, str]] = deque()
+        self._seen = 0
+
+    def resolve(self) -> None:
+        """Close what was called about long enough ago."""
+        now_s = time.monotonic()
+        for got in self._receiver.got[self._seen :]:
+            self._seen += 1
+            alert = msgspec.json.decode(got.body)["alert"]
+            number = int(alert["subject"].rpartition("-")[2]) if alert["code"] == "sos.pressed" else 0
+            self._heard.append((now_s, alert["id"], self._names[number % len(self._names)]))
+        while self._heard and now_s - self._heard[0][0] >= RESOLVED_AFTER_S:
+            _, alert_id, ward = self._heard.popleft()
+            command = Command(f"done-{alert_id}", Action.RESOLVE, alert_id, "staff", 0, Outcome.TRUE)
+            self._bench.producer.send(self._bench.topic(topics.COMMANDS), key=ward.encode(), value=msgspec.json.encode(command))
+
+
 def _seconds(wards: int, seconds: int, began_ns: int) -> Iterator[list[list[Block]]]:
     """Every second: the blocks of each ward, in the time that is now."""
     shift_ns = began_ns - standard_scenario(2).start_ns
@@ -133,7 +160,7 @@ def measure(bootstrap: str, root: Path, *, wards: int, seconds: int) -> dict[str
         bench = Bench(settings.kafka)
         life.callback(bench.close)
         names = ward_names(wards, PARTITIONS)
-        _register(bench, names, seconds)
+        _register(bench, names)
         commands = {
             "worker": ["worker", "run"],
             "ingest": ["ingest", "run"],
@@ -148,11 +175,12 @@ def measure(bootstrap: str, root: Path, *, wards: int, seconds: int) -> dict[str
             parts.append(part)
         parts[0].wait_logged(OWNING, START_S)
         url = _address(parts[1])
-        pressed, sent, refused = _live(url, parts, names, seconds)
+        presses, sent, refused = _live(url, parts, names, seconds, Staff(bench, receiver, names))
         figures = {part.name: part.figures(seconds) for part in parts}
         time.sleep(REST_S)
         heard = Counter(receiver.keys)
-        called = {msgspec.json.decode(got.body)["alert"]["subject"] for got in receiver.got}
+        alerts = [msgspec.json.decode(got.body)["alert"] for got in receiver.got]
+        called = {alert["id"] for alert in alerts if alert["code"] == "sos.pressed"}
         for part in reversed(parts):
             if part.stop() != 0:
                 raise RuntimeError(f"{part.name} did not end well:\n{part.tail()}")
@@ -161,8 +189,8 @@ def measure(bootstrap: str, root: Path, *, wards: int, seconds: int) -> dict[str
         "residents": wards * WARD_RESIDENTS,
         "seconds": seconds,
         "readings": {"sent": sent, "answered_with_a_refusal": refused, "accounted_for": taken},
-        "presses": len(pressed),
-        "presses_missed_at_the_receiver": len(pressed - called),
+        "presses": presses,
+        "presses_missed_at_the_receiver": presses - len(called),
         "webhook_requests": sum(heard.values()),
         "webhook_repeats_of_a_key": sum(heard.values()) - len(heard),
         "parts": figures,
@@ -172,9 +200,8 @@ def measure(bootstrap: str, root: Path, *, wards: int, seconds: int) -> dict[str
     }
 
 
-def _register(bench: Bench, names: list[str], seconds: int) -> None:
-    count = int(seconds / PRESS_EVERY_S) + 1
-    for name, data in zip(names, Presses.with_buttons(registries(len(names)), count), strict=True):
+def _register(bench: Bench, names: list[str]) -> None:
+    for name, data in zip(names, Presses.with_buttons(registries(len(names)), BUTTONS), strict=True):
         bench.producer.send(bench.topic(topics.REGISTRY), key=name.encode(), value=msgspec.json.encode(data))
     bench.producer.flush()
 
@@ -188,10 +215,9 @@ def _address(ingest: Part) -> str:
     return found.group()
 
 
-def _live(url: str, parts: list[Part], names: list[str], seconds: int) -> tuple[set[str], int, int]:
-    """Post in real time; (subjects whose button was pressed, readings sent, messages answered with a refusal)."""
-    pressed: set[str] = set()
-    sent = refused = 0
+def _live(url: str, parts: list[Part], names: list[str], seconds: int, staff: Staff) -> tuple[int, int, int]:
+    """Post in real time; (presses, readings sent, messages answered with a refusal)."""
+    presses = sent = refused = 0
     began_ns, began_s = time.time_ns(), time.monotonic()
     with httpx.Client(timeout=30, headers={"authorization": f"Bearer {TOKEN}"}) as client:
         for second, ward_blocks in enumerate(_seconds(len(names), seconds, began_ns)):
@@ -203,10 +229,10 @@ def _live(url: str, parts: list[Part], names: list[str], seconds: int) -> tuple[
             ]
             sent += sum(block.samples.shape[0] * block.samples.shape[1] for blocks in ward_blocks for block in blocks)
             if second % PRESS_EVERY_S == 0:
-                number = int(second / PRESS_EVERY_S)
-                payloads.append(_press(number, now_ns))
-                pressed.add(f"resident/call-{number}")
+                payloads.append(_press(presses % BUTTONS, now_ns))
+                presses += 1
                 sent += 1
+                staff.resolve()
             for payload in payloads:
                 try:
                     refused += client.post(f"{url}/v1/chunks", content=payload).status_code != httpx.codes.ACCEPTED
@@ -216,7 +242,7 @@ def _live(url: str, parts: list[Part], names: list[str], seconds: int) -> tuple[
             if second % LOOK_EVERY_S == 0:
                 for part in parts:
                     part.look(time.monotonic() - began_s)
-    return pressed, sent, refused
+    return presses, sent, refused
 
 
 def _received(kafka: KafkaConfig) -> int:
