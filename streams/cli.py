@@ -23,7 +23,8 @@ from engine.events import Priority
 from engine.frame import NS_PER_S
 from streams import logs
 from streams.canary.cli import canary_app
-from streams.config import ConfigError, VigilConfig, load, reference, sample
+from streams.command import ConfigOption, fail, loaded
+from streams.config import VigilConfig, reference, sample
 from streams.core import Said
 from streams.ingest.cli import ingest_app
 from streams.registry_cli import registry_app
@@ -56,12 +57,6 @@ _STYLE: Final = {
 DEMO_FOLDER: Final = "demo"
 
 
-def fail(message: str) -> typer.Exit:
-    """Say why on stderr and give the exit to raise."""
-    Console(stderr=True, highlight=False).print(f"[bold red]vigil:[/] {escape(message)}")
-    return typer.Exit(2)
-
-
 def line(transition: Transition, alert: Alert, people: dict[str, Person], language: Language, *, seconds_utc: bool = False) -> str:
     """One line of the terminal for an alert's step, rich markup."""
     person = people.get(alert.subject)
@@ -77,16 +72,6 @@ def line(transition: Transition, alert: Alert, people: dict[str, Person], langua
     return (
         f"{when} {mark} {escape(who)}: [bold]{escape(text(alert.code, language).title)}[/] [dim]{alert.code} · {transition.reason.value}[/]"
     )
-
-
-def _config(path: Path | None) -> VigilConfig:
-    try:
-        return load(path)
-    except ConfigError as error:
-        raise fail(str(error)) from error
-
-
-ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file; see `vigil config sample`.")]
 
 
 @app.command()
@@ -110,7 +95,7 @@ def run(
     from streams.warmup import warm_up
 
     logs.configure()
-    settings = _config(config)
+    settings = loaded(config)
     folder = data if data is not None else settings.data_dir
     if demo:
         folder /= DEMO_FOLDER
@@ -202,7 +187,7 @@ def replay(
     from streams.recording import RecordingError, count, read
     from streams.replay import replay as run_replay
 
-    settings = _config(config)
+    settings = loaded(config)
     try:
         total = count(recording)
         played = read(recording)
@@ -244,7 +229,7 @@ def evaluate(
     from streams.scorecard import evaluate as run_evaluate
     from streams.scorecard import html_page, table, to_json
 
-    settings = _config(config)
+    settings = loaded(config)
     with _bar() as progress:
         task = progress.add_task("evaluating", total=None)
 
@@ -344,7 +329,7 @@ def config_schema() -> None:
 @config_app.command("check")
 def config_check(path: Path) -> None:
     """Whether a file can be used, and if not, why."""
-    _config(path)
+    loaded(path)
     out.print(f"{path} is fine")
 
 

@@ -11,8 +11,8 @@ import typer
 
 from alerts.policy import CANARY_WARD_PREFIX
 from engine.registry import RegistryData
+from streams.command import ConfigOption, fail, loaded, refusals
 from streams.embedded.registry_change import sent_registry
-from streams.worker.cli import ConfigOption, loaded, refusals
 from streams.worker.config import KafkaConfig
 
 registry_app = typer.Typer(
@@ -20,12 +20,6 @@ registry_app = typer.Typer(
 )
 
 _STDIN: Final = Path("-")
-
-
-def fail(message: str) -> typer.Exit:
-    """Say why on stderr and give the exit to raise."""
-    typer.echo(f"vigil: {message}", err=True)
-    return typer.Exit(2)
 
 
 @registry_app.command("publish")

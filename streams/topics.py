@@ -132,7 +132,13 @@ def check(config: KafkaConfig) -> list[Fault]:
             for key, wanted in spec.settings(config.replication).items():
                 got = str(values.get(name, {}).get(key, {}).get("value"))
                 if got != wanted:
-                    faults.append(Fault(name, f"has {key}={got}, {wanted} is wanted", fatal=key == "cleanup.policy"))
+                    faults.append(
+                        Fault(
+                            name,
+                            f"has {key}={got}, {wanted} is wanted",
+                            fatal=key == "cleanup.policy" or (spec.append_time and key == "message.timestamp.type"),
+                        )
+                    )
     finally:
         admin.close()
     return faults

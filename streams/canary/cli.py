@@ -5,27 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from streams.config import ConfigError, VigilConfig, load
+from streams.command import ConfigOption, fail, loaded
 
 canary_app = typer.Typer(help="A simulated fall now and then on every partition: does Vigil report it?", no_args_is_help=True)
-ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file; see `vigil config sample`.")]
-
-
-def _fail(message: str) -> typer.Exit:
-    typer.echo(f"vigil: {message}", err=True)
-    return typer.Exit(2)
-
-
-def _load(path: Path | None) -> VigilConfig:
-    try:
-        return load(path)
-    except ConfigError as error:
-        raise _fail(str(error)) from error
 
 
 @canary_app.command("run")
@@ -42,7 +28,7 @@ def canary_run(
     from streams.sink_process.cli import tried
 
     logs.configure()
-    settings = _load(config)
+    settings = loaded(config)
     own = settings.canary
     if port is not None:
         own = own.model_copy(update={"operations": own.operations.model_copy(update={"port": port})})
@@ -60,7 +46,7 @@ def canary_run(
     try:
         asyncio.run(watch())
     except (OSError, ValueError, SpoolBusyError) as error:
-        raise _fail(f"the canary cannot start: {error}") from error
+        raise fail(f"the canary cannot start: {error}") from error
 
 
 @canary_app.command("acknowledge")
@@ -74,16 +60,16 @@ def canary_acknowledge(
     from streams.canary.state import Folder
     from streams.canary.watch import Watch
 
-    folder = Folder(_load(config).canary.folder)
+    folder = Folder(loaded(config).canary.folder)
     watch = Watch((), bound_s=0.0)
     try:
         if (kept := folder.load()) is not None:
             watch.restore(kept.watch)
     except ValueError as error:
-        raise _fail(f"the canary's state cannot be read: {error}") from error
+        raise fail(f"the canary's state cannot be read: {error}") from error
     open_alarms = [alert for alert in watch.open() if not alert.acknowledged]
     if not open_alarms:
-        raise _fail("there is no alarm that nobody has seen")
+        raise fail("there is no alarm that nobody has seen")
     for alert in open_alarms:
         at_ns = time.time_ns()
         folder.say(Command(f"canary-{alert.id}-{at_ns}", Action.ACKNOWLEDGE, alert.id, by, at_ns, None, note))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
 from streams import logs
-from streams.config import ConfigError, load
+from streams.command import ConfigOption, fail, loaded
 from streams.embedded.journal import JournalError
 from streams.ingest.senders import token_hash
 
@@ -22,21 +21,17 @@ TOKEN_BYTES: Final = 32
 
 @ingest_app.command("run")
 def ingest_run(
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="TOML file; see `vigil config sample`.")] = None,
+    config: ConfigOption = None,
 ) -> None:
     """Take measurements until SIGTERM. Start as many as are wanted, each with a spool folder of its own."""
     from streams.ingest.service import run
 
     logs.configure()
+    settings = loaded(config)
     try:
-        settings = load(config)
         run(settings.kafka, settings.ingest)
-    except ConfigError as error:
-        typer.echo(f"vigil: {error}", err=True)
-        raise typer.Exit(2) from error
     except (OSError, ValueError, JournalError) as error:
-        typer.echo(f"vigil: ingest cannot go on: {error}", err=True)
-        raise typer.Exit(1) from error
+        raise fail(f"ingest cannot go on: {error}", 1) from error
 
 
 @ingest_app.command("token")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from pathlib import Path
 from typing import Annotated
 
 import structlog
@@ -17,17 +16,11 @@ from sinks.jsonl import JsonlConfig
 from sinks.parquet import ParquetConfig
 from sinks.spool import SpoolBusyError
 from sinks.sqlite import SqliteConfig
-from streams.config import ConfigError, Sink, VigilConfig, load
+from streams.command import ConfigOption, fail, loaded
+from streams.config import Sink
 
 sink_app = typer.Typer(help="Places for results, each a process of its own beside the workers.", no_args_is_help=True)
 log = structlog.get_logger("vigil.sink")
-ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file; see `vigil config sample`.")]
-
-
-def fail(message: str) -> typer.Exit:
-    """Say why on stderr and give the exit to raise."""
-    typer.echo(f"vigil: {message}", err=True)
-    return typer.Exit(2)
 
 
 def chosen(sinks: tuple[Sink, ...], name: str) -> Sink:
@@ -66,7 +59,9 @@ def sink_list(config: ConfigOption = None) -> None:
     from streams.sink_process.process import group_of
     from streams.sink_process.reading import TOPIC_OF
 
-    settings = _load(config)
+    settings = loaded(config)
+    if not settings.sinks:
+        typer.echo("the configuration has no [[sinks]]", err=True)
     for sink in settings.sinks:
         built = build(sink.to)
         topics = ", ".join(sorted(settings.kafka.prefix + TOPIC_OF[kind] for kind in built.takes))
@@ -95,7 +90,7 @@ def sink_run(
     from streams.worker.reach import ensure
 
     logs.configure()
-    settings = _load(config)
+    settings = loaded(config)
     own = settings.sink_process
     if port is not None:
         own = own.model_copy(update={"operations": own.operations.model_copy(update={"port": port})})
@@ -120,10 +115,3 @@ def sink_run(
         missing = "a topic is missing: run `vigil topics create`" if isinstance(error, UnknownTopicOrPartitionError) else ""
         log.critical("the sink process ends", sink=name, why=missing or str(error))
         raise typer.Exit(1) from error
-
-
-def _load(path: Path | None) -> VigilConfig:
-    try:
-        return load(path)
-    except ConfigError as error:
-        raise fail(str(error)) from error

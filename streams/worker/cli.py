@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from streams.config import ConfigError, VigilConfig, load
+from streams.command import ConfigOption, loaded, refusals
 from streams.worker.config import KafkaConfig
 
 worker_app = typer.Typer(help="The distributed Vigil: wards from Kafka, over as many workers as it takes.", no_args_is_help=True)
 topics_app = typer.Typer(help="Kafka's topics: create what is missing, check what is there.", no_args_is_help=True)
-
-
-def loaded(path: Path | None) -> VigilConfig:
-    """The configuration; what is wrong with it is said, and the command ends with 2."""
-    try:
-        return load(path)
-    except ConfigError as error:
-        typer.echo(f"vigil: {error}", err=True)
-        raise typer.Exit(2) from error
-
-
-ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file; see `vigil config sample`.")]
 
 
 @worker_app.command("run")
@@ -67,6 +52,7 @@ def topics_create(config: ConfigOption = None) -> None:
 def topics_check(config: ConfigOption = None) -> None:
     """Say how the cluster's topics differ from what Vigil needs; exit status 1 when a worker must not run like this."""
     _checked(loaded(config).kafka)
+    typer.echo("the topics are as they should be")
 
 
 def _checked(kafka: KafkaConfig) -> None:
@@ -78,15 +64,3 @@ def _checked(kafka: KafkaConfig) -> None:
         typer.echo(f"{'FATAL' if fault.fatal else 'warning'}: {fault.topic} {fault.what}", err=True)
     if any(fault.fatal for fault in faults):
         raise typer.Exit(1)
-
-
-@contextmanager
-def refusals() -> Iterator[None]:
-    """What Kafka refuses is said in a sentence, and the command ends with 1."""
-    from kafka.errors import KafkaError
-
-    try:
-        yield
-    except (OSError, KafkaError) as error:
-        typer.echo(f"vigil: {error}", err=True)
-        raise typer.Exit(1) from error

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from engine.registry import Assignment, Binding, CareSetting, Place, RegistryData
-from streams.registry_topic import divided, named, partition_of, refusal, shared
+from streams import topics
+from streams.registry_topic import divided, named, refusal, shared
 from streams.worker.partition import Registries
 
 EAST, WEST = "home/east", "home/west"
@@ -63,7 +64,7 @@ def test_wards_can_be_chosen_and_a_wrong_name_is_told() -> None:
 
 
 def test_what_the_worker_would_refuse_is_refused_before_it_is_sent() -> None:
-    number = partition_of(EAST, 4)
+    number = topics.partition_of(EAST, 4)
     now = [Registries() for _ in range(4)]
     assert refusal(divided(DATA), now, None, None) is None
     neighbour = RegistryData(bindings=(Binding("wb-1", "resident/r-7", "home/other"),))
