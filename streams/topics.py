@@ -132,13 +132,7 @@ def check(config: KafkaConfig) -> list[Fault]:
             for key, wanted in spec.settings(config.replication).items():
                 got = str(values.get(name, {}).get(key, {}).get("value"))
                 if got != wanted:
-                    faults.append(
-                        Fault(
-                            name,
-                            f"has {key}={got}, {wanted} is wanted",
-                            fatal=key == "cleanup.policy" or (spec.append_time and key == "message.timestamp.type"),
-                        )
-                    )
+                    faults.append(Fault(name, f"has {key}={got}, {wanted} is wanted", fatal=key == "cleanup.policy"))
     finally:
         admin.close()
     return faults
