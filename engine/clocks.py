@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.block import QUALITY_POOR
 from engine.frame import GAP_NONE, GAP_RESTART, NS_PER_S, Bool, Float64, Int32, Int64, UInt8
 from engine.jit import kernel
 
@@ -29,6 +30,14 @@ PAST: Final = 4
 UNBOUND: Final = 5
 FLOOD: Final = 6
 HELD: Final = 7
+
+# What is unusual about a block, as bits; almost every block has none.
+REFUSED: Final = 1
+"""Some chunks were not ACCEPTED."""
+UNEVEN: Final = 2
+"""A slot occurs twice, or streams run at different rates. Not asked of a block with refused chunks."""
+HEARD_AGAIN: Final = 4
+"""Some of the streams were silent."""
 
 _JITTER_NS: Final = 20_000_000
 """Start times of contiguous chunks may differ from the sample grid by this much: radio devices stamp on sending."""
@@ -131,6 +140,8 @@ def admit(
     index: Int64,
     t0_ns: Int64,
     seq: Int64,
+    quality: UInt8,
+    each_ns: int,
     duration_ns: Int64,
     readings: int,
     rate_hz: float,
@@ -138,26 +149,35 @@ def admit(
     regular: bool,
     release: bool,
     limits: Limits,
+    mark: Int64,
+    stamp: int,
     start_ns: Int64,
     gap_ns: Int64,
     fate: UInt8,
+    valid: Bool,
 ) -> int:
-    """Judge k chunks; writes fate, start_ns (device time after absorbing small clock slips) and gap_ns of each.
+    """Judge k chunks; writes fate, start_ns (device time after absorbing small clock slips), gap_ns and valid of each.
 
-    `duration_ns` (k,) is how much device time each chunk covers. `regular` is False for kinds whose chunks are instants: a
-    button press is never too late nor too early, an impossible time becomes the time of arrival. `release` takes chunks
-    that were held: nothing is held again. Returns how many were not ACCEPTED.
+    A chunk covers `each_ns` of device time, or where `duration_ns` (k,) is not empty, its own. `regular` is False for kinds whose
+    chunks are instants: a button press is never too late nor too early, an impossible time becomes the time of arrival. `release`
+    takes chunks that were held: nothing is held again. `mark` (capacity,) and `stamp` as in `repeated`. Returns what is unusual: the sum
+    of REFUSED, UNEVEN and HEARD_AGAIN. One call for all of it, because a call costs more than the work.
     """
-    refused = 0
+    unusual = 0
+    same = duration_ns.shape[0] == 0
     for i in range(index.shape[0]):
         s = index[i]
         t0 = t0_ns[i]
+        duration = each_ns if same else duration_ns[i]
+        valid[i] = quality[i] & QUALITY_POOR == 0
+        if streams.silent[s]:
+            unusual |= HEARD_AGAIN
         strange = t0 > arrival_ns + limits.future_ns or t0 < arrival_ns - limits.past_ns
         if strange and not regular:
             t0 = arrival_ns
         start_ns[i] = t0
         gap_ns[i] = GAP_NONE
-        period = duration_ns[i] // readings
+        period = duration // readings
         slack = period // 2 + _JITTER_NS
         outcome = ACCEPTED
         if streams.slot[s] < 0:
@@ -182,7 +202,7 @@ def admit(
                 if numbered and seq[i] > next_seq and not release and limits.hold_ns > 0:
                     outcome = HELD
             elif ahead < -slack:
-                if numbered and seq[i] == next_seq and -ahead <= duration_ns[i] // 2:
+                if numbered and seq[i] == next_seq and -ahead <= duration // 2:
                     start_ns[i] = streams.next_ns[s]  # the device trimmed its clock: keep the grid
                 elif numbered and seq[i] > streams.last_seq[s]:
                     gap_ns[i] = GAP_RESTART  # newer by number, older by clock: the clock was set back
@@ -191,7 +211,7 @@ def admit(
                     if not numbered:
                         goes_on = abs(t0 - streams.back_next_ns[s]) <= slack
                         streams.back_run[s] = streams.back_run[s] + 1 if goes_on else 1
-                        streams.back_next_ns[s] = t0 + duration_ns[i]
+                        streams.back_next_ns[s] = t0 + duration
                         if streams.back_run[s] >= BACK_RUN:
                             outcome = ACCEPTED
                             gap_ns[i] = GAP_RESTART
@@ -203,7 +223,7 @@ def admit(
         if regular:
             streams.period_ns[s] = period
         if outcome != ACCEPTED:
-            refused += 1
+            unusual |= REFUSED
         if outcome == HELD:
             continue  # counted when it is released
         column = 0
@@ -223,13 +243,18 @@ def admit(
             if streams.first_ns[s] == NEVER_NS:
                 streams.first_ns[s] = start_ns[i]
             if regular or gap_ns[i] != GAP_RESTART or streams.next_ns[s] == NEVER_NS:
-                streams.next_ns[s] = start_ns[i] + duration_ns[i]
-            streams.covered_ns[s] += duration_ns[i]
+                streams.next_ns[s] = start_ns[i] + duration
+            streams.covered_ns[s] += duration
             streams.last_seq[s] = seq[i]
             streams.back_run[s] = 0
             if abs(rate_hz - streams.rate_hz[s]) > RATE_TOLERANCE * rate_hz:
                 streams.rate_hz[s] = rate_hz
-    return refused
+    if unusual & REFUSED == 0:
+        for s in index:
+            if mark[streams.slot[s]] == stamp or streams.rate_hz[s] != streams.rate_hz[index[0]]:
+                return unusual | UNEVEN
+            mark[streams.slot[s]] = stamp
+    return unusual
 
 
 @kernel

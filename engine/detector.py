@@ -97,6 +97,7 @@ class Detector(ABC, Generic[P, S]):
     def override(self, slot: int, field: str, value: float | None) -> None:
         """Set a per-resident parameter (None: back to the default); ValueError if it breaks the field's bounds."""
         self.columns[field][slot] = self.check_override(field, value)
+        self._columns_changed()
 
     def check_override(self, field: str, value: float | None) -> float:
         """The value `override` would set; ValueError if the field cannot be set per resident or breaks its bounds."""
@@ -114,6 +115,7 @@ class Detector(ABC, Generic[P, S]):
             own[slots] = new[0]
         for name, column in self.columns.items():
             column[slots] = float(getattr(self.params, name))
+        self._columns_changed()
         self._forget_extra(slots)
 
     def grow(self, capacity: int) -> None:
@@ -123,6 +125,7 @@ class Detector(ABC, Generic[P, S]):
         self.state = grown(self.state, self.initial_state(capacity))
         for name, column in self.columns.items():
             self.columns[name] = np.concatenate([column, np.full(capacity - self.capacity, float(getattr(self.params, name)))])
+        self._columns_changed()
         self._grow_extra(capacity)
         self.capacity = capacity
 
@@ -143,7 +146,11 @@ class Detector(ABC, Generic[P, S]):
         self.state = unpack(self.state, saved.state)
         self.capacity = saved.capacity
         self.columns = {name: np.frombuffer(raw, np.float64).copy() for name, raw in saved.columns.items()}
+        self._columns_changed()
         self._unpack_extra(saved.extra)
+
+    def _columns_changed(self) -> None:
+        """`columns` have other values now; for detectors that keep something made of them."""
 
     # -- for models that hold objects beside arrays ---------------------------------------------------------------
 

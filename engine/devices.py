@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterator
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -19,6 +20,10 @@ UNBOUND_MAX: Final = 10_000
 SILENT_AFTER_NS: Final = 120 * NS_PER_S
 SILENT_PERIODS: Final = 5
 """A stream is silent after SILENT_AFTER_NS without a chunk, or SILENT_PERIODS of its own period if that is longer."""
+
+
+_KEPT: Final = frozenset({"counts", "tokens", "tokens_ns", "recent_t0_ns", "recent_seq", "recent_at"})
+"""What a stream keeps when it is about somebody else: repeats stay repeats."""
 
 
 class Unbound(msgspec.Struct, array_like=True):
@@ -42,6 +47,7 @@ class Devices:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self._fresh = initial_streams(1, limits)
         self.streams: Streams = initial_streams(64, limits)
         self.silent_since_ns: Int64 = np.full(64, NEVER_NS, np.int64)
         self.names: list[tuple[str, str]] = []
@@ -77,11 +83,10 @@ class Devices:
 
     def restart(self, s: int, now_ns: int) -> None:
         """The stream is about somebody else from now on; what it sent before stays known, so that repeats stay repeats."""
-        fresh = initial_streams(1, self._limits)
-        keep = ("counts", "tokens", "tokens_ns", "recent_t0_ns", "recent_seq", "recent_at")
-        for name in Streams._fields:
-            if name not in keep:
-                getattr(self.streams, name)[s] = getattr(fresh, name)[0]
+        columns: Iterator[tuple[str, NDArray[Any], NDArray[Any]]] = zip(Streams._fields, self.streams, self._fresh, strict=True)
+        for name, column, fresh in columns:
+            if name not in _KEPT:
+                column[s] = fresh[0]
         self.streams.arrival_ns[s] = now_ns
 
     def saw_unbound(self, device: str, kind: str, readings: int, arrival_ns: int) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine import clocks
-from engine.block import QUALITY_POOR, Block
+from engine.block import Block
 from engine.clocks import NEVER_NS, Limits
 from engine.detector import Detector, StepResult
 from engine.devices import Devices
@@ -40,6 +40,8 @@ STORED_KINDS: Final = frozenset({"vitals", "bed", "room_air", "electrical", "pos
 JUMP_NS: Final = 7 * 86_400 * NS_PER_S
 """A longer silence is a clock that was set (a box that booted in 1970), or a house that was shut: its seconds are not ticked through."""
 _CACHE_MAX: Final = 4096
+_ALL_SAME: Final[Int64] = np.empty(0, np.int64)
+"""Every chunk of the block covers the same time."""
 _FATES: Final = {
     clocks.FUTURE: (Reason.TIME_FUTURE, "t0_ns is {ahead:.0f} s ahead of arrival: set the device clock (NTP), UTC nanoseconds"),
     clocks.PAST: (
@@ -188,14 +190,17 @@ class Engine:
             duration = np.nansum(block.samples[:, :, 0], axis=1).astype(np.int64) * 1_000_000
             np.maximum(duration, readings, out=duration)
         else:
-            duration = np.full(size, int(readings / block.rate_hz * NS_PER_S) if regular else 0, np.int64)
+            duration = _ALL_SAME
         start_ns, gap_ns = np.empty(size, np.int64), np.empty(size, np.int64)
-        fate = np.empty(size, np.uint8)
-        refused = clocks.admit(
+        fate, valid = np.empty(size, np.uint8), np.empty(size, np.bool_)
+        self._stamp += 1
+        unusual = clocks.admit(
             self.devices.streams,
             route.stream,
             block.t0_ns,
             block.seq,
+            block.quality,
+            int(readings / block.rate_hz * NS_PER_S) if kind.timing == "regular" else 0,
             duration,
             readings,
             block.rate_hz,
@@ -203,14 +208,17 @@ class Engine:
             regular,
             release,
             self.limits,
+            self._mark,
+            self._stamp,
             start_ns,
             gap_ns,
             fate,
+            valid,
         )
-        for s in self.devices.returned(route.stream, fate):
-            self._silence(int(s), arrival_ns, "clear", out)
-        valid = (block.quality & QUALITY_POOR) == 0
-        if refused:
+        if unusual & clocks.HEARD_AGAIN:
+            for s in self.devices.returned(route.stream, fate):
+                self._silence(int(s), arrival_ns, "clear", out)
+        if unusual & clocks.REFUSED:
             self._set_aside(block, route, fate, arrival_ns, out)
             keep = np.flatnonzero(fate == clocks.ACCEPTED)
             if keep.size:
@@ -219,9 +227,13 @@ class Engine:
                     block.kind, route.slot, start_ns[keep], block.rate_hz, block.samples[keep], gap_ns[keep], valid[keep], block.shape
                 )
                 self._feed(frame, route, arrival_ns, out)
-        else:
+        elif unusual & clocks.UNEVEN:
             frame = Frame(block.kind, route.slot, start_ns, block.rate_hz, block.samples, gap_ns, valid, block.shape)
             self._feed(frame, route, arrival_ns, out)
+        else:
+            rate_hz = float(self.devices.streams.rate_hz[route.stream[0]])
+            frame = Frame(block.kind, route.slot, start_ns, rate_hz, block.samples, gap_ns, valid, block.shape)
+            self._dispatch(frame, route.subjects, arrival_ns, out)
         if self._held and not release:
             for s in np.unique(route.stream):
                 waiting = self._held.get(int(s))

@@ -22,6 +22,7 @@ from detectors.heart.state import (
     HeartState,
     Limits,
     buffers,
+    enough,
     initial,
 )
 from engine.detector import NOTHING, Detector, Spec, StepResult
@@ -80,6 +81,8 @@ class HeartDetector(Detector[HeartParams, HeartState]):
     def __init__(self, params: HeartParams | None = None, capacity: int = 64) -> None:
         super().__init__(params, capacity)
         self._turn_ns = _turn_ns(self.params)
+        self._limits: Limits | None = None
+        self._found = buffers(capacity, 1.0)
         self._grids: dict[float, Grid] = {}  # a cache: a grid depends on the rate alone
 
     def initial_state(self, capacity: int) -> HeartState:
@@ -88,11 +91,16 @@ class HeartDetector(Detector[HeartParams, HeartState]):
 
     def step(self, frame: Frame) -> StepResult:
         """Take one frame of ECG, RR intervals or vital signs."""
-        state, limits = self.state, self._limits()
+        state = self.state
+        if (limits := self._limits) is None:
+            limits = self._limits = self._limits_now()
         k, n = frame.samples.shape[:2]
         seconds = n / frame.rate_hz if frame.rate_hz > 0 else float(n * RR_MS_MAX / 1000)
         # a hole of any length sums up at most the two open minutes
-        found = buffers(k, seconds)
+        if not enough(self._found, k, seconds):
+            self._found = buffers(k, seconds)
+        found = self._found  # reused: nothing in it outlives a call
+        found.used[:] = 0
         rows = (frame.slot.astype(np.int64), frame.t0_ns, frame.gap_ns, frame.valid)
         if frame.kind == "ecg":
             g = self._grids.get(frame.rate_hz)
@@ -103,11 +111,14 @@ class HeartDetector(Detector[HeartParams, HeartState]):
             kernel.rr_frame(state, limits, found, *rows, frame.samples)
         else:
             kernel.vitals_frame(state, limits, found, *rows, frame.rate_hz, frame.samples)
-        if not found.used.any():
+        if not (found.used[0] or found.used[1]):
             return NOTHING
         return StepResult(_detections(found), _features(found))
 
-    def _limits(self) -> Limits:
+    def _columns_changed(self) -> None:
+        self._limits = None
+
+    def _limits_now(self) -> Limits:
         p = self.params
         return Limits(
             per_slot=np.column_stack([self.columns[name] for name in PER_SLOT]),

@@ -219,13 +219,18 @@ EVENT_COLUMNS: Final = 5
 MINUTE_NS: Final = 60 * NS_PER_S
 
 
+def _rows(slots: int, seconds: float) -> tuple[int, int]:
+    """Rows of events (each code turns at most once a second) and of minutes that `slots` slots can need in `seconds` of data."""
+    return slots * len(CODES) * (int(seconds) + 3), slots * (int(seconds / 60) + 3)
+
+
 def buffers(slots: int, seconds: float) -> Found:
-    """Room for everything that `slots` slots can say in `seconds` of data: each code turns at most once a second."""
-    turns = int(seconds) + 3
-    minutes = int(seconds / 60) + 3
-    return Found(
-        np.zeros((slots * len(CODES) * turns, EVENT_COLUMNS), np.int64),
-        np.zeros(slots * len(CODES) * turns),
-        np.zeros((slots * minutes, 2 + len(FEATURES))),
-        np.zeros(2, np.int64),
-    )
+    """Room for everything that `slots` slots can say in `seconds` of data."""
+    turns, minutes = _rows(slots, seconds)
+    return Found(np.zeros((turns, EVENT_COLUMNS), np.int64), np.zeros(turns), np.zeros((minutes, 2 + len(FEATURES))), np.zeros(2, np.int64))
+
+
+def enough(found: Found, slots: int, seconds: float) -> bool:
+    """Whether `found` has that room."""
+    turns, minutes = _rows(slots, seconds)
+    return len(found.value) >= turns and len(found.feature) >= minutes
