@@ -47,8 +47,8 @@ LONG: Final = Sizes(
     load_s=300,
     latency_s=60,
     backlog_s=86_400,
-    hour_s=3_600,
-    hour_wards=6,
+    hour_s=5_000,
+    hour_wards=12,
 )
 SHORT: Final = Sizes(stream_s=180, kills=6, killed_stream_s=180, wards=4, load_s=60, latency_s=14, backlog_s=3_600, hour_s=30, hour_wards=1)
 
