@@ -20,7 +20,8 @@ from tests.services.worker import OWNING, WorkerProcess
 MB: Final = 1_000_000
 TIMEOUT_S: Final = 300.0
 LOOK_EVERY_S: Final = 0.02
-CHECKPOINT_S: Final = 2.0
+CHECKPOINT_S: Final = 5.0
+"""Half of what is usual, so that enough commits tell the pace."""
 CHECKPOINTS: Final = 150
 """A short load is read in a second or two: progress is told by commits, so there must be some."""
 

@@ -21,6 +21,7 @@ from sinks.base import Item, account_item
 from streams import topics
 from streams.snapshot_store import Snapshot, SnapshotStore
 from streams.worker.config import KafkaConfig
+from streams.worker.deaths import CRASHES_MAX, Deaths, read, written
 from streams.worker.figures import Figures
 from streams.worker.outbox import FRAME_S, Outbox
 from streams.worker.partition import BYTES_MAX, WHY_MAX, Partition, Registries, usable
@@ -28,8 +29,6 @@ from streams.worker.records import ARRIVAL_HEADER, CANARY, KIND_HEADER, NS_PER_M
 
 log = structlog.get_logger("vigil.worker")
 
-CRASHES_MAX: Final = 2
-"""A record on which workers died this often is quarantined unread: one poison record must not stop its wards."""
 ACCOUNTS_EVERY_S: Final = 60.0
 """How often the counts of the running hour are said; later counts of an hour replace earlier ones."""
 LOOK_EVERY_S: Final = 0.1
@@ -41,14 +40,6 @@ Step = Callable[[str], None]
 """Called with the name of each step of a checkpoint, before and after it; tests die here."""
 
 
-class _Mark(msgspec.Struct):
-    """Where a worker died, and how often."""
-
-    offset: int
-    crashes: int
-    why: str
-
-
 class GapError(RuntimeError):
     """Offsets were left out. Telemetry has none, so the reader lost them: restart and read again."""
 
@@ -56,15 +47,16 @@ class GapError(RuntimeError):
 class Owned:
     """A partition with what its owner knows about it."""
 
-    def __init__(self, partition: Partition, outbox: Outbox, epoch: int, mark: _Mark | None) -> None:
+    def __init__(self, partition: Partition, outbox: Outbox, epoch: int, noted: str | None) -> None:
         self.partition = partition
         self.outbox = outbox
         self.epoch = epoch
-        self.mark = mark
+        self.deaths = read(noted, partition.number)
+        self.noted = noted
         self.saved_offset = -1
         now_s = time.monotonic()
         self.saved_s = self.accounts_s = self.touched_s = self.told_s = now_s
-        self.lock = asyncio.Lock()
+        self.lock, self.noting = asyncio.Lock(), asyncio.Lock()
 
 
 class Progress(NamedTuple):
@@ -191,7 +183,6 @@ class Owner:
         self._steps += 1
         text = await asyncio.to_thread(self._store.marked, number)
         self._steps += 1
-        mark = msgspec.json.decode(text, type=_Mark) if text is not None else None
         partition = await asyncio.to_thread(self._restored, number, end)
         cold = partition is None
         if partition is None:
@@ -200,7 +191,10 @@ class Owner:
         if partition.next_offset < begin:
             log.error("records expired before they were read", partition=number, lost=begin - partition.next_offset)
             partition.next_offset = begin
-        owned = Owned(partition, Outbox(self._producer, self.config.prefix, number), epoch, mark)
+        owned = Owned(partition, Outbox(self._producer, self.config.prefix, number), epoch, text)
+        await self._note(owned, owned.deaths.begun(partition.next_offset))
+        if owned.deaths.careful:
+            log.warning("lives end where they began: each record is noted before it is taken", partition=number, lives=owned.deaths.lives)
         # Partitions take turns in saving.
         owned.saved_s -= self.config.checkpoint_every_s * (number % self.config.partitions) / self.config.partitions
         if cold:
@@ -278,16 +272,19 @@ class Owner:
     async def _take(self, owned: Owned, message: Any) -> None:
         partition = owned.partition
         record = parse(message.offset, message.timestamp * NS_PER_MS, message.key, message.value, message.headers or ())
-        crashes = owned.mark.crashes if owned.mark is not None and owned.mark.offset == record.offset else 0
+        crashes = owned.deaths.crashes(record.offset)
+        if owned.deaths.careful and crashes < CRASHES_MAX:
+            await self._note(owned, owned.deaths.about_to(record.offset))
+            if self.owned.get(partition.number) is not owned:
+                return
         steps, apply_s = _steps(partition, record, crashes), 0.0
         while partition.next_offset <= record.offset:
             began_s = time.perf_counter()
             try:
                 items = next(steps)
-            except Exception as error:
+            except Exception:
                 del self.owned[partition.number]  # its state is half a record ahead: it must never be saved
-                note = _Mark(record.offset, crashes + 1, f"{type(error).__name__}: {error}")
-                await asyncio.to_thread(self._store.mark, partition.number, msgspec.json.encode(note).decode())
+                await self._note(owned, owned.deaths.on(record.offset))
                 raise
             apply_s += time.perf_counter() - began_s
             owned.touched_s = time.monotonic()
@@ -325,7 +322,7 @@ class Owner:
 
     # -- state ----------------------------------------------------------------------------------------------------------
 
-    async def checkpoint(self, number: int, owned: Owned) -> None:
+    async def checkpoint(self, number: int, owned: Owned, *, leaving: bool = False) -> None:
         """Outputs stored, then the snapshot, then the commit: a crash anywhere repeats a stretch and says the same again."""
         async with owned.lock:
             now_s = time.monotonic()
@@ -337,6 +334,8 @@ class Owner:
             self.figures.counted(number, owned.partition.core.engine.totals())
             if offset == owned.saved_offset and not self._closing:
                 self.figures.covered(number)
+                if leaving:
+                    await self._note(owned, owned.deaths.saved(offset))
                 return
             state = owned.partition.freeze()
             self._step("before outputs")
@@ -353,10 +352,22 @@ class Owner:
             self._step("after commit")
             self.figures.saved(number, len(state), time.monotonic() - now_s)
             owned.saved_offset = offset
-            if owned.mark is not None and owned.mark.offset < offset:
-                with contextlib.suppress(OSError):  # a note about a record that is behind us harms nobody
-                    await asyncio.to_thread(self._store.mark, number, None)
-                owned.mark = None
+            if leaving or offset > owned.deaths.from_offset:
+                await self._note(owned, owned.deaths.saved(offset))
+
+    async def _note(self, owned: Owned, deaths: Deaths) -> None:
+        """Remember, across whatever may happen to this process."""
+        owned.deaths = deaths
+        async with owned.noting:  # a checkpoint may have something to note while a record has
+            text = written(owned.deaths)
+            if text == owned.noted:
+                return
+            try:
+                await asyncio.to_thread(self._store.mark, owned.partition.number, text)
+            except OSError as error:  # a full store must not stop detection
+                log.warning("note about the partition not stored", partition=owned.partition.number, why=error.strerror or str(error))
+            else:
+                owned.noted = text
 
     async def _save_next(self) -> None:
         """Begin the checkpoint that is due longest, one at a time; nothing waits for it, for a store may hang."""
@@ -383,7 +394,7 @@ class Owner:
                 self._steps += 1
                 owned = self.owned.pop(number, None)
                 if owned is not None:
-                    await self.checkpoint(number, owned)
+                    await self.checkpoint(number, owned, leaving=True)
 
     async def revoked(self, tps: Iterable[TP]) -> None:
         """A rebalance begins: every partition is given up, and loaded again if it comes back."""

@@ -31,7 +31,7 @@ from streams.worker.watchdog import EXIT_STALLED
 from tests.conftest import missing_service
 from tests.integration.kafka_wards import PARTITIONS, Bench, Ward, by_id, compare, config_for, expected, ward_names, wards
 from tests.services import kafka, s3
-from tests.services.worker import OWNING, POISON, STARTED, STEPS, WorkerProcess
+from tests.services.worker import DEADLY, OWNING, POISON, STARTED, STEPS, WorkerProcess
 
 LIVES: Final = 5
 OUTAGE_S: Final = 4.0
@@ -152,21 +152,29 @@ def test_random_kills(broker: kafka.Cluster, streams: list[tuple[Ward, Replayed]
     finish(bench, streams, tmp_path)
 
 
-def test_a_record_that_kills_is_passed_over_and_kept(broker: kafka.Cluster, streams: list[tuple[Ward, Replayed]], tmp_path: Path) -> None:
-    bench = registered(Bench(config_for(broker.bootstrap, tmp_path / "snapshots", "poison-")), streams)
+@pytest.mark.parametrize(("payload", "lives"), [(POISON, 2), (DEADLY, 4)], ids=["with-an-exception", "without-a-word"])
+def test_records_that_kill_are_passed_over_and_kept(
+    broker: kafka.Cluster, streams: list[tuple[Ward, Replayed]], tmp_path: Path, payload: bytes, lives: int
+) -> None:
+    """Two of them, between which no checkpoint is: what the first did must not be forgotten over the second."""
+    bench = registered(
+        Bench(config_for(broker.bootstrap, tmp_path / "snapshots", f"{payload.decode()}-", checkpoint_every_s=300.0)), streams
+    )
     ward, wanted = streams[0]
     half = len(ward.records) // 2
-    bench.send(ward, [*ward.records[:half], ward.records[half]._replace(payload=POISON), *ward.records[half:]])
-    for _ in range(2):
-        assert WorkerProcess(bench.config, tmp_path / "dying.log").wait(90) not in {0, -signal.SIGKILL}
+    bad = [ward.records[half]._replace(payload=payload + number) for number in (b"1", b"2")]
+    bench.send(ward, [*ward.records[:half], *bad, *ward.records[half:]])
+    for life in range(lives + 2):  # from the second record on everybody is warned
+        worker = WorkerProcess(bench.config, tmp_path / "dying.log")
+        assert worker.wait(90) == (-signal.SIGKILL if payload == DEADLY else 1), f"life {life}: {worker.tail()}"
+    bench = Bench(bench.config.model_copy(update={"checkpoint_every_s": 0.5}))
     worker = WorkerProcess(bench.config, tmp_path / "living.log")
     bench.wait_committed(90)
     assert worker.stop() == 0, worker.tail()
     said = bench.said()[ward.partition]
-    (poison,) = [item for item in said if isinstance(item.body, Quarantined) and item.body.reason == "internal"]
-    assert isinstance(poison.body, Quarantined)
-    assert poison.body.payload == POISON
-    compare(ward, wanted, [item for item in said if item.id != poison.id])
+    kept = {item.id: item.body for item in said if isinstance(item.body, Quarantined) and item.body.reason == "internal"}
+    assert [body.payload for body in kept.values()] == [record.payload for record in bad]
+    compare(ward, wanted, [item for item in said if item.id not in kept])
     bench.close()
 
 
