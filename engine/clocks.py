@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from engine.block import QUALITY_POOR
 from engine.frame import GAP_NONE, GAP_RESTART, NS_PER_S, Bool, Float64, Int32, Int64, UInt8
@@ -35,7 +34,7 @@ HELD: Final = 7
 REFUSED: Final = 1
 """Some chunks were not ACCEPTED."""
 UNEVEN: Final = 2
-"""A slot occurs twice, or streams run at different rates. Not asked of a block with refused chunks."""
+"""Among the ACCEPTED chunks a slot occurs twice, or streams run at different rates."""
 HEARD_AGAIN: Final = 4
 """Some of the streams were silent."""
 
@@ -160,8 +159,8 @@ def admit(
 
     A chunk covers `each_ns` of device time, or where `duration_ns` (k,) is not empty, its own. `regular` is False for kinds whose
     chunks are instants: a button press is never too late nor too early, an impossible time becomes the time of arrival. `release`
-    takes chunks that were held: nothing is held again. `mark` (capacity,) and `stamp` as in `repeated`. Returns what is unusual: the sum
-    of REFUSED, UNEVEN and HEARD_AGAIN. One call for all of it, because a call costs more than the work.
+    takes chunks that were held: nothing is held again. `mark` (capacity,) is scratch, `stamp` a number not used before. Returns what is
+    unusual: the sum of REFUSED, UNEVEN and HEARD_AGAIN. One call for all of it, because a call costs more than the work.
     """
     unusual = 0
     same = duration_ns.shape[0] == 0
@@ -249,19 +248,12 @@ def admit(
             streams.back_run[s] = 0
             if abs(rate_hz - streams.rate_hz[s]) > RATE_TOLERANCE * rate_hz:
                 streams.rate_hz[s] = rate_hz
-    if unusual & REFUSED == 0:
-        for s in index:
-            if mark[streams.slot[s]] == stamp or streams.rate_hz[s] != streams.rate_hz[index[0]]:
+    first = -1
+    for i in range(index.shape[0]):
+        if fate[i] == ACCEPTED:
+            s = index[i]
+            first = s if first < 0 else first
+            if mark[streams.slot[s]] == stamp or streams.rate_hz[s] != streams.rate_hz[first]:
                 return unusual | UNEVEN
             mark[streams.slot[s]] = stamp
     return unusual
-
-
-@kernel
-def repeated(slots: Int32, mark: NDArray[np.int64], stamp: int) -> bool:
-    """Whether a slot occurs twice; `mark` (capacity,) is scratch, `stamp` a number not used before."""
-    for slot in slots:
-        if mark[slot] == stamp:
-            return True
-        mark[slot] = stamp
-    return False

@@ -218,22 +218,22 @@ class Engine:
         if unusual & clocks.HEARD_AGAIN:
             for s in self.devices.returned(route.stream, fate):
                 self._silence(int(s), arrival_ns, "clear", out)
+        samples = block.samples
         if unusual & clocks.REFUSED:
             self._set_aside(block, route, fate, arrival_ns, out)
             keep = np.flatnonzero(fate == clocks.ACCEPTED)
-            if keep.size:
+            size = keep.size
+            if size:
                 route = _Route(route.stream[keep], route.slot[keep], tuple(route.subjects[i] for i in keep))
-                frame = Frame(
-                    block.kind, route.slot, start_ns[keep], block.rate_hz, block.samples[keep], gap_ns[keep], valid[keep], block.shape
-                )
-                self._feed(frame, route, arrival_ns, out)
-        elif unusual & clocks.UNEVEN:
-            frame = Frame(block.kind, route.slot, start_ns, block.rate_hz, block.samples, gap_ns, valid, block.shape)
-            self._feed(frame, route, arrival_ns, out)
-        else:
+                start_ns, samples, gap_ns, valid = start_ns[keep], samples[keep], gap_ns[keep], valid[keep]
+        if size:
             rate_hz = float(self.devices.streams.rate_hz[route.stream[0]])
-            frame = Frame(block.kind, route.slot, start_ns, rate_hz, block.samples, gap_ns, valid, block.shape)
-            self._dispatch(frame, route.subjects, arrival_ns, out)
+            frame = Frame(block.kind, route.slot, start_ns, rate_hz, samples, gap_ns, valid, block.shape)
+            if unusual & clocks.UNEVEN:
+                for part, names, own_hz in apart(frame, route.subjects, self.devices.streams.rate_hz[route.stream]):
+                    self._dispatch(part._replace(rate_hz=own_hz), names, arrival_ns, out)
+            else:
+                self._dispatch(frame, route.subjects, arrival_ns, out)
         if self._held and not release:
             for s in np.unique(route.stream):
                 waiting = self._held.get(int(s))
@@ -360,16 +360,6 @@ class Engine:
             self._take(held.block(), arrival_ns, out, release=True)
 
     # -- detectors --------------------------------------------------------------------------------------------------
-
-    def _feed(self, frame: Frame, route: _Route, arrival_ns: int, out: Outputs) -> None:
-        """To the detectors, a slot at most once a frame, at the rate at which its stream runs."""
-        rates = self.devices.streams.rate_hz[route.stream]
-        self._stamp += 1
-        if clocks.repeated(frame.slot, self._mark, self._stamp) or (rates != rates[0]).any():
-            for part, names, rate_hz in apart(frame, route.subjects, rates):
-                self._dispatch(part._replace(rate_hz=rate_hz), names, arrival_ns, out)
-        else:
-            self._dispatch(frame._replace(rate_hz=float(rates[0])), route.subjects, arrival_ns, out)
 
     def _dispatch(self, frame: Frame, subjects: tuple[str, ...], arrival_ns: int, out: Outputs) -> None:
         if frame.kind in self._columns:

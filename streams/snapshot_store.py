@@ -93,7 +93,7 @@ class NamedStore(ABC):
     def marked(self, partition: int) -> str | None:
         """See SnapshotStore."""
         raw = self._read(partition, _MARK)
-        return None if raw is None else raw.decode()
+        return None if raw is None else raw.decode("utf-8", "replace")
 
     def _newest_first(self, partition: int) -> list[str]:
         return sorted((name for name in self._names(partition) if name.endswith(_SUFFIX)), key=_parsed, reverse=True)

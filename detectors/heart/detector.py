@@ -31,6 +31,8 @@ from engine.frame import NS_PER_S, Float64, Frame, Int64, frame
 
 FEATURE: Final = "feature.heart"
 _FEATURE_RATE_HZ: Final = 1 / 60
+KEPT_S: Final = 20_000.0
+"""Slots times seconds for which buffers are kept: some 35 MB at most. What comes after hours offline gets its own."""
 
 _EVENTS: Final = (
     EventType("heart.bradycardia", Priority.HIGH, True, True, "heart rate below the resident's lower limit"),
@@ -97,9 +99,11 @@ class HeartDetector(Detector[HeartParams, HeartState]):
         k, n = frame.samples.shape[:2]
         seconds = n / frame.rate_hz if frame.rate_hz > 0 else float(n * RR_MS_MAX / 1000)
         # a hole of any length sums up at most the two open minutes
-        if not enough(self._found, k, seconds):
-            self._found = buffers(k, seconds)
-        found = self._found  # reused: nothing in it outlives a call
+        found = self._found  # used again: nothing in it outlives a call
+        if not enough(found, k, seconds):
+            found = buffers(k, seconds)
+            if k * seconds <= KEPT_S:
+                self._found = found
         found.used[:] = 0
         rows = (frame.slot.astype(np.int64), frame.t0_ns, frame.gap_ns, frame.valid)
         if frame.kind == "ecg":

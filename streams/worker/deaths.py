@@ -33,6 +33,10 @@ class Deaths(msgspec.Struct):
     """How often on which record."""
     trying: int = -1
     """The record that is being taken, where that is noted."""
+    offset: int = -1
+    crashes_then: int = msgspec.field(default=0, name="crashes")
+    why: str = ""
+    """What the version before looks for, to which somebody may go back: nothing has died."""
 
     @property
     def careful(self) -> bool:
@@ -58,6 +62,10 @@ class Deaths(msgspec.Struct):
         """This record is taken next."""
         return Deaths(self.from_offset, self.lives, self.died, offset)
 
+    def done(self) -> Deaths:
+        """The record that was being taken is taken: whatever happens now is not its fault."""
+        return Deaths(self.from_offset, self.lives, self.died)
+
     def saved(self, offset: int) -> Deaths:
         """Everything before `offset` is behind us for good."""
         return Deaths(offset, 0, _since(self.died, offset))
@@ -68,10 +76,13 @@ def read(text: str | None, partition: int) -> Deaths:
     if text is None:
         return Deaths()
     try:
-        return msgspec.json.decode(text, type=Deaths)
+        found = msgspec.json.decode(text, type=Deaths)
     except msgspec.DecodeError as error:
         log.warning("the note about records that kill cannot be read: counting afresh", partition=partition, why=str(error))
         return Deaths()
+    if found.offset >= 0:  # written by the version before
+        found.died[found.offset] = found.crashes_then
+    return Deaths(found.from_offset, found.lives, found.died, found.trying)
 
 
 def written(deaths: Deaths) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
@@ -35,6 +36,9 @@ LOOK_EVERY_S: Final = 0.1
 """How often frames, checkpoints and the passing of time are looked after."""
 QUIET_S: Final = 1.0
 """A partition silent for so long is told that time passes: the engine ticks every whole second."""
+
+NOTE_S: Final = 1.0
+"""How long a record waits for the note that it is being taken."""
 
 Step = Callable[[str], None]
 """Called with the name of each step of a checkpoint, before and after it; tests die here."""
@@ -274,7 +278,7 @@ class Owner:
         record = parse(message.offset, message.timestamp * NS_PER_MS, message.key, message.value, message.headers or ())
         crashes = owned.deaths.crashes(record.offset)
         if owned.deaths.careful and crashes < CRASHES_MAX:
-            await self._note(owned, owned.deaths.about_to(record.offset))
+            await self._note_soon(owned, owned.deaths.about_to(record.offset))
             if self.owned.get(partition.number) is not owned:
                 return
         steps, apply_s = _steps(partition, record, crashes), 0.0
@@ -294,6 +298,10 @@ class Owner:
                 await asyncio.sleep(0)
                 if self.owned.get(partition.number) is not owned:
                     return  # given up on the way: the snapshot stands between two steps
+        if owned.deaths.trying >= 0:
+            await self._note_soon(owned, owned.deaths.done())
+        if crashes >= CRASHES_MAX:
+            owned.saved_s = -math.inf  # a checkpoint is due, so that it is behind us before the next one kills
         self.figures.took(record, items, apply_s)
 
     async def hand_on(self, message: Any, kind: Kind) -> None:
@@ -368,6 +376,15 @@ class Owner:
                 log.warning("note about the partition not stored", partition=owned.partition.number, why=error.strerror or str(error))
             else:
                 owned.noted = text
+
+    async def _note_soon(self, owned: Owned, deaths: Deaths) -> None:
+        """`_note`, but a store that hangs does not stop detection: then nothing is noted until it is back."""
+        if owned.noting.locked():
+            owned.deaths = deaths
+            return
+        noting = asyncio.create_task(self._note(owned, deaths))
+        if (await asyncio.wait({noting}, timeout=NOTE_S))[0]:
+            await noting
 
     async def _save_next(self) -> None:
         """Begin the checkpoint that is due longest, one at a time; nothing waits for it, for a store may hang."""

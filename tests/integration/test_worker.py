@@ -156,7 +156,10 @@ def test_random_kills(broker: kafka.Cluster, streams: list[tuple[Ward, Replayed]
 def test_records_that_kill_are_passed_over_and_kept(
     broker: kafka.Cluster, streams: list[tuple[Ward, Replayed]], tmp_path: Path, payload: bytes, lives: int
 ) -> None:
-    """Two of them, between which no checkpoint is: what the first did must not be forgotten over the second."""
+    """Two of them, between which no checkpoint is: what the first did must not be forgotten over the second.
+
+    The other wards have done nothing, and nothing of theirs is passed over.
+    """
     bench = registered(
         Bench(config_for(broker.bootstrap, tmp_path / "snapshots", f"{payload.decode()}-", checkpoint_every_s=300.0)), streams
     )
@@ -164,6 +167,8 @@ def test_records_that_kill_are_passed_over_and_kept(
     half = len(ward.records) // 2
     bad = [ward.records[half]._replace(payload=payload + number) for number in (b"1", b"2")]
     bench.send(ward, [*ward.records[:half], *bad, *ward.records[half:]])
+    for other, _ in streams[1:]:
+        bench.send(other, other.records)
     for life in range(lives + 2):  # from the second record on everybody is warned
         worker = WorkerProcess(bench.config, tmp_path / "dying.log")
         assert worker.wait(90) == (-signal.SIGKILL if payload == DEADLY else 1), f"life {life}: {worker.tail()}"
@@ -171,10 +176,13 @@ def test_records_that_kill_are_passed_over_and_kept(
     worker = WorkerProcess(bench.config, tmp_path / "living.log")
     bench.wait_committed(90)
     assert worker.stop() == 0, worker.tail()
-    said = bench.said()[ward.partition]
+    everything = bench.said()
+    said = everything[ward.partition]
     kept = {item.id: item.body for item in said if isinstance(item.body, Quarantined) and item.body.reason == "internal"}
     assert [body.payload for body in kept.values()] == [record.payload for record in bad]
     compare(ward, wanted, [item for item in said if item.id not in kept])
+    for other, all_of_it in streams[1:]:
+        compare(other, all_of_it, everything[other.partition])
     bench.close()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from streams.worker.deaths import LIVES_MAX, REMEMBERED_MAX, Deaths, read, written
 
 
@@ -44,4 +46,25 @@ def test_notes_are_bounded_and_come_back() -> None:
 
 def test_a_note_nobody_can_read_keeps_nobody_down() -> None:
     assert read('{"died": {"9": ', 3) == Deaths()
-    assert read('{"offset": 7, "crashes": 2, "why": "an older version"}', 3) == Deaths()
+
+
+def test_a_record_that_was_taken_is_not_blamed() -> None:
+    assert Deaths(100, 3).about_to(120).done().begun(100).died == {}
+
+
+def test_a_note_of_the_version_before_counts() -> None:
+    assert read('{"offset": 7, "crashes": 2, "why": "SystemError"}', 3) == Deaths(died={7: 2})
+
+
+def test_the_version_before_reads_that_nothing_has_died() -> None:
+    text = written(Deaths(100, 1).on(120))
+    assert text is not None
+    assert msgspec.json.decode(text, type=Before) == Before(-1, 0, "")
+
+
+class Before(msgspec.Struct):
+    """What that version reads; it ends itself when a field is not there."""
+
+    offset: int
+    crashes: int
+    why: str

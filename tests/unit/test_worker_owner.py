@@ -1,0 +1,121 @@
+"""Who is blamed when a worker is gone, and what a store that hangs does to detection."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from sinks.base import Item
+from streams.snapshot_store import DirectoryStore
+from streams.worker.config import KafkaConfig
+from streams.worker.deaths import LIVES_MAX, Deaths, written
+from streams.worker.outbox import Outbox
+from streams.worker.owner import NOTE_S, Owned, Owner
+from streams.worker.partition import Partition
+from streams.worker.records import Input
+
+RECORDS = 16
+BEGIN = {0: 100, 1: 200}
+DEADLY = {1: 203, 0: 0}
+
+
+class Gone(BaseException):
+    """The process is: nothing after this runs, nothing catches it."""
+
+
+class Taking(Partition):
+    """A partition that takes anything at no cost; on one record the process is gone."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number, next_offset=BEGIN[number])
+        self.over: list[int] = []
+
+    def apply(self, record: Input) -> list[Item]:
+        if record.offset == DEADLY[self.number]:
+            raise Gone
+        self.next_offset = record.offset + 1
+        return []
+
+    def on_the_way(self, record: Input) -> Iterator[list[Item]]:
+        del record
+        return iter(())
+
+    def pass_over(self, record: Input, why: str) -> list[Item]:
+        assert "2 times" in why
+        self.over.append(record.offset)
+        self.next_offset = record.offset + 1
+        return []
+
+
+async def owned_by(owner: Owner, store: DirectoryStore, number: int) -> Owned:
+    """As when a partition is taken over."""
+    found = Owned(Taking(number), Outbox(None, "", number), 1, store.marked(number))
+    await owner._note(found, found.deaths.begun(BEGIN[number]))
+    owner.owned[number] = found
+    return found
+
+
+async def live(store: DirectoryStore) -> dict[int, list[int]] | None:
+    """A worker's life, partitions in turn; the records it passed over, or None when it is gone."""
+    owner = Owner(KafkaConfig(), store)
+    owned = [await owned_by(owner, store, number) for number in BEGIN]
+    try:
+        for index in range(RECORDS):
+            for one in owned:
+                record = SimpleNamespace(
+                    offset=BEGIN[one.partition.number] + index, timestamp=0, key=b"ward", value=b"batch", headers=(), partition=0
+                )
+                await owner._take(one, record)
+    except Gone:
+        return None
+    return {one.partition.number: cast("Taking", one.partition).over for one in owned}
+
+
+def test_only_the_record_on_which_it_was_gone_is_passed_over(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    for _ in range(LIVES_MAX + 2):
+        assert asyncio.run(live(store)) is None
+    assert asyncio.run(live(store)) == {0: [], 1: [203]}
+
+
+def test_a_checkpoint_is_due_when_a_record_was_passed_over(tmp_path: Path) -> None:
+    async def life() -> float:
+        store = DirectoryStore(tmp_path)
+        store.mark(1, written(Deaths(BEGIN[1], LIVES_MAX, {BEGIN[1]: 2})))
+        owner = Owner(KafkaConfig(), store)
+        owned = await owned_by(owner, store, 1)
+        await owner._take(owned, SimpleNamespace(offset=BEGIN[1], timestamp=0, key=b"ward", value=b"batch", headers=(), partition=1))
+        return owned.saved_s
+
+    assert asyncio.run(life()) == -float("inf")
+
+
+def test_a_store_that_hangs_does_not_hold_up_the_records_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def life() -> tuple[int, int]:
+        store = DirectoryStore(tmp_path)
+        store.mark(0, written(Deaths(BEGIN[0], LIVES_MAX)))
+        owner = Owner(KafkaConfig(), store)
+        owned = await owned_by(owner, store, 0)
+        assert owned.deaths.careful
+        release, asked = threading.Event(), []
+
+        def hang(*given: Any) -> None:
+            asked.append(given)
+            release.wait()
+
+        monkeypatch.setattr(store, "mark", hang)
+        monkeypatch.setattr("streams.worker.owner.NOTE_S", NOTE_S / 10)
+        try:
+            for index in range(RECORDS):
+                await owner._take(owned, SimpleNamespace(offset=BEGIN[0] + index, timestamp=0, key=b"", value=b"", headers=(), partition=0))
+            return owned.partition.next_offset, len(asked)
+        finally:
+            release.set()
+
+    assert asyncio.run(life()) == (BEGIN[0] + RECORDS, 1)
