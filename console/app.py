@@ -21,9 +21,9 @@ from starlette.staticfiles import StaticFiles
 from alerts.model import Action, Command, Outcome
 from alerts.texts import LANGUAGES
 from console import texts
-from console.access import COOKIE, SESSION_S, Access, Gate
 from console.backend import BindCommand, ConsoleBackend, alert_view, history
 from console.live import TooManyBrowsers
+from streams.intake.access import COOKIE, SESSION_S, Access, Gate
 
 HERE: Final = Path(__file__).parent
 HEARTBEAT_S: Final = 2.0

@@ -15,7 +15,7 @@ from simulator.motion import FALLS, Fall, make_fall
 from simulator.rooms import Course, Rooms, smoulder, steam
 from simulator.routine import Activity, Forced, Posture
 from simulator.scenario import Incident, Scenario
-from streams.recording import Truth
+from streams.recordings.format import Truth
 
 LEAD_S: Final = 20.0
 """Somebody who is to fall first gets up and walks."""

@@ -15,7 +15,7 @@ from simulator import home
 from simulator.scenario import Scenario
 from simulator.transport import Transport
 from simulator.world import World
-from streams.recording import Meta, Record, Recording, Truth, write
+from streams.recordings.format import Meta, Record, Recording, Truth, write
 
 
 class Simulation:
@@ -89,5 +89,5 @@ def recording(scenario: Scenario) -> Recording:
 
 
 def write_recording(scenario: Scenario, path: Path) -> None:
-    """Write the scenario as a recording folder at `path` (see streams.recording)."""
+    """Write the scenario as a recording folder at `path` (see streams.recordings.format)."""
     write(path, recording(scenario))

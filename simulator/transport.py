@@ -13,7 +13,7 @@ from engine.block import Block
 from engine.frame import NS_PER_S
 from schemas.encode import encode_batch, encode_chunk_json, take
 from simulator.scenario import Scenario, Trouble, TroubleKind
-from streams.recording import Record
+from streams.recordings.format import Record
 
 MS: Final = 1_000_000
 BATCH_DELAY_MS: Final = (40, 220)

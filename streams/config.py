@@ -22,12 +22,12 @@ from sinks.jsonl import JsonlConfig
 from sinks.parquet import ParquetConfig
 from sinks.sqlite import SqliteConfig
 from sinks.webhook import WebhookConfig
-from streams.assembly import Parameters
 from streams.canary.config import CanaryConfig
-from streams.embedded.mqtt import MqttConfig
 from streams.ingest.config import IngestConfig
+from streams.intake.mqtt import MqttConfig
+from streams.kafka.config import KafkaConfig
+from streams.pipeline.assembly import Parameters
 from streams.sink_process.config import SinkProcessConfig
-from streams.worker.config import KafkaConfig
 
 _FROM_ENVIRONMENT: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from benchmarks.quality.data import unpacked
 from benchmarks.quality.page import page
-from streams.stats import Figure
+from streams.recordings.intervals import Figure
 
 SUITES: Final = ("falls", "heart", "pressure_injury", "fire")
 FLOORS: Final = Path(__file__).with_name("floors.toml")

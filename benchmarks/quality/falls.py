@@ -15,11 +15,11 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from engine.frame import NS_PER_S
-from streams.importers import sisfall, smartfallmm, sp_sw_har, weda_fall
-from streams.importers.trials import FALL, Trial, cohort
-from streams.recording import Recording
-from streams.replay import replay
-from streams.stats import Figure, by_person, proportion, rate
+from streams.recordings.format import Recording
+from streams.recordings.importers import sisfall, smartfallmm, sp_sw_har, weda_fall
+from streams.recordings.importers.trials import FALL, Trial, cohort
+from streams.recordings.intervals import Figure, by_person, proportion, rate
+from streams.recordings.replay import replay
 
 SLACK_S: Final = 2.0
 """An alert whose onset lies this far outside a labelled fall still belongs to it (labels are by eye, to 0.1-1 s)."""

@@ -9,10 +9,10 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from engine.frame import NS_PER_S
-from streams.importers import ambient_rooms, fire_rooms, nist_smoke_alarms
-from streams.recording import START_NS, Builder, Recording, Truth
-from streams.replay import Replayed, replay
-from streams.stats import Figure, by_person, proportion, rate
+from streams.recordings.format import START_NS, Builder, Recording, Truth
+from streams.recordings.importers import ambient_rooms, fire_rooms, nist_smoke_alarms
+from streams.recordings.intervals import Figure, by_person, proportion, rate
+from streams.recordings.replay import Replayed, replay
 
 DATA_SETS: Final = ("fire",)
 ALARMS: Final = ("fire.smoke", "fire.heat", "fire.rate_of_rise", "fire.co")
@@ -160,7 +160,7 @@ def _cables(root: Path) -> dict[str, Figure]:
 
 def _quiet(fire: Path, progress: Progress) -> dict[str, Figure]:
     """Rooms in which nothing burns, all in one home so that the clock ticks once for all of them."""
-    builder = Builder("quiet rooms", "several, see streams/importers/ambient_rooms.py")
+    builder = Builder("quiet rooms", "several, see streams/recordings/importers/ambient_rooms.py")
     groups: dict[str, list[str]] = {}
     for path in sorted((fire / "uci-occupancy-detection").glob("data*.txt")):
         groups.setdefault("uci-occupancy-detection", []).append(ambient_rooms.occupancy(builder, path, days=QUIET_DAYS))

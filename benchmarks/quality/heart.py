@@ -14,8 +14,8 @@ from detectors.heart.detector import HeartDetector, detect_beats
 from detectors.heart.params import HeartParams
 from engine.events import Detection
 from engine.frame import NS_PER_S, Float32, Float64, Int64, frame
-from streams.importers import cinc2015, rr_series, wfdb_records
-from streams.stats import Figure, by_person, proportion
+from streams.recordings.importers import cinc2015, rr_series, wfdb_records
+from streams.recordings.intervals import Figure, by_person, proportion
 
 DATA_SETS: Final = ("mitdb", "cinc2015", "afdb-rr", "nsr2db-rr", "chf2db-rr")
 WINDOW_S: Final = 0.15

@@ -12,7 +12,7 @@ import matplotlib as mpl
 mpl.use("svg")
 from matplotlib import pyplot as plt
 
-from streams.stats import Figure
+from streams.recordings.intervals import Figure
 
 
 def page(figures: dict[str, Figure], floors: dict[str, dict[str, Any]]) -> str:

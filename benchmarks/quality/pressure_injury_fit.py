@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from detectors.pressure_injury import posture
-from streams.importers import pmatdata
+from streams.recordings.importers import pmatdata
 
 RIDGE: Final = 0.01
 TARGET: Final = Path(__file__).resolve().parents[2] / "detectors" / "pressure_injury" / "coefficients.py"

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from benchmarks.soak import backlog, hour, kills, latency, same, throughput
 from benchmarks.soak.page import page
-from streams.warmup import warm_up
+from streams.ops.warm_up import warm_up
 from tests.services import kafka
 
 LOAD: Final = 0.5

@@ -16,9 +16,9 @@ from benchmarks.soak.load import COMPRESSION, START_NS, batches, publish, regist
 from benchmarks.soak.presses import Presses
 from benchmarks.soak.processes import resident_mb
 from engine.frame import NS_PER_S
-from streams import topics
-from streams.worker.config import KafkaConfig
-from streams.worker.records import headers
+from streams.kafka import topics
+from streams.kafka.config import KafkaConfig
+from streams.kafka.records import headers
 from tests.integration.kafka_wards import PARTITIONS, config_for, partition_of
 from tests.services.worker import OWNING, WorkerProcess
 

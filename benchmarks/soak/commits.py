@@ -9,8 +9,8 @@ from typing import NamedTuple
 from kafka import KafkaConsumer, TopicPartition
 
 from benchmarks.soak.processes import cpu_s
-from streams import topics
-from streams.worker.config import KafkaConfig
+from streams.kafka import topics
+from streams.kafka.config import KafkaConfig
 
 
 class Look(NamedTuple):

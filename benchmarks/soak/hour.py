@@ -25,10 +25,10 @@ from engine.frame import NS_PER_S
 from engine.outputs import Account
 from schemas.encode import encode_batch, encode_chunk_json
 from simulator.standard import WARD_RESIDENTS, standard_blocks, standard_scenario
-from streams import topics
 from streams.config import load
-from streams.worker.config import KafkaConfig
-from streams.worker.records import items_in
+from streams.kafka import topics
+from streams.kafka.config import KafkaConfig
+from streams.kafka.records import items_in
 from tests.integration.kafka_wards import PARTITIONS, Bench
 from tests.services.receiver import Receiver, receiving
 from tests.services.worker import OWNING, Child

@@ -19,9 +19,9 @@ from aiokafka import AIOKafkaProducer
 from benchmarks.soak.load import COMPRESSION, Batch, batches, registries, ward_names
 from benchmarks.soak.presses import Presses
 from benchmarks.soak.processes import cpu_s, resident_mb
-from streams import topics
-from streams.worker.config import KafkaConfig
-from streams.worker.records import headers
+from streams.kafka import topics
+from streams.kafka.config import KafkaConfig
+from streams.kafka.records import headers
 from tests.integration.kafka_wards import PARTITIONS, config_for
 from tests.services.worker import OWNING, WorkerProcess
 

@@ -12,10 +12,10 @@ from aiokafka import AIOKafkaProducer
 from engine.registry import RegistryData
 from schemas.encode import encode_wire, wire_block
 from simulator.standard import WARD_RESIDENTS, standard_blocks, standard_registry, standard_scenario
-from streams import topics
 from streams.ingest.config import IngestConfig
-from streams.worker.config import KafkaConfig
-from streams.worker.records import headers
+from streams.kafka import topics
+from streams.kafka.config import KafkaConfig
+from streams.kafka.records import headers
 from tests.integration.kafka_wards import partition_of
 
 COMPRESSION: Final = IngestConfig.model_fields["compression"].default

@@ -14,9 +14,9 @@ from aiokafka import AIOKafkaConsumer
 
 from engine.registry import Binding, RegistryData
 from sinks.base import AlertChange
-from streams import topics
-from streams.worker.config import KafkaConfig
-from streams.worker.records import headers
+from streams.kafka import topics
+from streams.kafka.config import KafkaConfig
+from streams.kafka.records import headers
 
 
 class Presses:

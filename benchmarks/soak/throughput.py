@@ -12,8 +12,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from benchmarks.soak.commits import Commits
 from benchmarks.soak.load import batches, publish, ward_names
 from simulator.standard import WARD_RESIDENTS
-from streams import topics
-from streams.worker.config import KafkaConfig
+from streams.kafka import topics
+from streams.kafka.config import KafkaConfig
 from tests.integration.kafka_wards import PARTITIONS, config_for
 from tests.services.worker import OWNING, WorkerProcess
 

@@ -31,8 +31,8 @@ from engine.frame import NS_PER_S
 from engine.registry import Registry
 from schemas.codec import decode, encode_batch
 from simulator.standard import standard_blocks, standard_registry
-from streams.assembly import detectors
-from streams.warmup import warm_up
+from streams.ops.warm_up import warm_up
+from streams.pipeline.assembly import detectors
 
 RESIDENTS: Final = (100, 1_000, 20_000)
 SECONDS: Final = {100: 240, 1_000: 60, 20_000: 10}

@@ -7,7 +7,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from streams.operations import OperationsConfig
+from streams.ops.http_server import OperationsConfig
 
 CLIP_S: Final = 24
 """Walking, a fall, lying, getting up, sitting down (streams.canary.wearers)."""

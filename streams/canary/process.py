@@ -23,17 +23,17 @@ from alerts.policy import Policy
 from engine.frame import NS_PER_S
 from sinks.base import AlertChange, Item, alert_item
 from sinks.delivery import Delivery
-from streams import topics
 from streams.canary.config import CanaryConfig
 from streams.canary.figures import Figures
 from streams.canary.state import Folder, Kept
 from streams.canary.watch import Change, Watch
 from streams.canary.wearers import Life, wearers
-from streams.items import audit_of
-from streams.operations import Operations
-from streams.worker.config import KafkaConfig
-from streams.worker.partition import command_in
-from streams.worker.records import NS_PER_MS, items_in, single
+from streams.kafka import topics
+from streams.kafka.config import KafkaConfig
+from streams.kafka.records import NS_PER_MS, items_in, single
+from streams.ops.http_server import Operations
+from streams.pipeline.items import audit_of
+from streams.pipeline.partition import command_in
 
 log = structlog.get_logger("vigil.canary")
 

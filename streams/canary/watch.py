@@ -14,7 +14,7 @@ from alerts.policy import CANARY_MISSING, Policy
 from engine.events import Event, Phase, Priority, event_id
 from engine.frame import NS_PER_S
 from streams.canary.wearers import Wearer
-from streams.worker.records import CANARY
+from streams.kafka.records import CANARY
 
 CODE: Final = "falls.fall"
 BY: Final = "canary"

@@ -20,7 +20,7 @@ from schemas.encode import encode_batch
 from simulator.scenario import Incident, Scenario
 from simulator.world import World
 from streams.canary.config import CLIP_S
-from streams.topics import partition_of
+from streams.kafka.topics import partition_of
 
 RATE_HZ: Final = 50
 SEED: Final = 1

@@ -26,9 +26,9 @@ from console.backend import (
 from console.backend import Delivery as DeliveryView
 from console.live import Broadcaster
 from engine.registry import Binding
-from streams.embedded.journal import JournalError
-from streams.embedded.registry_change import RegistryChange
 from streams.embedded.vigil import ANSWER_S, Vigil
+from streams.pipeline.registry_change import RegistryChange
+from streams.storage.journal import JournalError
 
 SYSTEM_EVERY_S: Final = 1.0
 """The system page is at most this old; it is put together once for all who look."""

@@ -9,7 +9,7 @@ import msgspec
 from engine.clocks import NEVER_NS
 from engine.devices import Unbound
 from engine.outputs import Account
-from streams.core import Core
+from streams.pipeline.core import Core
 
 
 class Source(NamedTuple):

@@ -13,11 +13,9 @@ import msgspec
 import structlog
 
 from alerts.model import Refusal
-from console.access import Access
 from console.app import create_app
 from console.backend import Person
 from console.board import LiveBoard
-from console.identity import load_people
 from console.server import ConsoleServer
 from engine.registry import RegistryData
 from sinks.base import ItemKind
@@ -29,12 +27,14 @@ from sinks.parquet import ParquetConfig, ParquetSink
 from sinks.sqlite import SqliteConfig, SqliteSink
 from streams.config import VigilConfig
 from streams.embedded.backend import Backend
-from streams.embedded.intake import Intake, with_console
-from streams.embedded.journal import JournalError
-from streams.embedded.mqtt import MqttSource
-from streams.embedded.registry_change import RegistryChange
+from streams.embedded.http_api import Intake, with_console
 from streams.embedded.vigil import ANSWER_S, Listener, Vigil
-from streams.recording import Record
+from streams.intake.access import Access
+from streams.intake.mqtt import MqttSource
+from streams.pipeline.registry_change import RegistryChange
+from streams.recordings.format import Record
+from streams.storage.identity import load_people
+from streams.storage.journal import JournalError
 
 log = structlog.get_logger("vigil")
 

@@ -27,14 +27,14 @@ from engine.outputs import Reason, Reject
 from engine.registry import RegistryData
 from sinks.base import AuditEntry, Item, account_item, audit_item
 from sinks.delivery import Delivery
-from streams.core import Core, Said
 from streams.embedded.figures import Figures, figures
-from streams.embedded.journal import Journal, JournalError, promise
-from streams.embedded.poison import CRASHES_MAX, Poison
-from streams.embedded.records import Entry, Topic
-from streams.embedded.registry_change import RegistryChange, changed
-from streams.items import audit_of, items_of
-from streams.snapshot_store import KEPT, DirectoryStore, Snapshot
+from streams.pipeline.core import Core, Said
+from streams.pipeline.items import audit_of, items_of
+from streams.pipeline.registry_change import RegistryChange, changed
+from streams.storage.journal import Journal, JournalError, promise
+from streams.storage.journal_records import Entry, Topic
+from streams.storage.poison import CRASHES_MAX, Poison
+from streams.storage.snapshots import KEPT, DirectoryStore, Snapshot
 
 log = structlog.get_logger("vigil")
 
@@ -52,7 +52,7 @@ Listener = Callable[[Said], None]
 
 
 class Vigil:
-    """Runs a core over a data folder. `parameters` as in streams.assembly, `clock` gives UTC ns (injected for tests).
+    """Runs a core over a data folder. `parameters` as in streams.pipeline.assembly, `clock` gives UTC ns (injected for tests).
 
     `live` False: time is what the records say (recordings, accelerated simulation); nothing ticks between them.
     """

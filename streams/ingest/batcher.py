@@ -21,13 +21,13 @@ from schemas.codec import Decoded, decode
 from schemas.encode import batches, encode_chunk_json, encode_wire, take
 from schemas.wire import BLOCKS_MAX, MESSAGE_BYTES_MAX
 from sinks.base import Item, ItemKind, Quarantined, encode
-from streams import topics
-from streams.core import BATCHES_REMEMBERED
-from streams.embedded.records import Entry
 from streams.ingest.senders import Sender
 from streams.ingest.spool import Message
 from streams.ingest.wards import Wards
-from streams.worker.records import Headers, frame, headers
+from streams.kafka import topics
+from streams.kafka.records import Headers, frame, headers
+from streams.pipeline.core import BATCHES_REMEMBERED
+from streams.storage.journal_records import Entry
 
 GATEWAY: Final = "ingest"
 """`gateway` of the batches made here. They carry no number: the key in the record's header tells repeats."""

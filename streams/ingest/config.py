@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from streams.embedded.mqtt import MqttConfig
+from streams.intake.mqtt import MqttConfig
 
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 

@@ -16,15 +16,15 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from engine.block import Block
-from streams import topics
 from streams.ingest.batcher import batch_payloads, merged, split
 from streams.ingest.config import IngestConfig
 from streams.ingest.figures import Figures
 from streams.ingest.pump import AGAIN_S, PRODUCER_STOP_S, producer_for
 from streams.ingest.readings import Joined, Reader
 from streams.ingest.wards import Wards
-from streams.worker.config import HEARTBEATS_A_SESSION, KafkaConfig
-from streams.worker.records import NS_PER_MS, headers
+from streams.kafka import topics
+from streams.kafka.config import HEARTBEATS_A_SESSION, KafkaConfig
+from streams.kafka.records import NS_PER_MS, headers
 
 log = structlog.get_logger("vigil.ingest")
 

@@ -16,16 +16,16 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from engine.frame import NS_PER_S
-from streams import topics
-from streams.core import BATCHES_REMEMBERED
-from streams.embedded.records import Entry
 from streams.ingest.batcher import NONE_OPEN, Batcher, Out
 from streams.ingest.config import IngestConfig
 from streams.ingest.figures import Figures
 from streams.ingest.spool import Spool
 from streams.ingest.wards import Wards
-from streams.worker.config import KafkaConfig
-from streams.worker.records import NS_PER_MS
+from streams.kafka import topics
+from streams.kafka.config import KafkaConfig
+from streams.kafka.records import NS_PER_MS
+from streams.pipeline.core import BATCHES_REMEMBERED
+from streams.storage.journal_records import Entry
 
 log = structlog.get_logger("vigil.ingest")
 

@@ -11,9 +11,9 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
-from streams import topics
 from streams.ingest.wards import Wards
-from streams.worker.config import KafkaConfig
+from streams.kafka import topics
+from streams.kafka.config import KafkaConfig
 
 log = structlog.get_logger("vigil.ingest")
 

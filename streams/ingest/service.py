@@ -16,17 +16,17 @@ import uvicorn
 
 from engine.frame import NS_PER_S
 from schemas.codec import decode
-from streams.embedded.mqtt import MqttSource
 from streams.ingest.config import IngestConfig
 from streams.ingest.figures import Figures
 from streams.ingest.foreign import Foreign
-from streams.ingest.http import HttpDoor
+from streams.ingest.http_api import HttpDoor
 from streams.ingest.pump import Pump, Step
 from streams.ingest.registry import Following
 from streams.ingest.senders import ANYBODY, Sender, Senders
 from streams.ingest.spool import Message, Spool
 from streams.ingest.wards import Wards
-from streams.worker.config import KafkaConfig
+from streams.intake.mqtt import MqttSource
+from streams.kafka.config import KafkaConfig
 
 log = structlog.get_logger("vigil.ingest")
 

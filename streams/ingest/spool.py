@@ -17,9 +17,9 @@ from typing import Final
 import msgspec
 import structlog
 
-from streams.embedded.journal import Journal, JournalBusy, promise
-from streams.embedded.records import Topic
 from streams.ingest.senders import Sender
+from streams.storage.journal import Journal, JournalBusy, promise
+from streams.storage.journal_records import Topic
 
 log = structlog.get_logger("vigil.ingest")
 

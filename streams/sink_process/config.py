@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from streams.operations import OperationsConfig
+from streams.ops.http_server import OperationsConfig
 
 
 class SinkProcessConfig(BaseModel):

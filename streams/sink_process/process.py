@@ -20,13 +20,13 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from sinks.base import NEVER_SHED, Item, ItemKind, Sink
 from sinks.delivery import REMEMBERED, Delivery, DeliverySettings
-from streams import topics
-from streams.operations import Operations
+from streams.kafka import topics
+from streams.kafka.config import HEARTBEATS_A_SESSION, KafkaConfig
+from streams.ops.http_server import Operations
 from streams.sink_process.config import SinkProcessConfig
 from streams.sink_process.figures import SILENT_S, Collected, Counted, Figures, health
-from streams.sink_process.ledger import Ledger
+from streams.sink_process.offset_tracker import Ledger
 from streams.sink_process.reading import KIND_OF, TOPIC_OF, LeaveOut, nothing, read
-from streams.worker.config import HEARTBEATS_A_SESSION, KafkaConfig
 
 log = structlog.get_logger("vigil.sink")
 

@@ -11,7 +11,7 @@ from alerts.policy import is_canary
 from engine.events import Event
 from engine.outputs import Measurements
 from sinks.base import AlertChange, Item, decode
-from streams.worker.records import FRAMED, SINGLE, items_in
+from streams.kafka.records import FRAMED, SINGLE, items_in
 
 KIND_OF: Final = {topic: kind for kind, topic in (FRAMED | SINGLE).items()}
 """The kind of item in each output topic."""

@@ -14,16 +14,16 @@ from faust.types import TP
 from pydantic import BaseModel
 
 from alerts.policy import Policy
-from streams import topics
-from streams.operations import Operations
-from streams.snapshot_s3 import S3Store
-from streams.snapshot_store import DirectoryStore, SnapshotStore
-from streams.worker.config import HEARTBEATS_A_SESSION, Connection, KafkaConfig
+from streams.kafka import topics
+from streams.kafka.config import HEARTBEATS_A_SESSION, Connection, KafkaConfig
+from streams.kafka.records import Kind
+from streams.ops.http_server import Operations
+from streams.storage.snapshots import DirectoryStore, SnapshotStore
+from streams.storage.snapshots_s3 import S3Store
 from streams.worker.consumer import SnapshotConsumer, SnapshotTransport, Unopened
 from streams.worker.figures import versions
 from streams.worker.health import Health
 from streams.worker.owner import Owner, Step
-from streams.worker.records import Kind
 from streams.worker.watchdog import LOOKS, Watchdog
 
 POLL_RECORDS: Final = 64

@@ -18,7 +18,7 @@ from alerts.policy import is_canary
 from engine.events import Event, Priority
 from engine.frame import NS_PER_S
 from sinks.base import AlertChange, Item, Quarantined
-from streams.worker.records import Input
+from streams.kafka.records import Input
 
 OUTCOMES: Final = ("processed", "duplicate", "late", "quarantined")
 """Where readings go, in the order of `Engine.totals`."""

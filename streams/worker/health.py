@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from streams.worker.config import WorkerOperations
+from streams.kafka.config import WorkerOperations
 from streams.worker.figures import Figures
 from streams.worker.watchdog import Standing, Watchdog
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from sinks.base import Item, ItemKind, encode
-from streams.worker.records import FRAMED, SINGLE, frame, single
+from streams.kafka.records import FRAMED, SINGLE, frame, single
 
 FRAME_BYTES: Final = 100_000
 """A record costs about 0.25 ms in whoever reads it, whatever its size up to some 100 kB."""

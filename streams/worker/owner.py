@@ -19,14 +19,14 @@ from pydantic import BaseModel
 from alerts.policy import Policy
 from schemas.wire import TEXT_BYTES_MAX
 from sinks.base import Item, account_item
-from streams import topics
-from streams.snapshot_store import Snapshot, SnapshotStore
-from streams.worker.config import KafkaConfig
-from streams.worker.deaths import CRASHES_MAX, Deaths, read, written
+from streams.kafka import topics
+from streams.kafka.config import KafkaConfig
+from streams.kafka.records import ARRIVAL_HEADER, CANARY, KIND_HEADER, NS_PER_MS, OFFSET_HEADER, Input, Kind, headers, parse
+from streams.pipeline.partition import BYTES_MAX, WHY_MAX, Partition, Registries, usable
+from streams.storage.crash_log import CRASHES_MAX, Deaths, read, written
+from streams.storage.snapshots import Snapshot, SnapshotStore
 from streams.worker.figures import Figures
 from streams.worker.outbox import FRAME_S, Outbox
-from streams.worker.partition import BYTES_MAX, WHY_MAX, Partition, Registries, usable
-from streams.worker.records import ARRIVAL_HEADER, CANARY, KIND_HEADER, NS_PER_MS, OFFSET_HEADER, Input, Kind, headers, parse
 
 log = structlog.get_logger("vigil.worker")
 

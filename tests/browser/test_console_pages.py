@@ -13,10 +13,10 @@ import pytest
 from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
 from alerts.model import Outcome, State
-from console.access import Access
 from console.app import create_app
 from console.backend import Person
 from console.server import ConsoleServer
+from streams.intake.access import Access
 from tests.browser.preview import PreviewHome
 from tests.conftest import missing_service
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from streams.assembly import CLASSES
+from streams.pipeline.assembly import CLASSES
 from tests.conformance.checks import CHECKS
 from tests.conformance.exemptions import EXEMPT
 from tests.conformance.harness import DetectorClass, case_of, facts, run
@@ -35,7 +35,7 @@ def test_the_suite_is_what_it_claims() -> None:
 
 _TWIN = """
 import json, sys
-from streams.assembly import CLASSES
+from streams.pipeline.assembly import CLASSES
 from tests.conformance.harness import case_of, facts, run
 cls = next(c for c in CLASSES if c.spec.name == sys.argv[1])
 case = case_of(cls)

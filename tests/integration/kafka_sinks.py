@@ -12,10 +12,10 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from kafka import KafkaConsumer, TopicPartition
 
-from streams import topics
-from streams.replay import Replayed
+from streams.kafka import topics
+from streams.kafka.config import KafkaConfig
+from streams.recordings.replay import Replayed
 from streams.sink_process.process import group_of
-from streams.worker.config import KafkaConfig
 from tests.integration.kafka_wards import PARTITIONS, Bench, Ward
 from tests.services.influx import Influx
 from tests.services.receiver import Receiver

@@ -15,11 +15,11 @@ from engine.registry import RegistryData
 from simulator.scenario import Incident, Scenario, Trouble
 from simulator.simulation import Simulation
 from sinks.base import AlertChange, Item, ItemKind
-from streams import topics
-from streams.recording import Meta, Record, Recording
-from streams.replay import Replayed, replay
-from streams.worker.config import Connection, KafkaConfig
-from streams.worker.records import NS_PER_MS, Input, headers, items_in, parse
+from streams.kafka import topics
+from streams.kafka.config import Connection, KafkaConfig
+from streams.kafka.records import NS_PER_MS, Input, headers, items_in, parse
+from streams.recordings.format import Meta, Record, Recording
+from streams.recordings.replay import Replayed, replay
 
 PARTITIONS: Final = 4
 SECONDS: Final = 150.0

@@ -19,8 +19,8 @@ from schemas.codec import decode
 from schemas.encode import encode_batch
 from sinks.base import Item, ItemKind
 from sinks.sqlite import SqliteReader
-from streams.importers.catalogue import IMPORTERS
-from streams.recording import Meta, Record, Recording, Truth, read, write
+from streams.recordings.format import Meta, Record, Recording, Truth, read, write
+from streams.recordings.importers.catalogue import IMPORTERS
 from tests.integration.kafka_wards import Bench, Ward, accounts, by_id, wards
 from tests.integration.wards import running
 from tests.services.worker import OWNING, WorkerProcess

@@ -17,10 +17,10 @@ from alerts.model import Action, Command, State
 from alerts.policy import CANARY_MISSING, is_canary
 from sinks.base import AlertChange, AuditEntry
 from sinks.webhook import verify
-from streams import topics
 from streams.config import VigilConfig, load
-from streams.warmup import warm_up
-from streams.worker.records import CANARY
+from streams.kafka import topics
+from streams.kafka.records import CANARY
+from streams.ops.warm_up import warm_up
 from tests.conftest import missing_service
 from tests.integration.kafka_wards import said_on
 from tests.services import kafka

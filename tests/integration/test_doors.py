@@ -21,9 +21,9 @@ from engine.registry import Binding, RegistryData
 from schemas.codec import decode
 from schemas.wire import MESSAGE_BYTES_MAX
 from streams.config import Listen, VigilConfig
-from streams.embedded.mqtt import MqttConfig
 from streams.embedded.service import Service
-from streams.recording import Builder
+from streams.intake.mqtt import MqttConfig
+from streams.recordings.format import Builder
 from tests.services.mosquitto import mosquitto
 
 TOKEN = "0123456789abcdef-token"
@@ -250,7 +250,7 @@ def test_a_large_message_is_not_decoded_on_the_event_loop(client: httpx.Client, 
         threads.append(threading.current_thread().name)
         return decode(payload)
 
-    monkeypatch.setattr("streams.door.decode", watched)
+    monkeypatch.setattr("streams.intake.http_api.decode", watched)
     client.post("/v1/chunks", json=[chunk("pendant-1", i) for i in range(1000)])
     client.post("/v1/chunks", json=chunk("pendant-1", 2000))
     assert threads[0] != "console"
@@ -349,7 +349,7 @@ def test_mqtt_goes_on_after_the_disk_did_not_keep_up(tmp_path: Path, monkeypatch
             for _ in range(count):
                 sender.publish("vigil/v1/ward", payload, qos=1).wait_for_publish(10)
 
-        monkeypatch.setattr("streams.embedded.journal.PENDING_BYTES_MAX", 0)
+        monkeypatch.setattr("streams.storage.journal.PENDING_BYTES_MAX", 0)
         publish(40)  # more than the broker keeps in flight
         until(lambda: service.mqtt is not None and service.mqtt.view().health == "waiting")
         assert service.vigil.journal.synced == 0

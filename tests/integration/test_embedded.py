@@ -22,11 +22,11 @@ from engine.registry import Binding, RegistryData
 from sinks.delivery import Delivery
 from sinks.sqlite import SqliteConfig, SqliteReader, SqliteSink
 from streams.embedded.backend import Backend
-from streams.embedded.records import Topic
-from streams.embedded.registry_change import RegistryChange
 from streams.embedded.vigil import Vigil
-from streams.recording import START_NS
-from streams.replay import replay
+from streams.pipeline.registry_change import RegistryChange
+from streams.recordings.format import START_NS
+from streams.recordings.replay import replay
+from streams.storage.journal_records import Topic
 from tests.integration.wards import TEN_MINUTES, Stream, running, write_registry
 from tests.services.receiver import Receiver, receiving
 
@@ -114,7 +114,7 @@ def test_a_registry_that_contradicts_itself_is_refused_and_nothing_changes(strea
 def test_a_record_that_kills_the_engine_is_passed_over_after_two_crashes(
     stream: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from streams.core import Core
+    from streams.pipeline.core import Core
 
     real = Core.telemetry
 
@@ -145,7 +145,7 @@ def test_a_record_that_kills_the_engine_is_passed_over_after_two_crashes(
 
 
 def test_poison_records_between_two_snapshots_are_all_passed_over(stream: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from streams.core import Core
+    from streams.pipeline.core import Core
 
     real = Core.telemetry
 

@@ -15,8 +15,8 @@ from engine.frame import NS_PER_S
 from simulator.scenario import Scenario
 from sinks.base import Accepted, Item, alert_item, event_item, measurements_item
 from sinks.influx import InfluxConfig, InfluxSink
-from streams.recording import read
-from streams.replay import replay
+from streams.recordings.format import read
+from streams.recordings.replay import replay
 from tests.conftest import missing_service
 from tests.services import influx
 

@@ -17,10 +17,10 @@ import pytest
 from schemas.codec import decode, encode_chunk_json
 from sinks.base import Item, ItemKind, Quarantined
 from streams.ingest.senders import token_hash
-from streams.recording import Record
-from streams.replay import Replayed
-from streams.warmup import warm_up
-from streams.worker.config import KafkaConfig
+from streams.kafka.config import KafkaConfig
+from streams.ops.warm_up import warm_up
+from streams.recordings.format import Record
+from streams.recordings.replay import Replayed
 from tests.conftest import missing_service
 from tests.integration.ingested import replayed
 from tests.integration.kafka_wards import Bench, Ward, accounts, by_id, config_for, expected, wards

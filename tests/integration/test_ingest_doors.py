@@ -22,11 +22,11 @@ from schemas.wire import MESSAGE_BYTES_MAX
 from simulator.scenario import Incident, Scenario, Trouble
 from simulator.simulation import Simulation
 from sinks.base import Item, ItemKind, Quarantined
-from streams import topics
 from streams.ingest.batcher import FOREIGN_WARD
 from streams.ingest.senders import token_hash
-from streams.worker.partition import Partition
-from streams.worker.records import Input, Kind, items_in
+from streams.kafka import topics
+from streams.kafka.records import Input, Kind, items_in
+from streams.pipeline.partition import Partition
 from tests.integration.ingested import replayed
 from tests.integration.kafka_wards import PARTITIONS, Bench, Ward, accounts, by_id, config_for, partition_of, ward_names
 from tests.services import kafka

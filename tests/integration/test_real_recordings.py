@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from streams.cli import app
-from streams.importers.catalogue import IMPORTERS
-from streams.replay import replay
+from streams.cli.main import app
+from streams.recordings.importers.catalogue import IMPORTERS
+from streams.recordings.replay import replay
 
 pytestmark = pytest.mark.data
 

@@ -12,10 +12,10 @@ from kafka import KafkaProducer
 from typer.testing import CliRunner
 
 from engine.registry import Binding, RegistryData
-from streams import registry_topic, topics
+from streams.cli.registry import registry_app
 from streams.ingest.registry import Following
 from streams.ingest.wards import Wards
-from streams.registry_cli import registry_app
+from streams.kafka import registry_topic, topics
 from tests.integration.kafka_wards import config_for
 from tests.services import kafka
 from tests.services.worker import OWNING, WorkerProcess

@@ -8,9 +8,9 @@ from typing import Final
 
 import pytest
 
-from streams import topics
-from streams.replay import Replayed
-from streams.warmup import warm_up
+from streams.kafka import topics
+from streams.ops.warm_up import warm_up
+from streams.recordings.replay import Replayed
 from tests.integration.kafka_sinks import SinkRun, influx, storm, wait_settled, webhook, written
 from tests.integration.kafka_wards import Bench, Ward, config_for, expected, wards
 from tests.services import kafka

@@ -17,10 +17,10 @@ from kafka import KafkaConsumer, TopicPartition
 from benchmarks.soak.latency import resident_mb
 from sinks.base import ItemKind, encode
 from sinks.examples import item
-from streams import topics
-from streams.replay import Replayed
-from streams.warmup import warm_up
-from streams.worker.records import frame, single
+from streams.kafka import topics
+from streams.kafka.records import frame, single
+from streams.ops.warm_up import warm_up
+from streams.recordings.replay import Replayed
 from tests.integration.kafka_sinks import SINK_STARTED, SinkRun, announced, calls, eventually, lag, wait_settled, webhook, written
 from tests.integration.kafka_wards import PARTITIONS, Bench, Ward, config_for, expected, wards
 from tests.services import kafka

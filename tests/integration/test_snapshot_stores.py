@@ -21,8 +21,8 @@ from typing import Any, Final, NamedTuple
 import pytest
 from structlog.testing import capture_logs
 
-from streams.snapshot_s3 import S3Config, S3Store
-from streams.snapshot_store import KEPT, DirectoryStore, Snapshot, SnapshotStore
+from streams.storage.snapshots import KEPT, DirectoryStore, Snapshot, SnapshotStore
+from streams.storage.snapshots_s3 import S3Config, S3Store
 from tests.conftest import missing_service
 from tests.services import s3
 

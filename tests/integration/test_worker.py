@@ -21,12 +21,12 @@ from schemas.wire import MESSAGE_BYTES_MAX
 from simulator.scenario import Incident, Scenario
 from simulator.simulation import Simulation
 from sinks.base import AlertChange, AuditEntry, ItemKind, Quarantined
-from streams import topics
-from streams.replay import Replayed
-from streams.warmup import warm_up
-from streams.worker.config import KafkaConfig
-from streams.worker.partition import COMMAND_BYTES_MAX, Partition, Registries
-from streams.worker.records import Kind
+from streams.kafka import topics
+from streams.kafka.config import KafkaConfig
+from streams.kafka.records import Kind
+from streams.ops.warm_up import warm_up
+from streams.pipeline.partition import COMMAND_BYTES_MAX, Partition, Registries
+from streams.recordings.replay import Replayed
 from streams.worker.watchdog import EXIT_STALLED
 from tests.conftest import missing_service
 from tests.integration.kafka_wards import PARTITIONS, Bench, Ward, by_id, compare, config_for, expected, ward_names, wards

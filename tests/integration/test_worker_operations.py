@@ -17,8 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from alerts.model import Reason
 from engine.events import Priority
-from streams.replay import Replayed
-from streams.warmup import warm_up
+from streams.ops.warm_up import warm_up
+from streams.recordings.replay import Replayed
 from streams.worker.watchdog import EXIT_STALLED
 from tests.integration.kafka_wards import PARTITIONS, Bench, Ward, compare, config_for, expected, wards
 from tests.services import kafka

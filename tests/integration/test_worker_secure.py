@@ -10,11 +10,11 @@ from typing import Final
 import pytest
 from kafka import KafkaProducer
 
-from streams import topics
-from streams.replay import Replayed
-from streams.warmup import warm_up
-from streams.worker.config import Connection, KafkaConfig
-from streams.worker.reach import TRY_S, KafkaUnreachable, ensure
+from streams.kafka import topics
+from streams.kafka.config import Connection, KafkaConfig
+from streams.kafka.preflight import TRY_S, KafkaUnreachable, ensure
+from streams.ops.warm_up import warm_up
+from streams.recordings.replay import Replayed
 from tests.conftest import missing_service
 from tests.integration.kafka_wards import Bench, Ward, compare, config_for, expected, wards
 from tests.services import kafka

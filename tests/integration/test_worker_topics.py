@@ -8,9 +8,9 @@ import pytest
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewTopic
 from typer.testing import CliRunner
 
-from streams import topics
-from streams.worker.cli import topics_app
-from streams.worker.config import Connection, KafkaConfig
+from streams.cli.worker import topics_app
+from streams.kafka import topics
+from streams.kafka.config import Connection, KafkaConfig
 from tests.services import kafka
 
 pytestmark = pytest.mark.services

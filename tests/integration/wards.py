@@ -17,7 +17,7 @@ import msgspec
 
 from simulator.scenario import Incident, Scenario, Trouble
 from simulator.simulation import Simulation
-from streams.recording import START_NS, Meta, Record, Recording
+from streams.recordings.format import START_NS, Meta, Record, Recording
 
 TEN_MINUTES = Scenario(
     name="ten-minutes",

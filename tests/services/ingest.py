@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from streams.worker.config import KafkaConfig
+from streams.kafka.config import KafkaConfig
 
 
 class IngestProcess:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from streams.snapshot_s3 import S3Config
+from streams.storage.snapshots_s3 import S3Config
 from tests.services.jars import Jars
 from tests.services.kafka import free_ports
 

@@ -8,7 +8,7 @@ from typing import Final
 import trustme
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
-from streams.worker.config import Connection
+from streams.kafka.config import Connection
 
 USER: Final = "vigil"
 PASSWORD: Final = "a horse & a battery = staple"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from streams.worker.config import KafkaConfig
+from streams.kafka.config import KafkaConfig
 
 STARTED: Final = "started"
 OWNING: Final = "partitions taken over"
@@ -78,9 +78,9 @@ class WorkerProcess(Child):
 
 def main() -> None:
     """The process."""
-    from streams import logs
-    from streams.core import Core, Said
-    from streams.warmup import warm_up
+    from streams.ops import logs
+    from streams.ops.warm_up import warm_up
+    from streams.pipeline.core import Core, Said
     from streams.worker.app import run
 
     logs.configure()

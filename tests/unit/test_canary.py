@@ -17,17 +17,17 @@ from detectors.falls.params import FallParams
 from engine.events import Priority, event_id
 from engine.frame import NS_PER_S
 from engine.registry import Assignment, Binding, RegistryData
-from streams.assembly import Parameters
 from streams.canary.config import CLIP_S, CanaryConfig
 from streams.canary.process import Canary
 from streams.canary.state import Folder, Kept
 from streams.canary.watch import BY, CODE, Watch
 from streams.canary.wearers import FALL_AT_S, Life, wearers
 from streams.config import ConfigError, load
-from streams.core import Core, Said
-from streams.worker.config import KafkaConfig
-from streams.worker.partition import Partition, Registries
-from streams.worker.records import CANARY, Kind, headers, parse
+from streams.kafka.config import KafkaConfig
+from streams.kafka.records import CANARY, Kind, headers, parse
+from streams.pipeline.assembly import Parameters
+from streams.pipeline.core import Core, Said
+from streams.pipeline.partition import Partition, Registries
 
 START_S = 1_760_000_400
 BOUND_S = 60.0

@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from alerts.model import Outcome, State
-from console.access import COOKIE, LOGIN_ATTEMPTS, Access
 from console.app import ENGINE_STALL_MS, HEARTBEAT_S, create_app
 from console.server import ConsoleServer
+from streams.intake.access import COOKIE, LOGIN_ATTEMPTS, Access
 from tests.browser.preview import PreviewHome
 
 PASSWORD = "a wall of water lilies"

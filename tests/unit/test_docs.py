@@ -13,7 +13,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from streams.cli import app
+from streams.cli.main import app
 
 ROOT: Final = Path(__file__).parents[2]
 PAGES: Final = sorted(

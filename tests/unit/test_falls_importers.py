@@ -9,10 +9,10 @@ import pytest
 
 from benchmarks.quality import falls as quality
 from engine.frame import NS_PER_S
-from streams.importers import sisfall, smartfallmm, sp_sw_har, uci_rfid, weda_fall
-from streams.importers.trials import FALL, Signal, Trial, cohort, put, recording, snap, unburst
-from streams.recording import Builder
-from streams.replay import replay
+from streams.recordings.format import Builder
+from streams.recordings.importers import sisfall, smartfallmm, sp_sw_har, uci_rfid, weda_fall
+from streams.recordings.importers.trials import FALL, Signal, Trial, cohort, put, recording, snap, unburst
+from streams.recordings.replay import replay
 
 STEP = np.arange(100.0)[:, np.newaxis] * [1.0, 0.0, 0.0]
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from benchmarks.quality.fire import ALARMS
-from streams.importers import ambient_rooms, fire_rooms, nist_smoke_alarms
-from streams.recording import START_NS, Builder
-from streams.replay import replay
+from streams.recordings.format import START_NS, Builder
+from streams.recordings.importers import ambient_rooms, fire_rooms, nist_smoke_alarms
+from streams.recordings.replay import replay
 
 pytestmark = pytest.mark.data
 
@@ -48,7 +48,7 @@ def test_a_heated_cable_alarms(data_root: Path) -> None:
 
 
 def test_an_ordinary_day_is_quiet(data_root: Path) -> None:
-    builder = Builder("quiet", "see streams/importers/ambient_rooms.py")
+    builder = Builder("quiet", "see streams/recordings/importers/ambient_rooms.py")
     fire = data_root / "fire"
     rooms = [ambient_rooms.occupancy(builder, path, days=0.5) for path in sorted((fire / "uci-occupancy-detection").glob("data*.txt"))]
     rooms.append(ambient_rooms.smart_home(builder, fire / "open-smart-home", "Kitchen", days=0.5))

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("engine", "detectors", "models", "alerts", "schemas", "sinks", "streams", "simulator", "console", "benchmarks")
 
-# What each package may import. streams/recording.py and streams/stats.py are shapes and arithmetic that the simulator and the
+# What each package may import. streams/recordings/format.py and streams/recordings/intervals.py are shapes and arithmetic that the simulator and the
 # quality suite share with the shells.
 ALLOWED = {
     "engine": set(),

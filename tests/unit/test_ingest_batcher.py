@@ -18,12 +18,12 @@ from schemas.codec import decode, encode_batch, encode_chunk_json
 from schemas.encode import take
 from schemas.wire import MESSAGE_BYTES_MAX
 from sinks.base import ItemKind, Quarantined
-from streams import topics
-from streams.embedded.records import Entry, Topic
 from streams.ingest.batcher import FOREIGN_WARD, Batcher, Out
 from streams.ingest.spool import Message
 from streams.ingest.wards import Wards
-from streams.worker.records import items_in, parse
+from streams.kafka import topics
+from streams.kafka.records import items_in, parse
+from streams.storage.journal_records import Entry, Topic
 
 MS = 1_000_000
 LINGER_NS = 100 * MS

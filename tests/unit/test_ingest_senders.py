@@ -11,12 +11,12 @@ from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from engine.registry import Binding, RegistryData
-from streams.cli import app
+from streams.cli.main import app
 from streams.ingest.config import IngestConfig
 from streams.ingest.registry import Following
 from streams.ingest.senders import ANYBODY, Sender, Senders, parse_tokens, token_hash
 from streams.ingest.wards import Wards
-from streams.worker.config import KafkaConfig
+from streams.kafka.config import KafkaConfig
 
 
 def bearer(token: str) -> str:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from streams.embedded.journal import JournalBusy
 from streams.ingest.batcher import Batcher
 from streams.ingest.pump import _Cutter
 from streams.ingest.spool import Message, Spool
 from streams.ingest.wards import Wards
+from streams.storage.journal import JournalBusy
 
 MESSAGE = Message("gateway", None, "", b'{"v": 1, "device": "a", "kind": "button", "t0_ns": 5, "samples": [[1]]}')
 BYTES_MAX = 2**20

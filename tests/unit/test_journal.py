@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from engine.frame import NS_PER_S
-from streams.embedded.journal import Journal, JournalError
-from streams.embedded.records import Topic, torn
-from streams.embedded.stamps import CATCH_UP, STAMP_NS_MAX, Stamps
+from streams.storage.arrival_clock import CATCH_UP, STAMP_NS_MAX, Stamps
+from streams.storage.journal import Journal, JournalError
+from streams.storage.journal_records import Topic, torn
 
 HOUR_NS = 3600 * NS_PER_S
 
@@ -105,7 +105,7 @@ def test_a_caller_that_gives_up_does_not_stop_the_writer(tmp_path: Path, monkeyp
         real(file)
 
     journal = open_journal(tmp_path)
-    monkeypatch.setattr("streams.embedded.journal.os.fsync", fsync)
+    monkeypatch.setattr("streams.storage.journal.os.fsync", fsync)
     first = journal.append(Topic.TELEMETRY, b"on its way")
     first.cancel()
     slow.set()
@@ -120,7 +120,7 @@ def test_a_writer_that_fails_in_any_way_says_so(tmp_path: Path, monkeypatch: pyt
         raise ValueError("a bug nobody knows yet")
 
     journal = open_journal(tmp_path)
-    monkeypatch.setattr("streams.embedded.journal.os.fsync", broken)
+    monkeypatch.setattr("streams.storage.journal.os.fsync", broken)
     with pytest.raises(JournalError, match="a bug nobody knows yet"):
         put(journal, b"x")
     assert journal.error is not None
@@ -203,7 +203,7 @@ def test_a_full_disk_is_an_answer_not_a_loss(tmp_path: Path, monkeypatch: pytest
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("streams.embedded.journal.os.fsync", full)
+    monkeypatch.setattr("streams.storage.journal.os.fsync", full)
     with pytest.raises(JournalError, match="No space left"):
         put(journal, b"lost?")
     with pytest.raises(JournalError, match="free disk space"):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from streams.operations import Operations, OperationsConfig
+from streams.ops.http_server import Operations, OperationsConfig
 from tests.services.kafka import free_ports
 
 

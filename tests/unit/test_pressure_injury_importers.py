@@ -10,9 +10,9 @@ import pytest
 from benchmarks.quality.pressure_injury_fit import features_of
 from detectors.pressure_injury import posture
 from detectors.pressure_injury.posture import LEFT, RIGHT, SUPINE
-from streams.importers import pmatdata, popu_preview
-from streams.importers.pmatdata import OVERDUE, TURN_OVERDUE, TURNED_IN_TIME, Trial
-from streams.replay import replay
+from streams.recordings.importers import pmatdata, popu_preview
+from streams.recordings.importers.pmatdata import OVERDUE, TURN_OVERDUE, TURNED_IN_TIME, Trial
+from streams.recordings.replay import replay
 
 pytestmark = pytest.mark.data
 

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from engine.registry import Assignment, Binding, CareSetting, Place, RegistryData
-from streams import topics
-from streams.registry_topic import divided, named, refusal, shared
-from streams.worker.partition import Registries
+from streams.kafka import topics
+from streams.kafka.registry_topic import divided, named, refusal, shared
+from streams.pipeline.partition import Registries
 
 EAST, WEST = "home/east", "home/west"
 DATA = RegistryData(

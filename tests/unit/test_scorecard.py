@@ -15,8 +15,20 @@ from rich.console import Console
 from detectors.falls import examples as falls
 from engine.events import Event, event_id
 from engine.frame import NS_PER_S
-from streams.recording import START_NS, Builder, Truth, write
-from streams.scorecard import Case, Window, compare, evaluate, figures, html_page, score, summarise, table, to_json, windows_of_catalogue
+from streams.recordings.format import START_NS, Builder, Truth, write
+from streams.recordings.scorecard import (
+    Case,
+    Window,
+    compare,
+    evaluate,
+    figures,
+    html_page,
+    score,
+    summarise,
+    table,
+    to_json,
+    windows_of_catalogue,
+)
 
 FALL = "falls.fall"
 TEN = {FALL: Window(latency_s=10.0, tolerance_s=1.0)}

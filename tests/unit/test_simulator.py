@@ -19,7 +19,7 @@ from simulator.scenario import Incident, Scenario, Trouble, load
 from simulator.simulation import Simulation, simulate, write_recording
 from simulator.standard import standard_blocks, standard_registry
 from simulator.transport import GARBAGE, UNKNOWN_DEVICE
-from streams.recording import Record, read
+from streams.recordings.format import Record, read
 
 SMALL = Scenario(residents=4, seconds=20, seed=9, kinds=("accel", "ecg", "vitals", "room_air", "position"))
 

@@ -20,15 +20,15 @@ from sinks.delivery import Delivery, DeliverySettings
 from sinks.examples import item
 from sinks.jsonl import JsonlConfig
 from sinks.parquet import ParquetConfig
-from streams import topics
-from streams.cli import app
+from streams.cli.main import app
+from streams.cli.sink import chosen, placed, tried
 from streams.config import Sink
-from streams.sink_process.cli import chosen, placed, tried
+from streams.kafka import topics
+from streams.kafka.records import frame, single
 from streams.sink_process.figures import HUNG_S, Collected, Counted, Figures, health
-from streams.sink_process.ledger import Ledger
+from streams.sink_process.offset_tracker import Ledger
 from streams.sink_process.people import People
 from streams.sink_process.reading import Bad, left_out, read
-from streams.worker.records import frame, single
 
 ANSWERS: dict[str, Outcome] = {"accept": ACCEPTED, "retry": Retry("busy", scope="item"), "reject": Rejected("never")}
 

@@ -10,11 +10,11 @@ import faust
 import pytest
 from pydantic import ValidationError
 
-from streams.snapshot_s3 import S3Config, S3Store
-from streams.snapshot_store import DirectoryStore
-from streams.topics import TOPICS
+from streams.kafka.config import Connection, KafkaConfig
+from streams.kafka.topics import TOPICS
+from streams.storage.snapshots import DirectoryStore
+from streams.storage.snapshots_s3 import S3Config, S3Store
 from streams.worker.app import _credentials, snapshot_store
-from streams.worker.config import Connection, KafkaConfig
 
 
 def test_a_password_is_asked_for_and_not_shown() -> None:

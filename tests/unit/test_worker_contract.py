@@ -14,9 +14,9 @@ from faust.transport import consumer as base
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from streams.snapshot_store import DirectoryStore
+from streams.kafka.config import Connection, KafkaConfig
+from streams.storage.snapshots import DirectoryStore
 from streams.worker.app import create_app
-from streams.worker.config import Connection, KafkaConfig
 from streams.worker.consumer import FETCH_WAIT_MS, ReaderThread, SnapshotConsumer
 from streams.worker.owner import Progress
 from streams.worker.watchdog import EXIT_STALLED, Watchdog

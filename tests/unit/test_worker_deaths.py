@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from streams.worker.deaths import LIVES_MAX, REMEMBERED_MAX, Deaths, read, written
+from streams.storage.crash_log import LIVES_MAX, REMEMBERED_MAX, Deaths, read, written
 
 
 def test_a_life_that_comes_no_further_is_counted_and_the_third_is_careful() -> None:

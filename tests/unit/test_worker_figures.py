@@ -17,12 +17,12 @@ from alerts.book import AlertBook
 from alerts.policy import CANARY_PREFIX
 from engine.events import Event, Priority, event_id
 from sinks.base import Item, alert_item, event_item
-from streams import logs
-from streams.worker.config import WorkerOperations
+from streams.kafka.config import WorkerOperations
+from streams.kafka.records import NS_PER_MS, parse
+from streams.ops import logs
 from streams.worker.figures import Figures
 from streams.worker.health import Health
 from streams.worker.owner import Progress
-from streams.worker.records import NS_PER_MS, parse
 from streams.worker.watchdog import Watchdog
 
 LIMIT_S = 1.0

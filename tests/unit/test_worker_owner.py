@@ -12,13 +12,13 @@ from typing import Any, cast
 import pytest
 
 from sinks.base import Item
-from streams.snapshot_store import DirectoryStore
-from streams.worker.config import KafkaConfig
-from streams.worker.deaths import LIVES_MAX, Deaths, written
+from streams.kafka.config import KafkaConfig
+from streams.kafka.records import Input
+from streams.pipeline.partition import Partition
+from streams.storage.crash_log import LIVES_MAX, Deaths, written
+from streams.storage.snapshots import DirectoryStore
 from streams.worker.outbox import Outbox
 from streams.worker.owner import NOTE_S, Owned, Owner
-from streams.worker.partition import Partition
-from streams.worker.records import Input
 
 RECORDS = 16
 BEGIN = {0: 100, 1: 200}

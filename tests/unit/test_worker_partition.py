@@ -15,10 +15,10 @@ from engine.registry import RegistryData
 from schemas.codec import decode as decode_wire
 from sinks.base import AlertChange, AuditEntry, Item, ItemKind, Quarantined, encode
 from sinks.base import decode as decode_item
-from streams.recording import START_NS, Builder
-from streams.snapshot_store import KEPT, DirectoryStore, Snapshot
-from streams.worker.partition import Partition, Registries
-from streams.worker.records import FRAMED, SINGLE, Input, Kind, frame, headers, items_in, parse, single
+from streams.kafka.records import FRAMED, SINGLE, Input, Kind, frame, headers, items_in, parse, single
+from streams.pipeline.partition import Partition, Registries
+from streams.recordings.format import START_NS, Builder
+from streams.storage.snapshots import KEPT, DirectoryStore, Snapshot
 
 WARD = "home/ward"
 SECOND_NS = 1_000_000_000

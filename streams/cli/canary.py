@@ -1,0 +1,76 @@
+"""`vigil canary`."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from typing import Annotated
+
+import typer
+
+from streams.cli.common import ConfigOption, fail, loaded
+
+canary_app = typer.Typer(help="A simulated fall now and then on every partition: does Vigil report it?", no_args_is_help=True)
+
+
+@canary_app.command("run")
+def canary_run(
+    config: ConfigOption = None,
+    port: Annotated[int | None, typer.Option(help="Port of /metrics and /healthz (overrides the configuration).")] = None,
+) -> None:
+    """Watch Vigil until SIGTERM. One process for the whole of it, best on a machine of its own."""
+    from sinks.catalogue import build
+    from sinks.delivery import Delivery
+    from sinks.spool import SpoolBusyError
+    from streams.canary.process import Canary
+    from streams.cli.sink import tried
+    from streams.ops import logs
+
+    logs.configure()
+    settings = loaded(config)
+    own = settings.canary
+    if port is not None:
+        own = own.model_copy(update={"operations": own.operations.model_copy(update={"port": port})})
+
+    async def watch() -> None:
+        spool = own.folder / "spool"
+        webhooks = [sink for sink in settings.sinks if sink.to.type == "webhook"]
+        deliveries = [Delivery(build(sink.to), spool / sink.name, tried(sink), name=sink.name) for sink in webhooks]
+        canary = Canary(settings.kafka, own, deliveries, settings.policy)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, canary.stop)
+        await canary.run()
+
+    try:
+        asyncio.run(watch())
+    except (OSError, ValueError, SpoolBusyError) as error:
+        raise fail(f"the canary cannot start: {error}") from error
+
+
+@canary_app.command("acknowledge")
+def canary_acknowledge(
+    by: Annotated[str, typer.Option(help="Who has seen the alarm.")],
+    config: ConfigOption = None,
+    note: Annotated[str, typer.Option(help="What it was.")] = "",
+) -> None:
+    """Say that the canary's alarm has been seen; on the canary's own machine, with or without Kafka."""
+    from alerts.model import Action, Command
+    from streams.canary.state import Folder
+    from streams.canary.watch import Watch
+
+    folder = Folder(loaded(config).canary.folder)
+    watch = Watch((), bound_s=0.0)
+    try:
+        if (kept := folder.load()) is not None:
+            watch.restore(kept.watch)
+    except ValueError as error:
+        raise fail(f"the canary's state cannot be read: {error}") from error
+    open_alarms = [alert for alert in watch.open() if not alert.acknowledged]
+    if not open_alarms:
+        raise fail("there is no alarm that nobody has seen")
+    for alert in open_alarms:
+        at_ns = time.time_ns()
+        folder.say(Command(f"canary-{alert.id}-{at_ns}", Action.ACKNOWLEDGE, alert.id, by, at_ns, None, note))
+        typer.echo(f"said to the canary: {by} has seen {alert.id}")

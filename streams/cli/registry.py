@@ -1,0 +1,105 @@
+"""`vigil registry`: who is who, for the distributed Vigil. `vigil run` reads registry.json itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+import typer
+
+from alerts.policy import CANARY_WARD_PREFIX
+from engine.registry import RegistryData
+from streams.cli.common import ConfigOption, fail, loaded, refusals
+from streams.kafka.config import KafkaConfig
+from streams.pipeline.registry_change import sent_registry
+
+registry_app = typer.Typer(
+    help="Who is who in the distributed Vigil: a ward's registry.json on the topic `registry`.", no_args_is_help=True
+)
+
+_STDIN: Final = Path("-")
+
+
+@registry_app.command("publish")
+def registry_publish(
+    file: Annotated[Path, typer.Argument(help="A registry.json; - reads standard input. Each ward in it replaces what was said of it.")],
+    config: ConfigOption = None,
+    ward: Annotated[list[str] | None, typer.Option(help="Only this ward of the file; may be given more than once.")] = None,
+) -> None:
+    """Say who is who: checked as the ward's worker will, then sent. Wards that the file does not name stay as they are."""
+    from streams.kafka.registry_topic import divided, named, published, refusal, shared
+
+    settings = loaded(config)
+    try:
+        raw = typer.get_binary_stream("stdin").read() if file == _STDIN else file.read_bytes()
+        parts = named(divided(sent_registry(raw)), ward or ())
+    except OSError as error:
+        raise fail(f"{file} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise fail(f"{file}: {error}") from error
+    with refusals():
+        now = published(settings.kafka)
+        if why := refusal(parts, now, settings.parameters, settings.policy):
+            raise fail(f"{file}: {why}; nothing was sent")
+        for where in shared(parts, now):
+            typer.echo(
+                f"warning: {where}: two wards call theirs the same; if they are two, rename one, or sinks take them for one", err=True
+            )
+    _send(settings.kafka, {name: msgspec.json.encode(part) for name, part in parts.items()})
+
+
+@registry_app.command("show")
+def registry_show(
+    ward: Annotated[str, typer.Argument(help="Its registry as JSON, to be edited and published again; none: the list of wards.")] = "",
+    config: ConfigOption = None,
+) -> None:
+    """Who is who now."""
+    wards = _wards(loaded(config).kafka)
+    if not ward:
+        for name in sorted(wards):
+            if not name.startswith(CANARY_WARD_PREFIX):
+                typer.echo(f"{name}: {_counted(wards[name])}")
+    elif ward in wards:
+        typer.echo(msgspec.json.format(msgspec.json.encode(wards[ward])).decode())
+    else:
+        raise _unknown(ward, wards)
+
+
+@registry_app.command("withdraw")
+def registry_withdraw(ward: Annotated[str, typer.Argument(help="The ward.")], config: ConfigOption = None) -> None:
+    """Take a ward out: what its devices send is refused from then on, and kept in quarantine."""
+    kafka = loaded(config).kafka
+    if ward not in (wards := _wards(kafka)):
+        raise _unknown(ward, wards)
+    # Empty, not null: compaction drops a null after a day, and a worker that was away longer would never hear of it.
+    _send(kafka, {ward: b""})
+
+
+def _wards(kafka: KafkaConfig) -> dict[str, RegistryData]:
+    """What is published, by ward."""
+    from streams.kafka.registry_topic import published
+
+    with refusals():
+        return {name: data for registries in published(kafka) for name, data in registries.wards.items()}
+
+
+def _send(kafka: KafkaConfig, values: Mapping[str, bytes]) -> None:
+    from streams.kafka.registry_topic import send
+
+    with refusals():
+        waiting = send(kafka, values)
+    for ward in values:
+        late = f"stored; in force as soon as a worker of partition {waiting[ward]} runs" if ward in waiting else "in force"
+        typer.echo(f"{ward}: {late}")
+
+
+def _unknown(ward: str, wards: Iterable[str]) -> typer.Exit:
+    known = ", ".join(sorted(name for name in wards if not name.startswith(CANARY_WARD_PREFIX)))
+    return fail(f"there is no registry of ward {ward}; there are: {known or 'none'}")
+
+
+def _counted(data: RegistryData) -> str:
+    devices, subjects = len({b.device for b in data.bindings}), len({b.subject for b in data.bindings})
+    return f"{devices} devices, {subjects} residents, beds and rooms"

@@ -1,0 +1,117 @@
+"""`vigil sink`: one configured place for results as a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import Annotated
+
+import structlog
+import typer
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
+
+from sinks.catalogue import AnySinkConfig, build
+from sinks.delivery import DeliverySettings
+from sinks.jsonl import JsonlConfig
+from sinks.parquet import ParquetConfig
+from sinks.spool import SpoolBusyError
+from sinks.sqlite import SqliteConfig
+from streams.cli.common import ConfigOption, fail, loaded
+from streams.config import Sink
+
+sink_app = typer.Typer(help="Places for results, each a process of its own beside the workers.", no_args_is_help=True)
+log = structlog.get_logger("vigil.sink")
+
+
+def chosen(sinks: tuple[Sink, ...], name: str) -> Sink:
+    """The sink called `name`, or the only one of type `name`. ValueError when there is none, or more than one."""
+    for sink in sinks:
+        if sink.name == name:
+            return sink
+    found = [sink for sink in sinks if sink.to.type == name]
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(sink.name for sink in found or sinks) or "none: add [[sinks]] to the configuration"
+    raise ValueError(f"{'there are several sinks of type' if found else 'there is no sink'} {name}; choose one of: {names}")
+
+
+def placed(to: AnySinkConfig, instance: str) -> AnySinkConfig:
+    """`to` with files of their own for `instance`: two processes that write one file spoil it."""
+    if not instance:
+        return to
+    if isinstance(to, ParquetConfig):
+        return to.model_copy(update={"root": to.root / instance})
+    if isinstance(to, SqliteConfig | JsonlConfig):
+        return to.model_copy(update={"path": to.path.parent / instance / to.path.name})
+    return to
+
+
+def tried(sink: Sink) -> DeliverySettings:
+    """The sink's delivery; of a webhook one request at a time, unless set: a call is known to be made before the next is, kill -9 or not."""
+    if sink.to.type == "webhook" and "batch_max" not in sink.delivery.model_fields_set:
+        return sink.delivery.model_copy(update={"batch_max": 1})
+    return sink.delivery
+
+
+@sink_app.command("list")
+def sink_list(config: ConfigOption = None) -> None:
+    """The configured sinks: name, type, topics, consumer group."""
+    from streams.sink_process.process import group_of
+    from streams.sink_process.reading import TOPIC_OF
+
+    settings = loaded(config)
+    if not settings.sinks:
+        typer.echo("the configuration has no [[sinks]]", err=True)
+    for sink in settings.sinks:
+        built = build(sink.to)
+        topics = ", ".join(sorted(settings.kafka.prefix + TOPIC_OF[kind] for kind in built.takes))
+        built.close()
+        typer.echo(f"{sink.name}: {sink.to.type}, reads {topics} as {group_of(settings.kafka, sink.name)}")
+
+
+@sink_app.command("run")
+def sink_run(
+    name: Annotated[str, typer.Argument(help="Name of a sink of the configuration, or its type where there is only one of it.")],
+    config: ConfigOption = None,
+    instance: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Name of this process where several deliver for one sink on one machine: each has a folder of its own.",
+        ),
+    ] = "",
+    port: Annotated[int | None, typer.Option(help="Port of /metrics and /healthz; 0: off.")] = None,
+) -> None:
+    """Deliver to one sink until SIGTERM. Start as many as are wanted; the partitions are divided among them."""
+    from streams.kafka.preflight import ensure
+    from streams.ops import logs
+    from streams.sink_process.people import People
+    from streams.sink_process.process import SinkProcess, StalledError, UnsafeError
+    from streams.sink_process.reading import left_out
+
+    logs.configure()
+    settings = loaded(config)
+    own = settings.sink_process
+    if port is not None:
+        own = own.model_copy(update={"operations": own.operations.model_copy(update={"port": port})})
+
+    async def deliver(sink: Sink) -> None:
+        folder = own.folder / "-".join(filter(None, (sink.name, instance)))
+        target = build(placed(sink.to, instance), People(settings.data_dir / "identity.json"))
+        leave_out = left_out(sink.to.type)
+        process = SinkProcess(settings.kafka, own, sink.name, target, folder, settings=tried(sink), leave_out=leave_out)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, process.stop)
+        await process.run()
+
+    try:
+        sink = chosen(settings.sinks, name)
+        ensure(settings.kafka.connection)
+        asyncio.run(deliver(sink))
+    except (ValueError, SpoolBusyError) as error:
+        raise fail(str(error)) from error
+    except (OSError, KafkaError, StalledError, UnsafeError) as error:
+        missing = "a topic is missing: run `vigil topics create`" if isinstance(error, UnknownTopicOrPartitionError) else ""
+        log.critical("the sink process ends", sink=name, why=missing or str(error))
+        raise typer.Exit(1) from error

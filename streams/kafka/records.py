@@ -1,0 +1,134 @@
+"""Kafka records as the worker reads and writes them.
+
+Telemetry records hold a wire payload. The telemetry topic also carries what else a partition must take in order: commands,
+registry changes and the passing of time, told apart by the header `vigil-kind`. Outputs are JSON where people and other
+programs read them one by one, and frames (MessagePack arrays of encoded items) where there are many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+import msgspec
+
+from alerts import policy
+from engine.events import Event
+from engine.frame import NS_PER_S
+from sinks.base import AlertChange, AuditEntry, Item, ItemKind, alert_item, audit_item, decode, event_item
+from streams.kafka import topics
+
+NS_PER_MS: Final = NS_PER_S // 1_000
+
+KIND_HEADER: Final = "vigil-kind"
+ARRIVAL_HEADER: Final = "arrival_ns"
+"""When the record reached Vigil (UTC ns, ASCII decimal), written by ingest; without it Kafka's timestamp counts."""
+KEY_HEADER: Final = "key"
+"""Idempotency key of a telemetry record, ASCII."""
+OFFSET_HEADER: Final = "vigil-registry-offset"
+
+CANARY_PREFIX: Final = policy.CANARY_PREFIX
+"""Subjects that nobody is (`vigil canary`): sinks for people, boards and statistics leave their items out."""
+CANARY: Final = "vigil/canary"
+"""Subject of the canary's own alarm; commands with this key are for the canary, not for a partition."""
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+class Kind(StrEnum):
+    """What a record of the telemetry topic is."""
+
+    TELEMETRY = "telemetry"
+    COMMAND = "command"
+    REGISTRY = "registry"
+    TIME = "time"
+
+
+class Input(NamedTuple):
+    """A record of the telemetry topic. `stamp_ns` is Kafka's timestamp, `arrival_ns` the header's (None: not given)."""
+
+    offset: int
+    kind: Kind
+    key: str
+    stamp_ns: int
+    arrival_ns: int | None
+    value: bytes
+    message_key: str
+    registry_offset: int
+
+
+def headers(arrival_ns: int | None = None, key: str = "", kind: Kind = Kind.TELEMETRY) -> list[tuple[str, bytes]]:
+    """Headers of a record for the telemetry, commands or registry topic."""
+    found = [] if arrival_ns is None else [(ARRIVAL_HEADER, b"%d" % arrival_ns)]
+    if key:
+        found.append((KEY_HEADER, key.encode()))
+    if kind is not Kind.TELEMETRY:
+        found.append((KIND_HEADER, kind.encode()))
+    return found
+
+
+def parse(offset: int, stamp_ns: int, message_key: bytes | None, value: bytes | None, given: Headers) -> Input:
+    """A record as Kafka delivered it. A kind nobody knows is telemetry: the codec refuses it with a reason."""
+    found = dict(given)
+    try:
+        kind = Kind(found.get(KIND_HEADER, b"telemetry").decode("ascii", "replace"))
+    except ValueError:
+        kind = Kind.TELEMETRY
+    return Input(
+        offset,
+        kind,
+        found.get(KEY_HEADER, b"").decode("ascii", "replace"),
+        stamp_ns,
+        _number(found.get(ARRIVAL_HEADER)),
+        value or b"",
+        (message_key or b"").decode("utf-8", "replace"),
+        _number(found.get(OFFSET_HEADER)) or 0,
+    )
+
+
+def _number(text: bytes | None) -> int | None:
+    return int(text) if text is not None and text.isdigit() and len(text) < 20 else None
+
+
+# -- outputs --------------------------------------------------------------------------------------------------------------
+
+FRAMED: Final = {
+    ItemKind.MEASUREMENTS: topics.MEASUREMENTS,
+    ItemKind.QUARANTINE: topics.QUARANTINE,
+    ItemKind.ACCOUNT: topics.ACCOUNTS,
+}
+"""Topics of items that travel in frames."""
+SINGLE: Final = {ItemKind.ALERT: topics.ALERTS, ItemKind.EVENT: topics.EVENTS, ItemKind.AUDIT: topics.AUDIT}
+"""Topics of items that travel alone, as JSON."""
+
+
+def single(item: Item) -> tuple[bytes, bytes]:
+    """(key, value) of an item that travels alone."""
+    body = item.body
+    if isinstance(body, AlertChange):
+        return body.alert.id.encode(), msgspec.json.encode(body)
+    if isinstance(body, Event):
+        return body.subject.encode(), msgspec.json.encode(body)
+    if isinstance(body, AuditEntry):
+        return body.target.encode(), msgspec.json.encode(body)
+    raise TypeError(f"{item.kind} travels in frames")
+
+
+def frame(items: Iterable[bytes]) -> bytes:
+    """A frame of items that `sinks.base.encode` made."""
+    return msgspec.msgpack.encode(list(items))
+
+
+def items_in(topic: str, value: bytes) -> list[Item]:
+    """The items in a record of an output topic (its name without prefix); ValueError when it holds none."""
+    if topic == topics.ALERTS:
+        change = msgspec.json.decode(value, type=AlertChange)
+        return [alert_item(change.transition, change.alert)]
+    if topic == topics.EVENTS:
+        return [event_item(msgspec.json.decode(value, type=Event))]
+    if topic == topics.AUDIT:
+        return [audit_item(msgspec.json.decode(value, type=AuditEntry))]
+    if topic not in FRAMED.values():
+        raise ValueError(f"{topic} is no output topic")
+    return [decode(data) for data in msgspec.msgpack.decode(value, type=list[bytes])]

@@ -1,0 +1,163 @@
+"""The whole core behind one door: wire bytes, commands, registry and time in; everything Vigil has to say out.
+
+`vigil run`, `vigil worker` and `vigil replay` are shells around this class and nothing else, which is why they agree.
+Pure like the engine: no clock, no I/O.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+import msgspec
+from pydantic import BaseModel
+
+from alerts.book import AlertBook
+from alerts.model import Alert, Command, Refusal, Transition
+from alerts.policy import CANARY_WARD_PREFIX, Policy, is_canary
+from engine.engine import Engine
+from engine.outputs import Outputs
+from engine.registry import Registry, RegistryData
+from schemas.codec import decode
+from streams.pipeline.assembly import detectors
+
+BATCHES_REMEMBERED: Final = 4096
+"""Gateway batches whose repetition is recognised (a gateway repeats what was not acknowledged, at once)."""
+STATE_VERSION: Final = 1
+
+
+class Said(NamedTuple):
+    """What came of one input: engine outputs, alert transitions each with its alert, and a refused command if any."""
+
+    outputs: Outputs
+    transitions: list[tuple[Transition, Alert]]
+    refusals: list[Refusal]
+
+    @classmethod
+    def nothing(cls) -> Said:
+        """A fresh, empty answer to collect into."""
+        return cls(Outputs.empty(), [], [])
+
+    def add(self, other: Said) -> None:
+        """Append `other`, in order."""
+        self.outputs.add(other.outputs)
+        self.transitions.extend(other.transitions)
+        self.refusals.extend(other.refusals)
+
+
+class _Saved(msgspec.Struct, array_like=True):
+    version: int
+    engine: bytes
+    book: bytes
+    batches: list[tuple[str, str, int, int]]
+    messages: int
+    repeated: int
+
+
+class Core:
+    """Engine and alert book of one partition, fed with messages in the order in which they were received."""
+
+    def __init__(self, parameters: BaseModel | None = None, registry: RegistryData | None = None, policy: Policy | None = None) -> None:
+        self.engine = Engine(detectors(parameters), Registry(registry))
+        self.book = AlertBook(policy)
+        self.messages = 0
+        self.repeated = 0
+        self._batches: dict[tuple[str, str, int, int], None] = {}
+
+    def telemetry(self, payload: bytes, arrival_ns: int, key: str = "") -> Said:
+        """Take one wire message (JSON chunks or a ward batch). arrival_ns never goes back.
+
+        A message with a `key`, or a batch with a number, that was taken before is counted as repeated and nothing else.
+        """
+        said = self.advance(arrival_ns)
+        self.messages += 1
+        if key and self._had((key, hashlib.blake2b(payload, digest_size=16).hexdigest(), 0, 0)):
+            return said
+        decoded = decode(payload)
+        # JSON chunks carry no batch number: their repeats are dropped per device.
+        if decoded.seq >= 0 and self._had((decoded.ward, decoded.gateway, decoded.seq, decoded.sent_ns)):
+            return said
+        if decoded.rejects:
+            said.outputs.add(self.engine.refuse(decoded.rejects, arrival_ns))
+        for block in decoded.blocks:
+            self._tell(self.engine.step(block, arrival_ns), said)
+        return said
+
+    def command(self, command: Command) -> Said:
+        """Take what staff said."""
+        said = self.advance(command.at_ns)
+        done = self.book.command(command)
+        if isinstance(done, Refusal):
+            said.refusals.append(done)
+        else:
+            self._note(done, said)
+        return said
+
+    def set_registry(self, data: RegistryData, arrival_ns: int) -> Said:
+        """Replace the registry; ValueError (and no change) when it contradicts itself.
+
+        What `advance` says on the way is lost with that error: whoever goes on after it advances first.
+        """
+        _refuse_canaries_elsewhere(data)
+        said = self.advance(arrival_ns)
+        self._tell(self.engine.set_registry(data, arrival_ns), said)
+        return said
+
+    def advance(self, now_ns: int) -> Said:
+        """Let time pass up to `now_ns`: engine and book tick at the same whole seconds, whoever calls, however often."""
+        said = Said.nothing()
+        while (tick_ns := self.engine.next_tick_ns(now_ns)) is not None:
+            self._tell(self.engine.advance(tick_ns), said)
+            self._note(self.book.tick(tick_ns), said)
+        return said
+
+    def snapshot(self) -> bytes:
+        """Everything, as bytes."""
+        return msgspec.msgpack.encode(
+            _Saved(STATE_VERSION, self.engine.snapshot(), self.book.snapshot(), list(self._batches), self.messages, self.repeated)
+        )
+
+    def restore(self, data: bytes) -> None:
+        """Go on from a snapshot; ValueError when it does not fit this version."""
+        try:
+            saved = msgspec.msgpack.decode(data, type=_Saved)
+        except msgspec.DecodeError as error:
+            raise ValueError(f"this is no snapshot of this version ({error}): start cold and replay") from error
+        if saved.version != STATE_VERSION:
+            raise ValueError(f"snapshot v{saved.version} does not fit this version v{STATE_VERSION}: start cold and replay")
+        self.engine.restore(saved.engine)
+        self.book.restore(saved.book)
+        self._batches = dict.fromkeys(saved.batches)
+        self.messages, self.repeated = saved.messages, saved.repeated
+
+    def _had(self, batch: tuple[str, str, int, int]) -> bool:
+        if batch in self._batches:
+            self.repeated += 1
+            return True
+        if len(self._batches) >= BATCHES_REMEMBERED:
+            del self._batches[next(iter(self._batches))]
+        self._batches[batch] = None
+        return False
+
+    def _tell(self, outputs: Outputs, said: Said) -> None:
+        said.outputs.add(outputs)
+        for event in outputs.events:
+            self._note(self.book.apply(event), said)
+
+    def _note(self, transitions: Iterable[Transition], said: Said) -> None:
+        for transition in transitions:
+            alert = self.book.alert(transition.alert_id)
+            if alert is None:
+                raise RuntimeError(f"transition {transition.id} has no alert: the book shed one, which it must never do")
+            said.transitions.append((transition, alert))
+
+
+def _refuse_canaries_elsewhere(data: RegistryData) -> None:
+    """A canary's alerts call nobody, so no device of a person may ever report about one."""
+    for binding in data.bindings:
+        if is_canary(binding.subject) and not binding.ward.startswith(CANARY_WARD_PREFIX):
+            raise ValueError(f"device {binding.device} is bound to {binding.subject}, whose alerts call nobody: bind it to a resident")
+    for assignment in data.assignments:
+        if is_canary(assignment.resident):
+            raise ValueError(f"{assignment.bed} is assigned to {assignment.resident}, whose alerts call nobody: assign it to a resident")

@@ -1,0 +1,66 @@
+"""PhysioNet/CinC Challenge 2015: bedside alarms of intensive care, each true or false (Clifford et al., Physiol Meas 2016;37:E5)."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+from scipy.io import loadmat
+
+from engine.frame import NS_PER_S, Float32
+from streams.recordings.format import Builder, Recording
+
+RATE_HZ: Final = 250.0
+ALARM_S: Final = 300.0
+"""Every alarm sounded here; what comes later must not be used."""
+MISSING: Final = -32768
+ECG_LEADS: Final = ("I", "II", "III", "V", "AVR", "AVL", "AVF", "MCL", "MCL1", "V1", "V2", "V3", "V4", "V5", "V6")
+CODES: Final = {
+    "Asystole": "heart.asystole",
+    "Bradycardia": "heart.bradycardia",
+    "Tachycardia": "heart.tachycardia",
+    "Ventricular_Tachycardia": "heart.ventricular_tachycardia",
+    "Ventricular_Flutter_Fib": "heart.ventricular_fibrillation",
+}
+
+
+class Alarm(NamedTuple):
+    """One bedside alarm: `leads` (n, c) mV up to the alarm, NaN missing."""
+
+    name: str
+    code: str
+    true: bool
+    leads: Float32
+
+
+def load(folder: Path) -> list[Alarm]:
+    """Every alarm in `folder`, in the order of ALARMS.csv."""
+    with (folder / "ALARMS.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.reader(file) if len(row) == 3]
+    return [Alarm(name, CODES[kind], true.strip() == "1", _leads(folder, name)) for name, kind, true in rows]
+
+
+def _leads(folder: Path, name: str) -> Float32:
+    raw = loadmat(str(folder / f"{name}.mat"))["val"]
+    columns = []
+    for line, values in zip((folder / f"{name}.hea").read_text(encoding="utf-8").splitlines()[1:], raw, strict=False):
+        fields = line.split()
+        gain, unit = fields[2].split("/")
+        if unit == "mV" and fields[-1].upper() in ECG_LEADS:
+            lead = values[: int(ALARM_S * RATE_HZ)] / float(gain)
+            columns.append(np.where(values[: int(ALARM_S * RATE_HZ)] == MISSING, np.nan, lead))
+    return np.column_stack(columns).astype(np.float32)
+
+
+def recording(alarm: Alarm) -> Recording:
+    """One alarm as a recording; a true alarm is a truth over its last ten seconds."""
+    subject = f"resident/{alarm.name}"
+    builder = Builder(alarm.name, "PhysioNet/CinC Challenge 2015", licence="ODC-By-1.0")
+    builder.bind("ecg", subject, "chest")
+    builder.add("ecg", "ecg", builder.start_ns, RATE_HZ, alarm.leads, unit="mV")
+    if alarm.true:
+        end_ns = builder.start_ns + int(ALARM_S * NS_PER_S)
+        builder.truth(subject, alarm.code, end_ns - 10 * NS_PER_S, end_ns)
+    return builder.build()

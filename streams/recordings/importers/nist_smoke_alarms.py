@@ -1,0 +1,56 @@
+"""NIST TN 1455: fires in a furnished house, with the second at which each real smoke alarm at a station sounded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from engine.frame import NS_PER_S
+from streams.recordings.format import Builder, Recording
+from streams.recordings.importers.fire_rooms import add_series, air, read_columns
+
+SOURCE: Final = "NIST Technical Note 1455, Performance of Home Smoke Alarms, through the FDS validation repository"
+STATIONS: Final = "ABCDEF"
+PPM_PER_PERCENT: Final = 1e4
+PREFIX: Final = "NIST_Smoke_Alarms_"
+
+
+def tests(folder: Path) -> list[str]:
+    """Names of the fires in `folder`, e.g. "SDC02"."""
+    return sorted(path.stem.removeprefix(PREFIX) for path in folder.glob(f"{PREFIX}*.csv"))
+
+
+def subject(test: str, station: str) -> str:
+    """The room that stands for `station`."""
+    return f"room/{test}-{station}"
+
+
+def alarms(folder: Path) -> dict[str, dict[str, float]]:
+    """Room -> real alarm ("Ion1", "Pho3", ...) -> seconds after ignition; alarms that did not sound are left out."""
+    result: dict[str, dict[str, float]] = {}
+    for name, column in read_columns(folder / "Activation_Times.csv").items():
+        test, _, alarm = name.partition("-")
+        if alarm and float(column[0]) > 0:
+            result.setdefault(subject(test, alarm[-1]), {})[alarm[:-1]] = float(column[0])
+    return result
+
+
+def fire(folder: Path, *names: str) -> Recording:
+    """Fires, all lit at the start of the recording; every station with a smoke meter is a room: smoke, CO and temperature just
+    under the ceiling, 2–5 s a row. The time of the first row is kept (2 s in SDC05)."""
+    builder = Builder(f"nist-smoke-alarms/{'+'.join(names)}", SOURCE)
+    for test in names:
+        table = read_columns(folder / f"{PREFIX}{test}.csv")
+        times_s = table["TIME"]
+        for station in STATIONS:
+            if f"SM{station}_1" not in table:
+                continue
+            channels = {"smoke_od_per_m": table[f"SM{station}_1"], "temperature_c": table[f"TC{station}_1"]}
+            if f"GAS{station}_1" in table:
+                channels["co_ppm"] = table[f"GAS{station}_1"] * PPM_PER_PERCENT
+            room = subject(test, station)
+            device = f"air-{test}-{station}"
+            builder.bind(device, room, "ceiling")
+            add_series(builder, device, "room_air", times_s, air(times_s.size, **channels))
+            builder.truth(room, "fire.smoke", builder.start_ns, builder.start_ns + round(float(times_s[-1]) * NS_PER_S), "the house burns")
+    return builder.build()

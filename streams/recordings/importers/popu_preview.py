@@ -1,0 +1,59 @@
+"""PoPu preview (CC0): 28 postures of one person, mapped above (64 x 27) and below (12 x 6) the mattress at the same time.
+
+As seen from above with the head at row 0, which is the orientation detectors want. The sheet below the mattress has an
+offset per cell; it is tared by the recording of the empty bed, as a gateway tares a mattress when it is mounted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.pressure_injury.posture import EMPTY, LEFT, RIGHT, SUPINE
+from streams.recordings.format import Builder, Recording
+from streams.recordings.importers.pmatdata import RATE_HZ, Trial
+
+SOURCE: Final = "PoPu preview (pressure over and under), CC0"
+OVER: Final = "tactilus"
+UNDER: Final = "sensomatt"
+POSTURES: Final = {"supine": SUPINE, "right": RIGHT, "left": LEFT, "prone": None}
+"""Prone is not one of the detector's postures: it is imported only when asked for."""
+
+
+def _maps(path: Path, sheet: str) -> tuple[NDArray[np.int64], tuple[int, int]]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    shape = (int(content[f"{sheet}_rows"]), int(content[f"{sheet}_columns"]))
+    return np.array([shot[f"{sheet}_readings"] for shot in content["snapshots"].values()], np.int64), shape
+
+
+def trials(root: Path, sheet: str = OVER, *, prone: bool = False) -> Iterator[Trial]:
+    """Every posture file of every volunteer below `root` (the popu-preview folder); the empty bed has posture EMPTY.
+
+    prone: also the prone files, as Trial.name "prone..." with posture SUPINE (the load is symmetric in the same way).
+    """
+    for person in sorted((root / "preview_data" / f"{sheet}_data").iterdir()):
+        empty = person / "empty1.json"
+        offset = np.rint(_maps(empty, sheet)[0].mean(0)).astype(np.int64) if sheet == UNDER and empty.exists() else np.int64(0)
+        for path in sorted(person.glob("*.json")):
+            kind = path.stem.rstrip("0123456789_")
+            posture = EMPTY if kind == "empty" else POSTURES.get(kind)
+            if kind == "prone" and prone:
+                posture = SUPINE
+            if posture is None:
+                continue
+            raw, shape = _maps(path, sheet)
+            maps = np.clip(raw - offset, 0, np.iinfo(np.uint16).max - 1).astype(np.uint16)
+            yield Trial(person.name, path.stem, sheet, posture, maps, shape)
+
+
+def trial(source: Trial) -> Recording:
+    """One posture file as a recording."""
+    builder = Builder(f"popu-preview/{source.person}-{source.surface}-{source.name}", SOURCE, licence="CC0")
+    builder.bind("mattress", f"resident/popu-{source.person}", "mattress")
+    builder.add("mattress", "pressure_map", builder.start_ns, RATE_HZ, source.maps, unit="count", shape=source.shape)
+    return builder.build()

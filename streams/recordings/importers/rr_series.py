@@ -1,0 +1,64 @@
+"""Beat times and RR intervals as text: MIT-BIH atrial fibrillation (afdb-rr), whole days (nsr2db-rr, chf2db-rr)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from engine.frame import NS_PER_S, Float64
+from streams.recordings.format import Builder, Recording
+
+AFDB_RATE_HZ: Final = 250.0
+AF: Final = ("(AFIB", "(AFL")
+DROPOUT_S: Final = 3.0
+"""Longer intervals in these files are holes in the recording, not pauses."""
+CHUNK_S: Final = 10.0
+
+
+class Series(NamedTuple):
+    """RR intervals of one person: `start_s` (b,) from the beginning, `rr_s` (b,), `af` (b,) 1 in atrial fibrillation, NaN unknown."""
+
+    name: str
+    start_s: Float64
+    rr_s: Float64
+    af: Float64
+
+
+def day(path: Path) -> Series:
+    """One file of RR intervals in seconds; the first line (offset to the first beat) is dropped."""
+    rr = np.loadtxt(path)[1:]
+    start = np.concatenate([[0.0], np.cumsum(rr)[:-1]])
+    return Series(path.stem.removesuffix("_rr_secs"), start, rr, np.full(rr.size, np.nan))
+
+
+def afdb(folder: Path, name: str) -> Series:
+    """One person of afdb-rr: intervals with the rhythm that its annotators marked."""
+    table = np.loadtxt(folder / f"qrs{name}.txt")
+    start, rr = table[:, 0] / AFDB_RATE_HZ, table[:, 1]
+    onsets, flags = [], []
+    for line in (folder / f"atr{name}.txt").read_text(encoding="utf-8").splitlines()[1:]:
+        fields = line.split()
+        onsets.append(float(fields[1]) / AFDB_RATE_HZ)
+        flags.append(1.0 if fields[-1] in AF else 0.0)
+    index = np.searchsorted(onsets, start, side="right") - 1
+    return Series(name, start, rr, np.where(index >= 0, np.array(flags)[index], 0.0))
+
+
+def recording(series: Series, source: str, licence: str = "") -> Recording:
+    """A series as a recording: device "strap", RR intervals in ms, a hole where an interval is a dropout."""
+    subject = f"resident/{series.name}"
+    builder = Builder(series.name, source, licence=licence)
+    builder.bind("strap", subject, "chest")
+    edges = np.flatnonzero(series.rr_s > DROPOUT_S)
+    for part in np.split(np.arange(series.rr_s.size), np.unique(np.concatenate([edges, edges + 1]))):
+        if part.size and series.rr_s[part[0]] <= DROPOUT_S:
+            t0_ns = builder.start_ns + int(series.start_s[part[0]] * NS_PER_S)
+            builder.add("strap", "rr_interval", t0_ns, 0.0, series.rr_s[part] * 1000.0, unit="ms", chunk_s=CHUNK_S)
+    change = np.flatnonzero(np.diff(np.nan_to_num(series.af), prepend=0.0, append=0.0))
+    ends = np.append(series.start_s, series.start_s[-1] + series.rr_s[-1])
+    for first, last in zip(change[::2], change[1::2], strict=False):
+        begin_ns, end_ns = (builder.start_ns + int(ends[at] * NS_PER_S) for at in (first, last))
+        builder.truth(subject, "heart.atrial_fibrillation", begin_ns, end_ns)
+    return builder.build()

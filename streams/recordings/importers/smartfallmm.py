@@ -1,0 +1,54 @@
+"""SmartFallMM (Texas State University): daily activity and falls, watch, phone, and sensors on wrist and hip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from streams.recordings.importers.trials import Signal, Trial, snap, unburst
+
+SOURCE: Final = "SmartFallMM, github.com/txst-cs-smartfall/SmartFallMM-Dataset"
+WATCH_HZ: Final = 32.0
+META_HZ: Final = 50.0
+FIRST_FALL: Final = 10
+"""Activities 10-14 are falls (the set's README)."""
+MS_PER_S: Final = 1000.0
+NS_PER_S: Final = 1e9
+_SITES: Final = {"watch": "wrist", "phone": "hip", "meta_wrist": "wrist", "meta_hip": "hip"}
+
+
+def _table(path: Path) -> tuple[str, float, np.ndarray[tuple[int, int], np.dtype[np.float32]]]:
+    """Unit, rate and samples of one file; a header line, where there is one, is passed over."""
+    rows = [line.split(",") for line in path.read_text(encoding="utf-8").splitlines() if line[:1].isdigit()]
+    if path.parent.name.startswith("meta"):
+        kept = [row for row in rows if len(row) == 6]
+        t_s = np.array([float(row[0]) for row in kept]) / MS_PER_S
+        return "g", META_HZ, snap(t_s, np.array([row[3:] for row in kept], np.float64), META_HZ)
+    kept = [row for row in rows if len(row) == 4]
+    t_ns = np.array([row[0].strip() for row in kept], "datetime64[ns]").astype(np.int64)
+    rate_hz, samples = unburst((t_ns - t_ns[0]) / NS_PER_S, np.array([row[1:] for row in kept], np.float64), WATCH_HZ)
+    return "m/s2", rate_hz, samples
+
+
+def trials(folder: Path) -> Iterator[Trial]:
+    """Every accelerometer file of every person and device (`<old|young>/accelerometer/<device>/SxxAyyTzz.csv`).
+
+    Watches and phones stamp on arrival (`unburst`, nominally 32 Hz); the hip and wrist sensors stamp when they measure
+    (`snap`, 50 Hz, clipped at ±2 g). Falls have no labelled instant: their truth window is the trial. Values no sensor
+    can have measured (|a| > 20 g in some trials) stay as they are, for Vigil to refuse.
+    """
+    for path in sorted(folder.glob("*/accelerometer/*/S*A*T*.csv")):
+        device = path.parent.name
+        if device not in _SITES:
+            continue
+        person, activity = path.stem[:3], path.stem[3:6]
+        unit, rate_hz, samples = _table(path)
+        falling = int(activity[1:]) >= FIRST_FALL
+        falls = ((0.0, len(samples) / rate_hz, "window is the trial"),) if falling else ()
+        older = path.parents[2].name == "old"
+        yield Trial(
+            f"smartfallmm/{device}/{path.stem}", person, activity, older, Signal(device, _SITES[device], rate_hz, samples, unit), falls
+        )

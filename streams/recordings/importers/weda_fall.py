@@ -1,0 +1,37 @@
+"""WEDA-FALL (Marques & Moreno, 2023): wrist, falls of young people, daily activity of young and very old people."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from streams.recordings.importers.trials import Signal, Trial, unburst
+
+SOURCE: Final = "WEDA-FALL, wrist elderly daily activity and fall dataset, github.com/joaojtmarques/WEDA-FALL"
+NOMINAL_HZ: Final = 50.0
+OLDER_FROM: Final = 21
+"""Participants U21 and above are 77-95 years old (the set's README, table 4)."""
+
+
+def trials(folder: Path) -> Iterator[Trial]:
+    """Every accelerometer file under `folder`/50Hz.
+
+    The watch stamps samples when its radio delivers them, five within 10 ms every 100 ms; `unburst` restores the even
+    grid. The fall trials carry 40, the daily ones 50 samples a second. Truth windows are the set's fall_timestamps.csv.
+    """
+    with (folder / "fall_timestamps.csv").open(encoding="utf-8-sig", newline="") as file:
+        windows = {row["filename"]: (float(row["start_time"]), float(row["end_time"])) for row in csv.DictReader(file)}
+    for path in sorted((folder / "50Hz").glob("*/*_accel.csv")):
+        activity = path.parent.name
+        label = path.name.removesuffix("_accel.csv")
+        person = label.split("_")[0]
+        table = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)
+        rate_hz, samples = unburst(table[:, 0], table[:, 1:4], NOMINAL_HZ)
+        window = windows.get(f"{activity}/{label}")
+        older = int(person.removeprefix("U")) >= OLDER_FROM
+        signal = Signal("watch", "wrist", rate_hz, samples, "m/s2")
+        yield Trial(f"weda-fall/{activity}/{label}", person, activity, older, signal, ((*window, "labelled"),) if window else ())

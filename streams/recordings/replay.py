@@ -1,0 +1,87 @@
+"""Recordings through the core, as fast as the machine goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from pydantic import BaseModel
+
+from alerts.model import Alert, Transition
+from engine.events import Event
+from engine.frame import NS_PER_S
+from engine.outputs import Account, Late, Measurements, Reject
+from streams.pipeline.core import Core, Said
+from streams.recordings.format import Recording
+
+PROGRESS_EVERY: Final = 50
+"""Records between two calls of `progress`."""
+SETTLE_S: Final = 5.0
+"""Time let pass after the last record, so that held chunks and due ticks have their say."""
+
+Progress = Callable[[int, int], None]
+"""Called with (records done, arrival_ns of the last one)."""
+
+
+class Replayed(NamedTuple):
+    """All that Vigil said about a recording."""
+
+    events: list[Event]
+    transitions: list[tuple[Transition, Alert]]
+    measurements: list[Measurements]
+    rejects: list[Reject]
+    late: list[Late]
+    accounts: list[Account]
+    exposure_s: dict[str, float]
+    records: int
+
+    @property
+    def resident_days(self) -> float:
+        """Days of data over all persons (residents, and beds without one)."""
+        return sum(s for subject, s in self.exposure_s.items() if not subject.startswith("room/")) / 86_400
+
+    @property
+    def room_days(self) -> float:
+        """Days of data over all rooms."""
+        return sum(s for subject, s in self.exposure_s.items() if subject.startswith("room/")) / 86_400
+
+
+def replay(
+    recording: Recording,
+    parameters: BaseModel | None = None,
+    *,
+    settle_s: float = SETTLE_S,
+    measurements: bool = False,
+    progress: Progress | None = None,
+    listen: Callable[[Said], None] | None = None,
+) -> Replayed:
+    """Run `recording` through a fresh core, then let `settle_s` pass.
+
+    `parameters` as in streams.pipeline.assembly.Parameters. Measurements are kept only when asked for (a night is many).
+    `listen` gets what is said as it is said.
+    """
+    core = Core(parameters, recording.registry)
+    total = Said.nothing()
+    done, last_ns = 0, 0
+
+    def heard(said: Said) -> None:
+        if listen is not None:
+            listen(said)
+        if not measurements:
+            said.outputs.measurements.clear()
+        total.add(said)
+
+    for done, record in enumerate(recording.records, 1):
+        last_ns = record.arrival_ns
+        heard(core.telemetry(record.payload, last_ns))
+        if progress is not None and done % PROGRESS_EVERY == 0:
+            progress(done, last_ns)
+    if done:
+        heard(core.advance(last_ns + int(settle_s * NS_PER_S)))
+    if progress is not None:
+        progress(done, last_ns)
+    outputs = total.outputs
+    accounts = outputs.accounts + core.engine.accounts()
+    return Replayed(
+        outputs.events, total.transitions, outputs.measurements, outputs.rejects, outputs.late, accounts, core.engine.exposure_s(), done
+    )

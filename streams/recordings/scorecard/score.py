@@ -1,0 +1,167 @@
+"""From matches to figures."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+from rich.table import Table
+
+from engine.events import Event
+from engine.frame import NS_PER_S
+from streams.recordings.format import Truth
+from streams.recordings.intervals import Figure, by_person, proportion, rate
+from streams.recordings.scorecard.match import Case, Matched, Window, compare
+
+TECHNICAL: Final = "device."
+"""Codes that speak of equipment; they have rows of their own but no part in the overall figures (as IEC 60601-1-8:2006+A2:2020,
+clause 3, keeps technical and physiological alarm conditions apart)."""
+RESIDENTS: Final = "all residents"
+ROOMS: Final = "all rooms"
+
+
+class Row(NamedTuple):
+    """One code, or all codes of residents or rooms. Times in seconds from the truth's start to the decision."""
+
+    code: str
+    truths: int
+    caught: int
+    false_alarms: int
+    repeats: int
+    sensitivity: Figure
+    false_alarms_per_day: Figure
+    time_to_alert_median: Figure
+    time_to_alert_p90: Figure
+
+
+class Scorecard(NamedTuple):
+    """All figures, and the matches they rest on."""
+
+    rows: tuple[Row, ...]
+    matched: tuple[Matched, ...]
+    resident_days: float
+    room_days: float
+
+
+def score(
+    truth: Sequence[Truth],
+    events: Sequence[Event],
+    *,
+    resident_days: float,
+    room_days: float = 0.0,
+    windows: Mapping[str, Window] | None = None,
+    name: str = "recording",
+) -> Scorecard:
+    """Score one recording. `windows` by code; a code without one gets the defaults of `Window`."""
+    return summarise([compare(Case(name, truth, events, resident_days, room_days), windows)])
+
+
+def summarise(matched: Iterable[Matched]) -> Scorecard:
+    """Figures over many recordings, per code in alphabetical order, then overall."""
+    every = tuple(matched)
+    resident_days = sum(m.case.resident_days for m in every)
+    room_days = sum(m.case.room_days for m in every)
+    codes = sorted({t.code for m in every for t in m.case.truth} | {e.code for m in every for e in m.case.events if e.phase == "onset"})
+    rows = [_row(code, every, {code}, _in_rooms(code, every), resident_days, room_days) for code in codes]
+    for name, rooms, days in ((RESIDENTS, False, resident_days), (ROOMS, True, room_days)):
+        chosen = {code for code in codes if not code.startswith(TECHNICAL) and _in_rooms(code, every) == rooms}
+        if chosen or days > 0:  # silence over a known time is a figure too
+            rows.append(_row(name, every, chosen, rooms, resident_days, room_days))
+    return Scorecard(tuple(rows), every, resident_days, room_days)
+
+
+def _in_rooms(code: str, every: Sequence[Matched]) -> bool:
+    """Is `code` about rooms? By the first subject it is said of."""
+    for m in every:
+        said_of: Iterable[Truth | Event] = itertools.chain(m.case.truth, m.case.events)
+        for entry in said_of:
+            if entry.code == code:
+                return entry.subject.startswith("room/")
+    return False
+
+
+def _row(code: str, every: Sequence[Matched], codes: set[str], rooms: bool, resident_days: float, room_days: float) -> Row:
+    caught = [(m.case.name, truth, event) for m in every for truth, event in m.caught if truth.code in codes]
+    missed = sum(truth.code in codes for m in every for truth in m.missed)
+    false_alarms = sum(event.code in codes for m in every for event in m.false_alarms)
+    repeats = sum(event.code in codes for m in every for event in m.repeats)
+    days, unit = (room_days, "/room-day") if rooms else (resident_days, "/resident-day")
+    truths = len(caught) + missed
+    delays: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for name, truth, event in caught:
+        delays[name, truth.subject].append((event.decided_ns - truth.start_ns) / NS_PER_S)
+    basis = f"{len(caught)} of {truths} caught, {len(every)} recordings"
+    people = list(delays.values())
+    return Row(
+        code,
+        truths,
+        len(caught),
+        false_alarms,
+        repeats,
+        proportion(len(caught), truths, basis),
+        rate(false_alarms, days, unit, f"{false_alarms} in {days:.4g} {unit[1:]}s, {len(every)} recordings"),
+        _percentile(people, 50, basis),
+        _percentile(people, 90, basis),
+    )
+
+
+def _percentile(people: Sequence[list[float]], percent: float, basis: str) -> Figure:
+    """A percentile of the delays, its interval by resampling people."""
+    if not people:
+        return Figure(float("nan"), float("nan"), float("nan"), "s", basis)
+    return by_person(
+        people, lambda chosen: float(np.percentile(np.concatenate(list(chosen)), percent)), "s", f"{basis}, {len(people)} people"
+    )
+
+
+def figures(card: Scorecard) -> dict[str, Figure]:
+    """Flat: "<code>.<metric>" to figure; overall codes with underscores."""
+    found: dict[str, Figure] = {}
+    for row in card.rows:
+        code = row.code.replace(" ", "_")
+        found[f"{code}.sensitivity"] = row.sensitivity
+        found[f"{code}.false_alarms_per_day"] = row.false_alarms_per_day
+        found[f"{code}.time_to_alert_median"] = row.time_to_alert_median
+        found[f"{code}.time_to_alert_p90"] = row.time_to_alert_p90
+    return found
+
+
+def to_json(card: Scorecard) -> bytes:
+    """`figures` as JSON, one object per key with value, low, high, unit and basis; null where there is no number."""
+    flat = {key: figure._asdict() for key, figure in figures(card).items()}
+    return msgspec.json.format(msgspec.json.encode(flat)) + b"\n"
+
+
+def said(figure: Figure, digits: int = 1) -> str:
+    """A figure as people read it: value, interval, unit; a dash where there is nothing to measure."""
+    if np.isnan(figure.value):
+        return "–"
+    unit = figure.unit if figure.unit.startswith(("%", "/")) else f" {figure.unit}"
+    if np.isnan(figure.low):
+        return f"{figure.value:.{digits}f}{unit}"
+    return f"{figure.value:.{digits}f}{unit} ({figure.low:.{digits}f} to {figure.high:.{digits}f})"
+
+
+def table(card: Scorecard) -> Table:
+    """The scorecard for a terminal."""
+    out = Table(title=f"{len(card.matched)} recordings, {card.resident_days:.3g} resident-days, {card.room_days:.3g} room-days")
+    for heading in ("code", "truths", "caught", "sensitivity", "false alarms", "a day", "median to alert", "90 % within", "repeats"):
+        out.add_column(heading, justify="left" if heading == "code" else "right")
+    for row in card.rows:
+        out.add_row(
+            row.code,
+            str(row.truths),
+            str(row.caught),
+            said(row.sensitivity),
+            str(row.false_alarms),
+            said(row.false_alarms_per_day, 2),
+            said(row.time_to_alert_median),
+            said(row.time_to_alert_p90),
+            str(row.repeats),
+            style="bold" if row.code in {RESIDENTS, ROOMS} else None,
+        )
+    return out
