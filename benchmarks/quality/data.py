@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -24,6 +25,10 @@ def unpacked() -> Path | None:
             draft = cache / f".{target.name}.{os.getpid()}"
             with tarfile.open(archive) as tar:
                 tar.extractall(draft, filter="data")
-            (draft / target.name).rename(target)
-            draft.rmdir()
+            try:
+                (draft / target.name).rename(target)
+            except OSError:  # another process unpacked it meanwhile
+                if not target.is_dir():
+                    raise
+            shutil.rmtree(draft)
     return cache
