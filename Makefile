@@ -33,8 +33,16 @@ generated: $(READY)  ## everything that is generated and committed
 	$(BIN)/vigil config schema > deploy/vigil.schema.json
 	$(BIN)/vigil config reference > docs/configuration.md
 
-lock: $(READY)  ## resolve dependencies anew
-	$(BIN)/pip-compile --quiet --extra dev --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-index-url --no-emit-trusted-host -o requirements.lock pyproject.toml
+# One resolution for everything; what `make run` needs, and what is added for developing. Good for every interpreter and both systems.
+COMPILE = $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --generate-hashes --no-header --no-emit-package pip
+lock: $(DEV_READY)  ## resolve dependencies anew; LOCK_ARGS=--upgrade takes the newest
+	@mkdir -p build
+	cat requirements.lock requirements-dev.lock > build/all.lock
+	$(COMPILE) $(LOCK_ARGS) --extra setup --extra dev -o build/all.lock pyproject.toml
+	cp build/all.lock requirements.lock
+	$(COMPILE) --extra setup -o requirements.lock pyproject.toml
+	cp build/all.lock requirements-dev.lock
+	$(COMPILE) --extra setup --extra dev $$(sed -n 's/^\([a-z0-9.-]*\)==.*/--no-emit-package \1/p' requirements.lock) -o requirements-dev.lock pyproject.toml
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info[:2] == (3, 11) else "Vigil needs Python 3.11, this is " + sys.version.split()[0] + ": call make PYTHON=/path/to/python3.11")'
