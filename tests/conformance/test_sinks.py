@@ -243,6 +243,6 @@ def test_kill_9_loses_nothing_and_doubles_nothing(case: Case, tmp_path: Path, li
     for stop in (rng.randint(5, 25), rng.randint(30, 55), rng.randint(60, 85)):
         put = lives.one(config, tmp_path / "spool", put + 1, count, kill_at=stop)
     lives.one(config, tmp_path / "spool", put + 1, count, kill_at=None)
-    takes = SINKS[case.config().type](case.config()).takes
+    takes = build(case.config(), TEXTS).takes
     expected = [item(kind_of(takes, index), index) for index in range(count)]
     assert case.stored(expected) == ids(expected)
