@@ -1,33 +1,35 @@
-# Needs Python 3.11 and make, nothing else. `make run` and `make test` are all a newcomer has to know.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# Needs Python 3.11 or newer and make, nothing else. `make run` and `make test` are all a newcomer has to know.
+# The newest interpreter that is there, works and is supported (`requires-python`); make PYTHON=/path/to/python names another.
+PYTHON ?= $(firstword $(foreach minor,14 13 12 11,$(shell python3.$(minor) -c 'import ensurepip; print("python3.$(minor)")' 2>/dev/null)) python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DEV_READY := $(VENV)/.ready-dev
 
-.PHONY: run test quality bench soak lint lock generated clean
+.PHONY: run check test quality bench soak lint lock generated clean
 
 run: $(READY)  ## start the embedded Vigil with a simulated ward
 	$(BIN)/vigil run --demo --data build/run
 
 # A file of tests stays with one process, for it shares its broker; most of the time of the long ones is waiting.
-test: $(READY)  ## run all tests
+test: $(DEV_READY)  ## run all tests
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 
-quality: $(READY)  ## figures on real recordings against the committed floors; QUALITY_DATA names another folder
+quality: $(DEV_READY)  ## figures on real recordings against the committed floors; QUALITY_DATA names another folder
 	$(BIN)/python -m benchmarks.quality
 
-bench: $(READY)  ## speed, in one run, as ratios
+bench: $(DEV_READY)  ## speed, in one run, as ratios
 	$(BIN)/python -m benchmarks.speed
 
-soak: $(READY)  ## the distributed Vigil on a real Kafka, some two hours; SOAK_ARGS=--short: minutes; needs Java 17 and Maven
+soak: $(DEV_READY)  ## the distributed Vigil on a real Kafka, some two hours; SOAK_ARGS=--short: minutes; needs Java 17 and Maven
 	$(BIN)/python -m benchmarks.soak $(SOAK_ARGS)
 
-lint: $(READY)
+lint: $(DEV_READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-generated: $(READY)  ## everything that is generated and committed
+generated: $(DEV_READY)  ## everything that is generated and committed
 	$(BIN)/python -m schemas.generate
 	$(BIN)/python -m streams.ops.event_lists
 	$(BIN)/vigil config sample > deploy/vigil.sample.toml
@@ -46,12 +48,10 @@ lock: $(DEV_READY)  ## resolve dependencies anew; LOCK_ARGS=--upgrade takes the 
 	$(COMPILE) --extra setup --extra dev $$(sed -n 's/^\([a-z0-9.-]*\)==.*/--no-emit-package \1/p' requirements.lock) -o requirements-dev.lock pyproject.toml
 
 $(READY): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info[:2] == (3, 11) else "Vigil needs Python 3.11, this is " + sys.version.split()[0] + ": call make PYTHON=/path/to/python3.11")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	$(BIN)/vigil warm-up
-	@touch $@
+	@$(PYTHON) deploy/set_up.py --venv $(VENV) $(if $(wildcard $(DEV_READY)),--dev)
+
+$(DEV_READY): requirements.lock requirements-dev.lock pyproject.toml
+	@$(PYTHON) deploy/set_up.py --venv $(VENV) --dev
 
 clean:
 	rm -rf build $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
