@@ -25,8 +25,8 @@ from alerts.policy import Policy
 from console.board import LiveBoard
 from engine.outputs import Reason, Reject
 from engine.registry import RegistryData
-from sinks.base import AuditEntry, Item, account_item, audit_item
 from sinks.delivery import Delivery
+from sinks.items import AuditEntry, Item, account_item, audit_item
 from streams.embedded.figures import Figures, figures
 from streams.pipeline.core import Core, Said
 from streams.pipeline.items import audit_of, items_of

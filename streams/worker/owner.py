@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from alerts.policy import Policy
 from schemas.wire import TEXT_BYTES_MAX
-from sinks.base import Item, account_item
+from sinks.items import Item, account_item
 from streams.kafka import topics
 from streams.kafka.config import KafkaConfig
 from streams.kafka.records import ARRIVAL_HEADER, CANARY, KIND_HEADER, NS_PER_MS, OFFSET_HEADER, Input, Kind, headers, parse

@@ -19,9 +19,11 @@ from typing import Final
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from sinks.base import Accepted, Item, ItemKind, Rejected, Retry, decode, encode
 from sinks.catalogue import SINKS, AnySinkConfig, build
+from sinks.codec import decode, encode
 from sinks.examples import item
+from sinks.items import Item, ItemKind
+from sinks.outcome import Accepted, Rejected, Retry
 from tests.conftest import missing_service
 from tests.services import influx
 from tests.services.sink_worker import kind_of
@@ -30,6 +32,9 @@ from tests.services.sinks import CASES, Case, InfluxCase, opened
 ROOT: Final = Path(__file__).resolve().parents[2]
 LEFT_OUT: Final[dict[tuple[str, str], str]] = {}
 """(check, sink) -> why this sink cannot pass it."""
+
+NEEDS: Final = {"influx": pytest.mark.services}
+"""Sinks whose target is a service of its own."""
 
 CONFIG: Final = TypeAdapter[AnySinkConfig](AnySinkConfig)
 
@@ -43,13 +48,15 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[influx.Influx
         yield running
 
 
-@pytest.fixture(params=[*CASES, pytest.param("influx", marks=pytest.mark.services)])
+@pytest.fixture(params=[pytest.param(type_, marks=NEEDS.get(type_, ())) for type_ in SINKS])
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
     reason = LEFT_OUT.get((request.function.__name__, request.param))
     if reason:
         request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
     if request.param == "influx":
         yield InfluxCase(request.getfixturevalue("database"))
+    elif request.param not in CASES:
+        pytest.fail(f"the sink {request.param} has no case: give it a real target in tests/services/sinks.py")
     else:
         with opened(request.param, tmp_path) as opened_case:
             yield opened_case
@@ -190,7 +197,18 @@ def test_its_configuration_is_complete(case: Case) -> None:
     assert CONFIG.validate_python(case.config_json()) == config
     for name, field in type(config).model_fields.items():
         assert name == "type" or field.description, f"{config.type}.{name} has no description"
-    assert type(build(config)) is SINKS[config.type]
+    assert type(build(config)) is SINKS[config.type].sink
+
+
+def test_two_instances_share_no_file(case: Case) -> None:
+    config = case.config()
+    one, two = config.for_instance("one"), config.for_instance("two")
+    assert config.for_instance("") == config
+    paths = [name for name in type(config).model_fields if isinstance(getattr(config, name), Path)]
+    for name in paths:
+        assert getattr(one, name) != getattr(two, name), f"{config.type}.{name} is the same for two processes: override for_instance"
+        assert getattr(config, name) not in {getattr(one, name), getattr(two, name)}
+    assert paths or one == two == config, "nothing else than files may depend on the instance"
 
 
 class Lives:
@@ -242,6 +260,6 @@ def test_kill_9_loses_nothing_and_doubles_nothing(case: Case, tmp_path: Path, li
     for stop in (rng.randint(5, 25), rng.randint(30, 55), rng.randint(60, 85)):
         put = lives.one(config, tmp_path / "spool", put + 1, count, kill_at=stop)
     lives.one(config, tmp_path / "spool", put + 1, count, kill_at=None)
-    takes = SINKS[case.config().type](case.config()).takes
+    takes = build(case.config()).takes
     expected = [item(kind_of(takes, index), index) for index in range(count)]
     assert case.stored(expected) == ids(expected)

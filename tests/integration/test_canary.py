@@ -15,7 +15,7 @@ from kafka import KafkaProducer
 
 from alerts.model import Action, Command, State
 from alerts.policy import CANARY_MISSING, is_canary
-from sinks.base import AlertChange, AuditEntry
+from sinks.items import AlertChange, AuditEntry
 from sinks.webhook import verify
 from streams.config import VigilConfig, load
 from streams.kafka import topics

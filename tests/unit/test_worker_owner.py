@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from sinks.base import Item
+from sinks.items import Item
 from streams.kafka.config import KafkaConfig
 from streams.kafka.records import Input
 from streams.pipeline.partition import Partition
