@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Union
 
 from pydantic import Field
 
+from alerts.texts import Texts
 from sinks import influx, jsonl, parquet, sqlite, webhook
 from sinks.contract import Identity, Sink, SinkConfig
 from sinks.declaration import Runs, SinkSpec
@@ -32,17 +33,17 @@ else:
     """The settings of any one sink, told apart by `type`."""
 
 
-def build(config: SinkConfig, identity: Identity | None = None, where: Runs | None = None) -> Sink:
+def build(config: SinkConfig, texts: Texts, identity: Identity | None = None, where: Runs | None = None) -> Sink:
     """The sink that `config` describes. ValueError when it may not run `where`.
 
-    `identity` (names for pseudonyms) is given to sinks that call people, and to no other.
+    `texts` (words for event codes) and `identity` (names for pseudonyms) are given to sinks that call people, and to no other.
 
     >>> from pathlib import Path
-    >>> build(jsonl.JsonlConfig(path=Path("copy.jsonl"))).name
+    >>> build(jsonl.JsonlConfig(path=Path("copy.jsonl")), Texts(())).name
     'jsonl'
     """
     spec = SINKS[config.type]
     if where is not None and where not in spec.runs:
         allowed = ", ".join(sorted(spec.runs))
         raise ValueError(f"a sink of type {spec.type} cannot run {where}: it runs {allowed}")
-    return spec.build(config, identity)
+    return spec.build(config, texts, identity)

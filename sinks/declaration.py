@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Literal, get_args, get_origin
 
 from alerts.policy import is_canary
+from alerts.texts import Texts
 from engine.events import Event
 from engine.outputs import Measurements
 from sinks.contract import Identity, Sink, SinkConfig
@@ -50,8 +51,8 @@ class Runs(StrEnum):
 class SinkSpec:
     """One type of sink. `audience` and `runs` have to be said: a forgotten one is a TypeError at import.
 
-    `sink` is the class. It is called with its settings, and for an audience on call with the resolver of names (`Identity`) as well: a
-    name leaves Vigil only where somebody is called.
+    `sink` is the class. It is called with its settings, and for an audience on call with the words for event codes (`Texts`)
+    and the resolver of names (`Identity`) as well: a name leaves Vigil only where somebody is called.
 
     >>> class PagerConfig(SinkConfig):
     ...     type: Literal["pager"] = "pager"
@@ -82,9 +83,9 @@ class SinkSpec:
         name: str = self.settings.model_fields["type"].default
         return name
 
-    def build(self, config: SinkConfig, identity: Identity | None = None) -> Sink:
-        """A sink of this type. `identity` goes no further unless the sink calls people."""
-        return self.sink(config, identity) if self.audience is Audience.ON_CALL else self.sink(config)
+    def build(self, config: SinkConfig, texts: Texts, identity: Identity | None = None) -> Sink:
+        """A sink of this type. `texts` and `identity` go no further unless the sink calls people."""
+        return self.sink(config, texts, identity) if self.audience is Audience.ON_CALL else self.sink(config)
 
     @property
     def leave_out(self) -> Filter:

@@ -20,7 +20,7 @@ import httpx
 import msgspec
 from pydantic import Field, SecretStr, field_validator
 
-from alerts.texts import LANGUAGES, STATE_NAMES, text
+from alerts.texts import LANGUAGES, STATE_NAMES, Texts
 from sinks.contract import Identity, SinkConfig, redacted, refusal
 from sinks.declaration import Audience, Runs, SinkSpec
 from sinks.items import AlertChange, Item, ItemKind
@@ -59,11 +59,11 @@ class WebhookConfig(SinkConfig):
 class WebhookSink:
     """Posts one request a transition. 2xx is accepted; 408, 425, 429, 5xx and no answer are tried again; anything else is rejected.
 
-    `identity` gives names for pseudonyms, `clock` seconds since 1970 UTC. `body` says what a message holds.
+    `texts` are the words for each event code, `identity` gives names for pseudonyms, `clock` seconds since 1970 UTC. `body` says what a message holds.
 
     >>> from sinks.examples import item
     >>> address, secret = SecretStr("http://127.0.0.1:9/token"), SecretStr("sixteen characters")
-    >>> sink = WebhookSink(WebhookConfig(url=address, secret=secret))  # nobody listens on port 9
+    >>> sink = WebhookSink(WebhookConfig(url=address, secret=secret), Texts(()))  # nobody listens on port 9
     >>> sink.deliver([item(ItemKind.ALERT)])
     [Retry(why='ConnectError at http://127.0.0.1:9/…', after_s=None, scope='target')]
     >>> sink.close()
@@ -71,9 +71,11 @@ class WebhookSink:
 
     takes = frozenset({ItemKind.ALERT})
 
-    def __init__(self, config: WebhookConfig, identity: Identity | None = None, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, config: WebhookConfig, texts: Texts, identity: Identity | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
         self.name = config.name
-        self._config, self._identity, self._clock = config, identity, clock
+        self._config, self._texts, self._identity, self._clock = config, texts, identity, clock
         # httpx logs every address in full at INFO; this one is a secret.
         logging.getLogger("httpx").setLevel(logging.WARNING)
         verify: Any = httpx.create_ssl_context(verify=config.ca_file) if config.ca_file else True
@@ -105,7 +107,7 @@ class WebhookSink:
             return ACCEPTED  # nobody is to be told
         now_s = self._clock()
         try:
-            content = msgspec.json.encode(body(change, self._identity))
+            content = msgspec.json.encode(body(change, self._texts, self._identity))
         except (TypeError, ValueError) as error:
             return Rejected(f"the alert cannot be written as JSON: {error}")
         stamp = str(int(now_s))
@@ -152,13 +154,13 @@ def retry_after_s(value: str | None, now_s: float) -> float | None:
     return max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now_s)
 
 
-def body(change: AlertChange, identity: Identity | None) -> dict[str, Any]:
+def body(change: AlertChange, texts: Texts, identity: Identity | None) -> dict[str, Any]:
     """The message: the transition, the alert (its history left out), words in both languages, and who it is where a resolver says so.
 
     JSON-ready builtins; times in nanoseconds since 1970 UTC (`onset_ns`). A resolver that fails costs the name, not the message.
 
     >>> from sinks.examples import item
-    >>> message = body(item(ItemKind.ALERT).body, lambda subject: {"room": "201"})
+    >>> message = body(item(ItemKind.ALERT).body, Texts(()), lambda subject: {"room": "201"})
     >>> sorted(message)
     ['alert', 'id', 'identity', 'text', 'transition', 'version']
     >>> message["alert"]["code"], message["transition"]["to_state"], message["identity"]
@@ -168,7 +170,7 @@ def body(change: AlertChange, identity: Identity | None) -> dict[str, Any]:
     states = dict(zip(LANGUAGES, STATE_NAMES[step.to_state.value], strict=True))
     words = {}
     for language in LANGUAGES:
-        written = text(alert.code, language)
+        written = texts.of(alert.code, language)
         words[language] = {"title": written.title, "what_to_do": written.what_to_do, "state": states[language]}
     fields: dict[str, Any] = msgspec.to_builtins(alert)
     del fields["history"], fields["active"]

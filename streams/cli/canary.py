@@ -26,6 +26,7 @@ def canary_run(
     from sinks.delivery.spool import SpoolBusyError
     from streams.canary.process import Canary
     from streams.ops import logs
+    from streams.pipeline.assembly import TEXTS
 
     logs.configure()
     settings = loaded(config)
@@ -36,7 +37,9 @@ def canary_run(
     async def watch() -> None:
         spool = own.folder / "spool"
         on_call = [(sink, spec) for sink in settings.sinks if (spec := SINKS[sink.to.type]).audience is Audience.ON_CALL]
-        deliveries = [Delivery(build(sink.to), spool / sink.name, spec.delivery(sink.delivery), name=sink.name) for sink, spec in on_call]
+        deliveries = [
+            Delivery(build(sink.to, TEXTS), spool / sink.name, spec.delivery(sink.delivery), name=sink.name) for sink, spec in on_call
+        ]
         canary = Canary(settings.kafka, own, deliveries, settings.policy)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from alerts.model import Alert, State, Transition
-from alerts.texts import Language, text
+from alerts.texts import Language
 from console.backend import Person
 from engine.events import Priority
 from engine.frame import NS_PER_S
@@ -29,6 +29,7 @@ from streams.cli.sink import sink_app
 from streams.cli.worker import topics_app, worker_app
 from streams.config import VigilConfig, reference, sample
 from streams.ops import logs
+from streams.pipeline.assembly import TEXTS
 from streams.pipeline.core import CoreOutput
 
 app = typer.Typer(
@@ -69,9 +70,7 @@ def line(transition: Transition, alert: Alert, people: dict[str, Person], langua
         if transition.to_state is State.FIRING
         else f"[dim] {transition.to_state.value:<12}[/]"
     )
-    return (
-        f"{when} {mark} {escape(who)}: [bold]{escape(text(alert.code, language).title)}[/] [dim]{alert.code} · {transition.reason.value}[/]"
-    )
+    return f"{when} {mark} {escape(who)}: [bold]{escape(TEXTS.of(alert.code, language).title)}[/] [dim]{alert.code} · {transition.reason.value}[/]"
 
 
 @app.command()

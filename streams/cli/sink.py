@@ -15,6 +15,7 @@ from sinks.declaration import Runs
 from sinks.delivery.spool import SpoolBusyError
 from streams.cli.common import ConfigOption, fail, loaded
 from streams.config import Sink
+from streams.pipeline.assembly import TEXTS
 
 sink_app = typer.Typer(help="Places for results, each a process of its own beside the workers.", no_args_is_help=True)
 log = structlog.get_logger("vigil.sink")
@@ -42,7 +43,7 @@ def sink_list(config: ConfigOption = None) -> None:
     if not settings.sinks:
         typer.echo("the configuration has no [[sinks]]", err=True)
     for sink in settings.sinks:
-        built = build(sink.to)
+        built = build(sink.to, TEXTS)
         topics = ", ".join(sorted(settings.kafka.prefix + TOPIC_OF[kind] for kind in built.takes))
         built.close()
         typer.echo(f"{sink.name}: {sink.to.type}, reads {topics} as {group_of(settings.kafka, sink.name)}")
@@ -76,7 +77,7 @@ def sink_run(
     async def deliver(sink: Sink) -> None:
         folder = own.folder / "-".join(filter(None, (sink.name, instance)))
         spec = SINKS[sink.to.type]
-        target = build(sink.to.for_instance(instance), People(settings.data_dir / "identity.json"), where=Runs.BESIDE_WORKERS)
+        target = build(sink.to.for_instance(instance), TEXTS, People(settings.data_dir / "identity.json"), where=Runs.BESIDE_WORKERS)
         delivery = spec.delivery(sink.delivery)
         process = SinkProcess(settings.kafka, own, sink.name, target, folder, settings=delivery, leave_out=spec.leave_out)
         loop = asyncio.get_running_loop()

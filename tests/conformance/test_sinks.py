@@ -24,6 +24,7 @@ from sinks.codec import decode, encode
 from sinks.examples import item
 from sinks.items import Item, ItemKind
 from sinks.outcome import Accepted, Rejected, Retry
+from streams.pipeline.assembly import TEXTS
 from tests.conftest import missing_service
 from tests.services import influx
 from tests.services.sink_worker import kind_of
@@ -147,7 +148,7 @@ def test_a_kind_it_does_not_take_is_rejected(case: Case) -> None:
 
 
 def test_an_unreachable_target_means_retry_for_all(case: Case) -> None:
-    sink = build(case.unreachable())
+    sink = build(case.unreachable(), TEXTS)
     items = examples(sink.takes)
     for _ in range(2):
         outcomes = sink.deliver(items)
@@ -180,7 +181,7 @@ def test_no_secret_leaves_in_text(case: Case, caplog: pytest.LogCaptureFixture) 
     logging.getLogger("httpcore").setLevel(logging.INFO)
     said: list[str] = []
     for config in (case.config(), case.unreachable()):
-        sink = build(config)
+        sink = build(config, TEXTS)
         said += [repr(sink), repr(config), str(config), config.model_dump_json()]
         said += [repr(outcome) for outcome in sink.deliver([*examples(sink.takes, 1), *bad(sink.takes, 1)])]
         sink.close()
@@ -197,7 +198,7 @@ def test_its_configuration_is_complete(case: Case) -> None:
     assert CONFIG.validate_python(case.config_json()) == config
     for name, field in type(config).model_fields.items():
         assert name == "type" or field.description, f"{config.type}.{name} has no description"
-    assert type(build(config)) is SINKS[config.type].sink
+    assert type(build(config, TEXTS)) is SINKS[config.type].sink
 
 
 def test_two_instances_share_no_file(case: Case) -> None:
@@ -260,6 +261,6 @@ def test_kill_9_loses_nothing_and_doubles_nothing(case: Case, tmp_path: Path, li
     for stop in (rng.randint(5, 25), rng.randint(30, 55), rng.randint(60, 85)):
         put = lives.one(config, tmp_path / "spool", put + 1, count, kill_at=stop)
     lives.one(config, tmp_path / "spool", put + 1, count, kill_at=None)
-    takes = build(case.config()).takes
+    takes = build(case.config(), TEXTS).takes
     expected = [item(kind_of(takes, index), index) for index in range(count)]
     assert case.stored(expected) == ids(expected)

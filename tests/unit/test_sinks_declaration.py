@@ -19,6 +19,7 @@ from sinks.contract import SinkConfig
 from sinks.declaration import Audience, Runs, SinkSpec
 from sinks.delivery import DeliverySettings
 from sinks.jsonl import JsonlConfig, JsonlSink
+from streams.pipeline.assembly import TEXTS
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -32,6 +33,7 @@ from typing import Final, Literal
 
 from pydantic import Field
 
+from alerts.texts import Texts
 from sinks.contract import Identity, SinkConfig
 from sinks.declaration import Audience, Runs, SinkSpec
 from sinks.items import Item, ItemKind
@@ -51,7 +53,7 @@ class PagerSink:
     name = "pager"
     takes = frozenset({ItemKind.ALERT})
 
-    def __init__(self, config: PagerConfig, identity: Identity | None = None) -> None:
+    def __init__(self, config: PagerConfig, texts: Texts, identity: Identity | None = None) -> None:
         self.identity = identity
 
     def deliver(self, items: Sequence[Item]) -> list[Outcome]:
@@ -72,6 +74,7 @@ from sinks.examples import item
 from sinks.items import AlertChange, ItemKind
 import msgspec
 import streams.config as config
+from streams.pipeline.assembly import TEXTS
 
 assert SINKS["pager"].sink.__module__ == "sinks.pager"
 made = config.VigilConfig.model_validate({{"sinks": [{{"name": "night", "to": {{"type": "pager", "number": "1"}}}}]}})
@@ -80,14 +83,14 @@ real = item(ItemKind.ALERT)
 alert = msgspec.structs.replace(real.body.alert, subject="{CANARY_PREFIX}3")
 simulated = real._replace(body=AlertChange(real.body.transition, alert))
 try:
-    build(to, where=Runs.EMBEDDED)
+    build(to, TEXTS, where=Runs.EMBEDDED)
     embedded = "runs"
 except ValueError as error:
     embedded = str(error)
 print(json.dumps({{
     "left_out": [SINKS[to.type].leave_out(one) for one in (real, simulated)],
     "batch_max": SINKS[to.type].delivery(made.sinks[0].delivery).batch_max,
-    "identity": build(to, dict, where=Runs.BESIDE_WORKERS).identity is dict,
+    "identity": build(to, TEXTS, dict, where=Runs.BESIDE_WORKERS).identity is dict,
     "embedded": embedded,
     "schema": "PagerConfig" in json.dumps(config.VigilConfig.model_json_schema()),
     "reference": 'to.type = "pager"' in config.reference(),
@@ -185,11 +188,11 @@ def test_names_go_to_those_on_call_alone(tmp_path: Path) -> None:
     for audience in Audience:
         spec = SinkSpec(settings=JsonlConfig, sink=Nosy, audience=audience, runs=frozenset(Runs))  # type: ignore[arg-type]
         config = JsonlConfig(path=tmp_path / "x")
-        spec.build(config, lambda _: {})
-        assert (len(asked.pop()) == 2) is (audience is Audience.ON_CALL)  # type: ignore[arg-type]
+        spec.build(config, TEXTS, lambda _: {})
+        assert (len(asked.pop()) == 3) is (audience is Audience.ON_CALL)  # type: ignore[arg-type]
 
 
 def test_a_dashboard_is_for_people_and_not_called_one_at_a_time() -> None:
     assert SINKS["influx"].delivery(DeliverySettings()) == DeliverySettings()
     assert Audience.DASHBOARD.people
-    assert type(build(JsonlConfig(path=Path("never-written")), where=Runs.EMBEDDED)) is JsonlSink
+    assert type(build(JsonlConfig(path=Path("never-written")), TEXTS, where=Runs.EMBEDDED)) is JsonlSink

@@ -18,6 +18,7 @@ from sinks.outcome import ACCEPTED, UNTRIED, Outcome, Retry
 from sinks.webhook import WebhookConfig, WebhookSink
 from streams.embedded.backend import Backend
 from streams.embedded.vigil import Vigil
+from streams.pipeline.assembly import TEXTS
 from tests.services.receiver import receiving
 from tests.unit.test_sinks_delivery import Clock, Target, delivery, items
 
@@ -64,7 +65,7 @@ def test_the_last_success_is_when_the_target_accepted_something(tmp_path: Path) 
 def test_the_system_page_tells_why_a_sink_fails_and_when_it_last_worked(tmp_path: Path) -> None:
     with receiving(lambda _: (503, {})) as receiver:
         config = WebhookConfig.model_validate({"url": receiver.url, "secret": "sixteen characters"})
-        oncall = Delivery(WebhookSink(config), tmp_path / "spool", name="oncall")
+        oncall = Delivery(WebhookSink(config, TEXTS), tmp_path / "spool", name="oncall")
         vigil = Vigil(tmp_path, deliveries=[oncall], live=False)
         oncall.put(items(ItemKind.ALERT, 3))
         oncall.run_once()
