@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from schemas.codec import decode, encode_chunk_json
-from sinks.base import Item, ItemKind, Quarantined
+from sinks.items import Item, ItemKind, Quarantined
 from streams.ingest.senders import token_hash
 from streams.kafka.config import KafkaConfig
 from streams.ops.warm_up import warm_up
