@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from alerts.model import Command, Refusal
@@ -28,7 +28,7 @@ from streams.canary.figures import Figures
 from streams.canary.state import Folder, Kept
 from streams.canary.watch import Change, Watch
 from streams.canary.wearers import Life, wearers
-from streams.kafka import topics
+from streams.kafka import clients, topics
 from streams.kafka.config import KafkaConfig
 from streams.kafka.records import NS_PER_MS, items_in, single
 from streams.ops.http_server import Operations
@@ -212,11 +212,10 @@ class Canary:
             await asyncio.sleep(RECONNECT_S)
 
     async def _connected(self, stack: AsyncExitStack) -> tuple[Any, Any]:
-        client = self._kafka.connection.client()
-        producer = AIOKafkaProducer(**client, acks="all", request_timeout_ms=REQUEST_MS)
+        producer = clients.impatient_producer(self._kafka, request_timeout_ms=REQUEST_MS)
         await producer.start()
         stack.push_async_callback(_stopped, producer)
-        consumer = AIOKafkaConsumer(**client, enable_auto_commit=False, auto_offset_reset="earliest")
+        consumer = clients.reader(self._kafka)
         await consumer.start()
         stack.push_async_callback(_stopped, consumer)
         for wearer in self._wearers:

@@ -12,6 +12,7 @@ import typer
 from alerts.policy import CANARY_WARD_PREFIX
 from engine.registry import RegistryData
 from streams.cli.common import ConfigOption, fail, loaded, refusals
+from streams.config import VigilConfig
 from streams.kafka.config import KafkaConfig
 from streams.pipeline.registry_change import sent_registry
 
@@ -40,7 +41,7 @@ def registry_publish(
     except ValueError as error:
         raise fail(f"{file}: {error}") from error
     with refusals():
-        now = published(settings.kafka)
+        now = published(settings.kafka, settings.parameters, settings.policy)
         if why := refusal(parts, now, settings.parameters, settings.policy):
             raise fail(f"{file}: {why}; nothing was sent")
         for where in shared(parts, now):
@@ -56,7 +57,7 @@ def registry_show(
     config: ConfigOption = None,
 ) -> None:
     """Who is who now."""
-    wards = _wards(loaded(config).kafka)
+    wards = _wards(loaded(config))
     if not ward:
         for name in sorted(wards):
             if not name.startswith(CANARY_WARD_PREFIX):
@@ -70,19 +71,23 @@ def registry_show(
 @registry_app.command("withdraw")
 def registry_withdraw(ward: Annotated[str, typer.Argument(help="The ward.")], config: ConfigOption = None) -> None:
     """Take a ward out: what its devices send is refused from then on, and kept in quarantine."""
-    kafka = loaded(config).kafka
-    if ward not in (wards := _wards(kafka)):
+    settings = loaded(config)
+    if ward not in (wards := _wards(settings)):
         raise _unknown(ward, wards)
     # Empty, not null: compaction drops a null after a day, and a worker that was away longer would never hear of it.
-    _send(kafka, {ward: b""})
+    _send(settings.kafka, {ward: b""})
 
 
-def _wards(kafka: KafkaConfig) -> dict[str, RegistryData]:
-    """What is published, by ward."""
+def _wards(settings: VigilConfig) -> dict[str, RegistryData]:
+    """What is in force, by ward."""
     from streams.kafka.registry_topic import published
 
     with refusals():
-        return {name: data for registries in published(kafka) for name, data in registries.wards.items()}
+        return {
+            name: data
+            for registries in published(settings.kafka, settings.parameters, settings.policy)
+            for name, data in registries.wards.items()
+        }
 
 
 def _send(kafka: KafkaConfig, values: Mapping[str, bytes]) -> None:

@@ -22,14 +22,13 @@ from streams.ingest.figures import Figures
 from streams.ingest.pump import AGAIN_S, PRODUCER_STOP_S, producer_for
 from streams.ingest.readings import Joined, Reader
 from streams.ingest.wards import Wards
-from streams.kafka import topics
-from streams.kafka.config import HEARTBEATS_A_SESSION, KafkaConfig
+from streams.kafka import clients, topics
+from streams.kafka.config import KafkaConfig
 from streams.kafka.records import NS_PER_MS, headers
 
 log = structlog.get_logger("vigil.ingest")
 
 MS_PER_S: Final = 1_000
-FETCH_BYTES: Final = 4 * 2**20
 
 
 class Foreign:
@@ -47,16 +46,7 @@ class Foreign:
         readings = self._config.readings
         while True:
             producer = producer_for(self._kafka, self._config)
-            consumer = AIOKafkaConsumer(
-                *readings.topics,
-                **self._kafka.connection.client(),
-                group_id=readings.group,
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                session_timeout_ms=round(self._kafka.session_timeout_s * MS_PER_S),
-                heartbeat_interval_ms=round(self._kafka.session_timeout_s * MS_PER_S / HEARTBEATS_A_SESSION),
-                max_partition_fetch_bytes=FETCH_BYTES,
-            )
+            consumer = clients.group_member(self._kafka, readings.group, *readings.topics)
             try:
                 await producer.start()
                 await consumer.start()

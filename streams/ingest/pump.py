@@ -21,7 +21,7 @@ from streams.ingest.config import IngestConfig
 from streams.ingest.figures import Figures
 from streams.ingest.spool import Spool
 from streams.ingest.wards import Wards
-from streams.kafka import topics
+from streams.kafka import clients
 from streams.kafka.config import KafkaConfig
 from streams.kafka.records import NS_PER_MS
 from streams.pipeline.core import BATCHES_REMEMBERED
@@ -179,15 +179,8 @@ async def _settled(flying: deque[_Flying], *, wait: bool) -> bool:
 
 
 def producer_for(kafka: KafkaConfig, config: IngestConfig) -> AIOKafkaProducer:
-    """A producer that repeats nothing, reorders nothing, and calls stored what is on all brokers."""
-    return AIOKafkaProducer(
-        **kafka.connection.client(),
-        acks="all",
-        enable_idempotence=True,
-        compression_type=None if config.compression == "none" else config.compression,
-        max_request_size=topics.RECORD_BYTES_MAX,
-        max_batch_size=PRODUCER_BATCH_BYTES,
-    )
+    """The producer of ingest's records."""
+    return clients.producer(kafka, compression=config.compression, batch_bytes=PRODUCER_BATCH_BYTES)
 
 
 class _Cutter:

@@ -21,7 +21,7 @@ from streams.ingest.figures import Figures
 from streams.ingest.foreign import Foreign
 from streams.ingest.http_api import HttpDoor
 from streams.ingest.pump import Pump, Step
-from streams.ingest.registry import Following
+from streams.ingest.registry_follower import RegistryFollower
 from streams.ingest.senders import ANYBODY, Sender, Senders
 from streams.ingest.spool import Message, Spool
 from streams.ingest.wards import Wards
@@ -51,7 +51,7 @@ class Ingest:
         self.senders = Senders(config.token.get_secret_value() if config.token is not None else None, config.tokens_file)
         self.spool = Spool(config.spool, time.time_ns if kafka.live else None, config.spool_bytes_max)
         self.pump = Pump(kafka, config, self.spool, self.wards, self.figures, step=step)
-        self.registry = Following(kafka, self.wards)
+        self.registry = RegistryFollower(kafka, self.wards)
         self._foreign = Foreign(kafka, config, self.wards, self.figures) if config.readings.topics else None
         self._reachable = True
         self._back_s = time.monotonic()

@@ -5,8 +5,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import NamedTuple
 
-import msgspec
-
 from engine.registry import Binding, RegistryData
 
 
@@ -25,9 +23,9 @@ class Wards:
         self._bindings: dict[str, tuple[Binding, ...]] = {}
         self._stays: dict[str, list[_Stay]] = {}
 
-    def set(self, ward: str, value: bytes | None) -> None:
-        """Take a record of the registry topic (None or empty: the ward is gone); ValueError, and no change, when it is no registry."""
-        bindings = msgspec.json.decode(value, type=RegistryData).bindings if value else ()
+    def set(self, ward: str, data: RegistryData | None) -> None:
+        """Put the registry of a ward in force; None: the ward has been withdrawn."""
+        bindings = data.bindings if data is not None else ()
         touched = {binding.device for binding in (*self._bindings.get(ward, ()), *bindings)}
         self._bindings[ward] = bindings
         if not bindings:

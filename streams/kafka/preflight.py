@@ -36,7 +36,7 @@ class _Refused(Exception):
     """Trying again changes nothing."""
 
 
-def ensure(connection: Connection, patience_s: float = PATIENCE_S) -> None:
+def ensure_reachable(connection: Connection, patience_s: float = PATIENCE_S) -> None:
     """Return once a broker has taken us: name, certificate, password. KafkaUnreachable at once when the configuration is wrong, and
     `patience_s` later (and at most one more try) when nobody answers. Blocks; not for use inside an event loop.
     """
@@ -44,10 +44,10 @@ def ensure(connection: Connection, patience_s: float = PATIENCE_S) -> None:
         connection.tls()
     except OSError as error:
         raise KafkaUnreachable(f"kafka.connection.ca_file or cert_file cannot be used: {_reason(error)}") from error
-    asyncio.run(_ensure(connection, time.monotonic() + patience_s))
+    asyncio.run(_ensure_reachable(connection, time.monotonic() + patience_s))
 
 
-async def _ensure(connection: Connection, give_up_s: float) -> None:
+async def _ensure_reachable(connection: Connection, give_up_s: float) -> None:
     quiet = logging.getLogger("aiokafka.conn")
     quiet.addFilter(_no_traceback)
     try:

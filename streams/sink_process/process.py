@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from sinks.base import NEVER_SHED, Item, ItemKind, Sink
 from sinks.delivery import REMEMBERED, Delivery, DeliverySettings
-from streams.kafka import topics
-from streams.kafka.config import HEARTBEATS_A_SESSION, KafkaConfig
+from streams.kafka import clients
+from streams.kafka.config import KafkaConfig
 from streams.ops.http_server import Operations
 from streams.sink_process.config import SinkProcessConfig
 from streams.sink_process.figures import SILENT_S, Collected, Counted, Figures, health
@@ -35,10 +35,6 @@ POLL_RECORDS: Final = 64
 POLL_MS: Final = 50
 DIVIDING_S: Final = 0.05
 """Looks whether the partitions have been divided."""
-FETCH_BYTES: Final = 2 * topics.RECORD_BYTES_MAX
-"""Read ahead at once; the broker sends at least one record, however large."""
-FETCH_WAIT_MS: Final = 100
-"""A request that waits for news of quiet topics holds up busy ones on the same broker no longer than this."""
 COMMIT_EVERY_S: Final = 0.1
 """How old a delivery may be that a crash forgets."""
 LOOK_EVERY_S: Final = 2.0
@@ -120,7 +116,7 @@ class SinkProcess(ConsumerRebalanceListener):  # type: ignore[misc]
         self.delivery.start()
         drain_s = 0.0
         try:
-            self._consumer = self._connected()
+            self._consumer = clients.group_member(self._kafka, group_of(self._kafka, self.name), begin=self._config.begin)
             self._consumer.subscribe(self._topics, listener=self)
             await self._consumer.start()
             log.info("sink started", sink=self.name, group=group_of(self._kafka, self.name), topics=self._topics, read_again=dropped)
@@ -134,20 +130,6 @@ class SinkProcess(ConsumerRebalanceListener):  # type: ignore[misc]
                 await self._consumer.stop()
             self.operations.stop()
         log.info("sink stopped", sink=self.name, everything_delivered=empty)
-
-    def _connected(self) -> Any:
-        session_ms = round(self._kafka.session_timeout_s * 1000)
-        return AIOKafkaConsumer(
-            **self._kafka.connection.client(),
-            group_id=group_of(self._kafka, self.name),
-            enable_auto_commit=False,
-            auto_offset_reset=self._config.begin,
-            session_timeout_ms=session_ms,
-            heartbeat_interval_ms=session_ms // HEARTBEATS_A_SESSION,
-            fetch_max_bytes=FETCH_BYTES,
-            max_partition_fetch_bytes=topics.RECORD_BYTES_MAX,
-            fetch_max_wait_ms=FETCH_WAIT_MS,
-        )
 
     async def _turn(self) -> None:
         """Alerts first, then the rest; then commit what is settled."""

@@ -10,9 +10,9 @@ from typing import Final
 import pytest
 from kafka import KafkaProducer
 
-from streams.kafka import topics
+from streams.kafka import topic_admin, topics
 from streams.kafka.config import Connection, KafkaConfig
-from streams.kafka.preflight import TRY_S, KafkaUnreachable, ensure
+from streams.kafka.preflight import TRY_S, KafkaUnreachable, ensure_reachable
 from streams.ops.warm_up import warm_up
 from streams.recordings.replay import Replayed
 from tests.conftest import missing_service
@@ -86,7 +86,7 @@ def test_topics_worker_and_readers_speak_it(
     compression = COMPRESSIONS[way]
     config = config_for("127.0.0.1:1", tmp_path / "snapshots", f"{way}-", connection=WAYS[way](security), compression=compression)
     bench = Bench(config)
-    assert topics.check(config) == []
+    assert topic_admin.check(config) == []
     bench.producer.close()
     packed = None if compression == "none" else compression
     bench.producer = KafkaProducer(**config.connection.client(), compression_type=packed, max_request_size=topics.RECORD_BYTES_MAX)
@@ -111,7 +111,7 @@ def test_what_is_wrong_is_said_at_once_and_without_the_password(security: Securi
     connect, words = REFUSALS[what]
     began_s = time.monotonic()
     with pytest.raises(KafkaUnreachable) as caught:
-        ensure(connect(security))
+        ensure_reachable(connect(security))
     assert time.monotonic() - began_s < TRY_S
     said = str(caught.value)
     assert words in said
@@ -139,5 +139,5 @@ def test_a_command_ends_with_one_sentence(
 def test_a_broker_that_is_not_there_is_waited_for(security: Security) -> None:
     (port,) = kafka.free_ports(1)
     with pytest.raises(KafkaUnreachable, match=r"no broker of kafka.connection.brokers answers: .*nobody listens there.*SASL_SSL"):
-        ensure(security.sasl(brokers=f"127.0.0.1:{port}"), patience_s=1.0)
-    ensure(security.sasl(brokers=f"127.0.0.1:{port},127.0.0.1:{security.sasl_port}"), patience_s=1.0)
+        ensure_reachable(security.sasl(brokers=f"127.0.0.1:{port}"), patience_s=1.0)
+    ensure_reachable(security.sasl(brokers=f"127.0.0.1:{port},127.0.0.1:{security.sasl_port}"), patience_s=1.0)

@@ -30,8 +30,8 @@ LINGER_NS = 100 * MS
 START_NS = 1_760_000_000_000_000_000
 
 
-def registry(ward: str, *devices: str) -> bytes:
-    return msgspec.json.encode(RegistryData(bindings=tuple(Binding(device, f"resident/{device}", ward) for device in devices)))
+def registry(ward: str, *devices: str) -> RegistryData:
+    return RegistryData(bindings=tuple(Binding(device, f"resident/{device}", ward) for device in devices))
 
 
 def some_wards(**bound: tuple[str, ...]) -> Wards:

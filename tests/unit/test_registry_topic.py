@@ -6,11 +6,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import structlog
 
 from engine.registry import Assignment, Binding, CareSetting, Place, RegistryData
 from streams.kafka import topics
+from streams.kafka.registry_reader import REFUSED, RegistryRecord, apply_record
 from streams.kafka.registry_topic import divided, named, refusal, shared
-from streams.pipeline.partition import Registries
+from streams.pipeline.partition import Registries, usable
 
 EAST, WEST = "home/east", "home/west"
 DATA = RegistryData(
@@ -81,3 +83,27 @@ def test_one_pseudonym_in_two_wards_at_one_time_is_told() -> None:
     later = RegistryData(bindings=(Binding("wb-1", "resident/r-1", EAST, from_ns=100),))
     assert shared(divided(later), now) == []  # moved
     assert shared(divided(DATA), [Registries({EAST: DATA})]) == []  # what the ward itself said before
+
+
+REFUSED_VALUES = [b"no registry", b'{"bindings":"\xff"}', b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"]
+
+
+@pytest.mark.parametrize("value", REFUSED_VALUES, ids=["no JSON", "no text", "too deep"])
+def test_a_record_that_is_no_registry_leaves_the_old_one_in_force_and_is_logged(value: bytes) -> None:
+    before = Registries({EAST: DATA}, 7)
+    with structlog.testing.capture_logs() as lines:
+        after = apply_record(before, RegistryRecord(3, 7, EAST, value))
+    assert (after.wards, after.next_offset) == ({EAST: DATA}, 8)
+    assert [(line["event"], line["ward"], line["partition"], line["offset"]) for line in lines] == [(REFUSED, EAST, 3, 7)]
+
+
+def test_a_record_that_the_core_refuses_leaves_the_old_one_in_force() -> None:
+    before = Registries({EAST: DATA}, 7)
+    twice = RegistryData(bindings=(Binding("wb-1", "resident/r-7", "home/other"),))
+    record = RegistryRecord(3, 7, "home/other", msgspec.json.encode(twice))
+    assert apply_record(before, record, lambda all_: usable(all_, None, None)).wards == {EAST: DATA}
+    assert apply_record(before, record).wards.keys() == {EAST, "home/other"}  # nobody asked the core
+
+
+def test_an_empty_record_withdraws_its_ward() -> None:
+    assert apply_record(Registries({EAST: DATA}, 7), RegistryRecord(3, 9, EAST, b"")).wards == {}
