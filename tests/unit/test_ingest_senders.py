@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from engine.registry import Binding, RegistryData
 from streams.cli.main import app
 from streams.ingest.config import IngestConfig
-from streams.ingest.senders import ANYBODY, Sender, Senders, parse_tokens, token_hash
+from streams.ingest.senders import ANY_SENDER, Sender, Senders, parse_tokens, token_hash
 from streams.ingest.wards import Wards
 
 
@@ -26,12 +26,12 @@ def test_tokens_name_their_sender(tmp_path: Path) -> None:
     assert senders.guarded
     assert senders.by_authorization(bearer("one")) == Sender("gateway-1", ("h/1", "h/2"))
     assert senders.by_authorization(bearer("any")) == Sender("roaming", None)
-    assert senders.by_authorization(bearer("a shared token!!")) == ANYBODY
+    assert senders.by_authorization(bearer("a shared token!!")) == ANY_SENDER
     for header in ("", "Bearer", "Bearer ", bearer("other"), f"Basic {'one'}", "one"):
         assert senders.by_authorization(header) is None
-    assert senders.by_name("gateway-1").may("h/2")
-    assert not senders.by_name("gateway-1").may("h/3")
-    assert not senders.by_name("stranger").may("h/1")
+    assert senders.by_name("gateway-1").may_send_for("h/2")
+    assert not senders.by_name("gateway-1").may_send_for("h/3")
+    assert not senders.by_name("stranger").may_send_for("h/1")
 
 
 def test_a_token_is_taken_back_without_a_restart(tmp_path: Path) -> None:
