@@ -1,4 +1,4 @@
-"""The topic `registry` as whoever keeps it sees it: what it says, a file divided by wards, and sending."""
+"""Publishing to the registry topic (`vigil registry`): a file is split by ward, checked as a worker will, and sent."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from streams.kafka.registry_reader import read_registries
 from streams.pipeline.partition import Registries, usable
 
 IN_FORCE_S: Final = 10.0
-"""How long a change waits for the worker of its ward: a few times what a rebalance takes."""
+"""How long `publish` waits for the workers to forward a change: a few times what a rebalance takes."""
 SEND_TIMEOUT_MS: Final = 30_000
 """How long Kafka may take to store a record before the command gives up."""
 _POLL_S: Final = 0.1
 
 
-def divided(data: RegistryData) -> dict[str, RegistryData]:
+def split_by_ward(data: RegistryData) -> dict[str, RegistryData]:
     """`data` by the ward that its bindings name. ValueError when a part of it belongs to none of these wards."""
     wards = sorted({binding.ward for binding in data.bindings})
     for binding in data.bindings:
@@ -42,8 +42,8 @@ def divided(data: RegistryData) -> dict[str, RegistryData]:
     return parts
 
 
-def named(parts: Mapping[str, RegistryData], wards: Sequence[str]) -> dict[str, RegistryData]:
-    """These wards of `parts`, all where none is named. ValueError when one is not there."""
+def select_wards(parts: Mapping[str, RegistryData], wards: Sequence[str]) -> dict[str, RegistryData]:
+    """The wards `wards` of `parts`; all when none is given. ValueError when one is not there."""
     if absent := sorted(set(wards) - parts.keys()):
         raise ValueError(f"no device is bound in ward {', '.join(absent)}, only in {', '.join(parts)}")
     return {ward: part for ward, part in parts.items() if not wards or ward in wards}
@@ -59,7 +59,7 @@ def _part(data: RegistryData, ward: str) -> RegistryData:
     return RegistryData(data.version, bindings, stays, places, tuple(c for c in data.care if c.subject in here))
 
 
-def published(kafka: KafkaConfig, parameters: BaseModel | None = None, policy: Policy | None = None) -> list[Registries]:
+def registries_in_force(kafka: KafkaConfig, parameters: BaseModel | None = None, policy: Policy | None = None) -> list[Registries]:
     """The registries in force now, by partition. `parameters` and `policy` are the workers', who refuse what does not fit them.
 
     KafkaError, or KafkaUnreachable, when the topic cannot be read. Not for use inside an event loop.
@@ -69,10 +69,10 @@ def published(kafka: KafkaConfig, parameters: BaseModel | None = None, policy: P
     return [found[number] for number in range(kafka.partitions)]
 
 
-def refusal(
+def refusal_reason(
     parts: Mapping[str, RegistryData], now: Sequence[Registries], parameters: BaseModel | None, policy: Policy | None
 ) -> str | None:
-    """Why a worker would refuse `parts` beside what is published `now`; None when it would not."""
+    """Why a worker would refuse `parts` together with the registries in force `now`; None when it would not."""
     after = list(now)
     for ward, part in parts.items():
         number = topics.partition_of(ward, len(now))
@@ -81,10 +81,10 @@ def refusal(
     return next(filter(None, reasons), None)
 
 
-def shared(parts: Mapping[str, RegistryData], now: Sequence[Registries]) -> list[str]:
+def shared_subjects(parts: Mapping[str, RegistryData], now: Sequence[Registries]) -> list[str]:
     """Residents, beds and rooms of `parts` that another ward has at the same time: `resident/r-1 (home/east, home/west)`.
 
-    No worker sees that, yet sinks and receivers would take the two for one: a ward is not part of a pseudonym.
+    No worker can see that, yet sinks and receivers would treat them as one: a ward is not part of a pseudonym.
     """
     wards = {ward: data for registries in now for ward, data in registries.wards.items()} | dict(parts)
     stays: dict[str, set[tuple[int, int, str]]] = {}
@@ -100,15 +100,15 @@ def shared(parts: Mapping[str, RegistryData], now: Sequence[Registries]) -> list
     return [f"{subject} ({', '.join(sorted(found[subject]))})" for subject in sorted(found)]
 
 
-def send(kafka: KafkaConfig, values: Mapping[str, bytes]) -> dict[str, int]:
+def publish(kafka: KafkaConfig, values: Mapping[str, bytes]) -> dict[str, int]:
     """Send the values by ward and wait for the workers: by ward the partition of those that no worker has forwarded within IN_FORCE_S.
 
     KafkaError when Kafka does not store one of them. Not for use inside an event loop.
     """
-    return asyncio.run(_send(kafka, values))
+    return asyncio.run(_publish(kafka, values))
 
 
-async def _send(kafka: KafkaConfig, values: Mapping[str, bytes]) -> dict[str, int]:
+async def _publish(kafka: KafkaConfig, values: Mapping[str, bytes]) -> dict[str, int]:
     name = kafka.prefix + topics.REGISTRY
     producer = clients.impatient_producer(kafka, request_timeout_ms=SEND_TIMEOUT_MS)
     await producer.start()

@@ -11,7 +11,7 @@ from schemas.wire import MESSAGE_BYTES_MAX
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 24 * HOUR_MS
 RECORD_BYTES_MAX: Final = MESSAGE_BYTES_MAX + 64 * 1024
-"""A wire message with its Kafka headers and batch overhead."""
+"""The largest record: a wire message with its Kafka headers and batch overhead."""
 SEGMENT_BYTES: Final = 128 * 1024 * 1024
 """Retention and compaction act on whole closed segments; Kafka's 1 GiB would keep a small home's topics for ever."""
 
@@ -56,17 +56,17 @@ class TopicSpec(NamedTuple):
 
 TOPICS: Final = (
     TopicSpec(TELEMETRY, 3 * DAY_MS, "all inputs of a partition in their one order; key: ward", append_time=True),
-    TopicSpec(COMMANDS, 30 * DAY_MS, "what staff say, JSON; key: ward", append_time=True),
+    TopicSpec(COMMANDS, 30 * DAY_MS, "commands of staff, JSON; key: ward", append_time=True),
     TopicSpec(REGISTRY, DAY_MS, "a ward's bindings, JSON; key: ward", compacted=True, append_time=True),
     TopicSpec(EVENTS, 90 * DAY_MS, "events, JSON; key: subject"),
     TopicSpec(ALERTS, 30 * DAY_MS, "transition and alert, JSON; key: alert id", compacted=True),
     TopicSpec(MEASUREMENTS, 7 * DAY_MS, "frames of measurements, MessagePack"),
     TopicSpec(QUARANTINE, 30 * DAY_MS, "frames of refused input with its reason, MessagePack"),
-    TopicSpec(ACCOUNTS, 90 * DAY_MS, "frames of where the readings went, MessagePack"),
-    TopicSpec(AUDIT, None, "who did what, JSON; key: target"),
+    TopicSpec(ACCOUNTS, 90 * DAY_MS, "frames of accounts (what became of the readings), MessagePack"),
+    TopicSpec(AUDIT, None, "audit entries (who did what), JSON; key: target"),
 )
 
 
 def partition_of(ward: str, partitions: int) -> int:
-    """Where Kafka's default partitioner puts the ward's key (murmur2, its sign bit cleared)."""
+    """The partition to which Kafka's default partitioner maps the ward's key (murmur2, its sign bit cleared)."""
     return int((murmur2(ward.encode()) & 0x7FFFFFFF) % partitions)

@@ -70,7 +70,7 @@ def test_a_registry_is_published_shown_and_withdrawn(broker: kafka.Cluster, tmp_
 
     monkeypatch.setattr(registry_topic, "IN_FORCE_S", 0.5)
     assert run(config, "withdraw", EAST)[0] == 0  # no worker runs again
-    assert [sorted(r.wards) for r in registry_topic.published(settings) if r.wards] == [[WEST]]
+    assert [sorted(r.wards) for r in registry_topic.registries_in_force(settings) if r.wards] == [[WEST]]
     status, said = run(config, "withdraw", EAST)
     assert status == 2
     assert said.endswith(f"vigil: there is no registry of ward {EAST}; there are: {WEST}\n")
@@ -91,7 +91,7 @@ def test_what_cannot_be_published_is_told_and_not_sent(broker: kafka.Cluster, tm
         assert status == 2
         assert why in said
     assert run(config, "publish", str(tmp_path / "none.json"))[0] == 2
-    assert [r.wards for r in registry_topic.published(settings)] == [{}] * 4
+    assert [r.wards for r in registry_topic.registries_in_force(settings)] == [{}] * 4
 
 
 def test_ingest_waits_for_a_topic_that_is_missing_and_says_so(broker: kafka.Cluster, tmp_path: Path) -> None:
