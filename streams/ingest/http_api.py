@@ -20,7 +20,7 @@ from streams.ingest.metrics import IngestMetrics
 from streams.ingest.senders import ANY_SENDER, Sender, Senders
 from streams.ingest.spool import IngestSpool, SpooledMessage
 from streams.ingest.wards import Wards
-from streams.intake.http_api import NO_TOKEN, busy, foreseen, json_response, not_from_here, sent, taken
+from streams.intake.http_api import NO_TOKEN, accepted, json_response, read_message, refuse_remote, unavailable, warnings_for
 from streams.storage.journal import JournalError
 
 Health = Callable[[], tuple[bool, dict[str, Any]]]
@@ -66,7 +66,7 @@ class IngestApi:
         sender = self._sender(request)
         if isinstance(sender, Response):
             return sender
-        message = await sent(request, sender_clock=self._sender_clock)
+        message = await read_message(request, sender_clock=self._sender_clock)
         if isinstance(message, Response):
             return message
         now_ns = message.arrival_ns if message.arrival_ns is not None else time.time_ns()
@@ -76,15 +76,15 @@ class IngestApi:
             kept = SpooledMessage(sender.name, sender.wards, message.key, message.payload)
             offset = await asyncio.wrap_future(self._spool.put(kept, message.arrival_ns))
         except JournalError as error:
-            return busy(error)
+            return unavailable(error)
         self._metrics.received.labels("http").inc()
         self._metrics.received_bytes.inc(len(message.payload))
-        warnings = foreseen(message.decoded, now_ns, lambda device: self._wards.bound(device, now_ns), _LIMITS)
-        return taken(message.decoded, {"offset": offset}, warnings)
+        warnings = warnings_for(message.decoded, now_ns, lambda device: self._wards.bound(device, now_ns), _LIMITS)
+        return accepted(message.decoded, {"offset": offset}, warnings)
 
     def _sender(self, request: Request) -> Sender | Response:
         if not self._senders.guarded:
-            return not_from_here(request) or ANY_SENDER
+            return refuse_remote(request) or ANY_SENDER
         return self._senders.by_authorization(request.headers.get("authorization", "")) or NO_TOKEN
 
     def _may_send_for_none(self, sender: Sender, decoded: Decoded, now_ns: int) -> bool:
