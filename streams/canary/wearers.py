@@ -99,5 +99,5 @@ def _simulated() -> tuple[Float32, Float32]:
     scenario = Scenario(residents=1, kinds=("accel",), ecg_every=0, accel_rate_hz=RATE_HZ, seed=SEED, incidents=(fall,))
     world = World(msgspec.structs.replace(scenario, seconds=float("inf")))
     seconds = [world.blocks_at(second)[0].samples[0] for second in range(_BEFORE_S + CLIP_S + SIT_S)]
-    life = np.stack(seconds[_BEFORE_S:]).astype(np.float32)
-    return life[:CLIP_S], life[CLIP_S:]
+    movement = np.stack(seconds[_BEFORE_S:]).astype(np.float32)
+    return movement[:CLIP_S], movement[CLIP_S:]

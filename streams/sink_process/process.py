@@ -1,6 +1,6 @@
 """A sink as a Kafka consumer in a process and a group of its own. Detection does not depend on it.
 
-Kafka is the queue. A record's offset is committed once everything in it has been delivered or set aside as a dead letter, so
+Kafka is the queue. A record's offset is committed once everything in it has been delivered or has become a dead letter, so
 neither a crash of this process nor the loss of its machine loses an alert. The delivery's spool holds, up to a limit, the items that
 are being delivered, and the ids of those that were: their repeats are dropped, whichever worker published them (decision 0101).
 """
