@@ -14,7 +14,7 @@ from streams.ingest.wards import Wards
 from streams.kafka import clients
 from streams.kafka.config import KafkaConfig
 from streams.kafka.registry_reader import RegistryReader, RegistryRecord, apply_record
-from streams.pipeline.partition import Registries
+from streams.pipeline.registries import Registries
 
 log = structlog.get_logger("vigil.ingest")
 

@@ -16,7 +16,8 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 from schemas.wire import TEXT_BYTES_MAX
 from streams.kafka import clients, topics
 from streams.kafka.config import KafkaConfig
-from streams.pipeline.partition import WHY_MAX, Registries
+from streams.pipeline.partition import WHY_MAX
+from streams.pipeline.registries import Registries
 
 log = structlog.get_logger("vigil.registry")
 

@@ -16,7 +16,7 @@ from streams.kafka import clients, topics
 from streams.kafka.config import KafkaConfig
 from streams.kafka.preflight import ensure_reachable
 from streams.kafka.registry_reader import read_registries
-from streams.pipeline.partition import Registries, usable
+from streams.pipeline.registries import Registries, usable
 
 IN_FORCE_S: Final = 10.0
 """How long `publish` waits for the workers to forward a change: a few times what a rebalance takes."""

@@ -12,7 +12,7 @@ from engine.registry import Assignment, Binding, CareSetting, Place, RegistryDat
 from streams.kafka import topics
 from streams.kafka.registry_reader import REFUSED, RegistryRecord, apply_record
 from streams.kafka.registry_topic import refusal_reason, select_wards, shared_subjects, split_by_ward
-from streams.pipeline.partition import Registries, usable
+from streams.pipeline.registries import Registries, usable
 
 EAST, WEST = "home/east", "home/west"
 DATA = RegistryData(
