@@ -12,7 +12,6 @@ ROOT = Path(__file__).resolve().parents[2]
 STREAMS = ROOT / "streams"
 PROCESSES = ("embedded", "worker", "ingest", "sink_process", "canary")
 CLIENTS = {"KafkaConsumer", "KafkaProducer", "KafkaAdminClient", "AIOKafkaConsumer", "AIOKafkaProducer", "AIOKafkaAdminClient"}
-NOT_YET_MOVED = {"worker/owner.py"}
 
 
 def modules(path: Path) -> Iterator[str]:
@@ -41,4 +40,4 @@ def test_one_place_builds_kafka_clients() -> None:
                 name = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id if isinstance(node.func, ast.Name) else ""
                 if name in CLIENTS:
                     builders.add(str(path.relative_to(STREAMS)))
-    assert builders == {"kafka/clients.py"} | NOT_YET_MOVED
+    assert builders == {"kafka/clients.py"}
