@@ -63,7 +63,7 @@ def sink_run(
     port: Annotated[int | None, typer.Option(help="Port of /metrics and /healthz; 0: off.")] = None,
 ) -> None:
     """Deliver to one sink until SIGTERM. Start as many as are wanted; the partitions are divided among them."""
-    from streams.kafka.preflight import ensure
+    from streams.kafka.preflight import ensure_reachable
     from streams.ops import logs
     from streams.sink_process.people import People
     from streams.sink_process.process import SinkProcess, StalledError, UnsafeError
@@ -87,7 +87,7 @@ def sink_run(
 
     try:
         sink = chosen(settings.sinks, name)
-        ensure(settings.kafka.connection)
+        ensure_reachable(settings.kafka.connection)
         asyncio.run(deliver(sink))
     except (ValueError, SpoolBusyError) as error:
         raise fail(str(error)) from error
