@@ -14,7 +14,6 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from alerts.model import Alert, State, Transition
 from alerts.texts import Language
@@ -24,6 +23,7 @@ from engine.frame import NS_PER_S
 from streams.cli.canary import canary_app
 from streams.cli.common import ConfigOption, fail, loaded
 from streams.cli.ingest import ingest_app
+from streams.cli.progress import bar, warm_up_shown
 from streams.cli.registry import registry_app
 from streams.cli.sink import sink_app
 from streams.cli.worker import topics_app, worker_app
@@ -89,10 +89,6 @@ def run(
     seed: Annotated[int, typer.Option(help="Seed of the demo ward.")] = 7,
 ) -> None:
     """The embedded Vigil: one process, no broker. Sources: HTTP, MQTT, a recording, or the demo ward."""
-    from streams.embedded.service import Service  # imports numba; `vigil --help` should not wait for it
-    from streams.ops.warm_up import warm_up
-    from streams.recordings.format import RecordingError, read
-
     logs.configure()
     settings = loaded(config)
     folder = data if data is not None else settings.data_dir
@@ -105,11 +101,10 @@ def run(
     if demo and not settings.home:
         update["home"] = "Vigil"
     settings = settings.model_copy(update=update)
-    with Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=out, transient=True
-    ) as progress:
-        task = progress.add_task("compiling detectors (once per machine)", total=None)
-        warm_up(lambda done, total, name: progress.update(task, completed=done, total=total, description=f"warming up {name}"))
+    warm_up_shown(out)
+    from streams.embedded.service import Service  # imports numba; `vigil --help` should not wait for it
+    from streams.recordings.format import RecordingError, read
+
     people: dict[str, Person] = {}
 
     def listen(said: CoreOutput) -> None:
@@ -166,11 +161,7 @@ def run(
 @app.command("warm-up")
 def warm_up_() -> None:
     """Compile the detectors, once per machine and version, so that `vigil run` starts at once."""
-    from streams.ops.warm_up import warm_up
-
-    with _bar() as progress:
-        task = progress.add_task("compiling detectors (once per machine)", total=None)
-        warm_up(lambda done, total, name: progress.update(task, completed=done, total=total, description=f"compiling {name}"))
+    warm_up_shown(out)
 
 
 @app.command()
@@ -200,7 +191,7 @@ def replay(
                 if transition.notify:
                     out.print(line(transition, alert, {}, settings.language, seconds_utc=True))
 
-    with _bar() as progress:
+    with bar(Console(stderr=True)) as progress:
         task = progress.add_task(f"replaying {recording.name}", total=total)
         done = run_replay(
             played, settings.parameters, settings.policy, progress=lambda n, _: progress.update(task, completed=n), listen=said
@@ -231,7 +222,7 @@ def evaluate(
     from streams.recordings.scorecard import html_page, table, to_json
 
     settings = loaded(config)
-    with _bar() as progress:
+    with bar(Console(stderr=True)) as progress:
         task = progress.add_task("evaluating", total=None)
 
         def advance(name: str, number: int, total: int) -> None:
@@ -332,15 +323,3 @@ def config_check(path: Path) -> None:
     """Whether a file can be used, and if not, why."""
     loaded(path)
     out.print(f"{path} is fine")
-
-
-def _bar() -> Progress:
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
