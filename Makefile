@@ -46,6 +46,7 @@ lock: $(DEV_READY)  ## resolve dependencies anew; LOCK_ARGS=--upgrade takes the 
 	$(COMPILE) --extra setup -o requirements.lock pyproject.toml
 	cp build/all.lock requirements-dev.lock
 	$(COMPILE) --extra setup --extra dev $$(sed -n 's/^\([a-z0-9.-]*\)==.*/--no-emit-package \1/p' requirements.lock) -o requirements-dev.lock pyproject.toml
+	sed -i.old '/^$$/d; /^# /d' requirements-dev.lock && rm requirements-dev.lock.old
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) deploy/set_up.py --venv $(VENV) $(if $(wildcard $(DEV_READY)),--dev)

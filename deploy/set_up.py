@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -57,10 +58,11 @@ class Waiting:
         sys.stdout.write(f"\r\x1b[K{text}" if self._terminal else f"{text}\n")
         sys.stdout.flush()
 
-    def end(self) -> None:
-        if self._terminal:
-            sys.stdout.write("\r\x1b[K")
-            sys.stdout.flush()
+    def pass_on(self, line: str) -> None:
+        """A line of a command that says itself how far it is."""
+        self._said_s = time.monotonic()
+        sys.stdout.write(line)
+        sys.stdout.flush()
 
 
 def run(waiting: Waiting, command: list[str], env: dict[str, str] | None = None, fetched: Fetched | None = None) -> None:
@@ -76,6 +78,30 @@ def run(waiting: Waiting, command: list[str], env: dict[str, str] | None = None,
         if status:
             output.seek(0)
             sys.exit(f"\n{''.join(output.readlines()[-40:])}\nset-up failed at: {waiting.title}")
+
+
+def relay(waiting: Waiting, command: list[str]) -> None:
+    """`command`, which says itself how far it is; until it does, and without a terminal whenever it is silent, this process does."""
+    if sys.stdout.isatty():
+        waiting.pass_on("\n")  # the line of this step stays; below it the command draws a bar of its own
+        status = subprocess.run(command, cwd=ROOT, check=False).returncode
+    else:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, bufsize=1)
+        over = threading.Event()
+
+        def lines() -> None:
+            while not over.wait(0.2):
+                waiting.show("")
+
+        thread = threading.Thread(target=lines, daemon=True)
+        thread.start()
+        for line in process.stdout or ():
+            waiting.pass_on(line)
+        over.set()
+        thread.join()
+        status = process.wait()
+    if status:
+        sys.exit(status)
 
 
 class Fetched:
@@ -171,10 +197,7 @@ def set_up(venv: Path, *, dev: bool) -> None:
     run(waiting, [uv, "pip", "install", "--no-deps", "--no-build-isolation", "--offline", "--editable", "."], env)
 
     waiting.begin("detectors, compiled once per machine")
-    waiting.end()
-    status = subprocess.run([binaries / "vigil", "warm-up"], cwd=ROOT, check=False).returncode
-    if status:
-        sys.exit(status)
+    relay(waiting, [str(binaries / "vigil"), "warm-up"])
     (venv / ".ready").touch()
     if dev:
         (venv / ".ready-dev").touch()
