@@ -11,6 +11,14 @@ DEV_READY := $(VENV)/.ready-dev
 run: $(READY)  ## start the embedded Vigil with a simulated ward
 	$(BIN)/vigil run --demo --data build/run
 
+# mypy goes beside the tests: what it knows is kept in .mypy_cache, and then it takes seconds.
+check: $(DEV_READY)  ## for daily work: linters, types, unit, property and conformance tests
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy & types=$$!; \
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal tests/unit tests/property tests/conformance $(PYTEST_ARGS); tests=$$?; \
+	wait $$types && exit $$tests
+
 # A file of tests stays with one process, for it shares its broker; most of the time of the long ones is waiting.
 test: $(DEV_READY)  ## run all tests
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
