@@ -23,10 +23,10 @@ check: $(DEV_READY)  ## for daily work: linters, types, unit, property and confo
 test: $(DEV_READY)  ## run all tests
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 
-quality: $(DEV_READY)  ## figures on real recordings against the committed floors; QUALITY_DATA names another folder
+quality: $(READY)  ## figures on real recordings against the committed floors; QUALITY_DATA names another folder
 	$(BIN)/python -m benchmarks.quality
 
-bench: $(DEV_READY)  ## speed, in one run, as ratios
+bench: $(READY)  ## speed, in one run, as ratios
 	$(BIN)/python -m benchmarks.speed
 
 soak: $(DEV_READY)  ## the distributed Vigil on a real Kafka, some two hours; SOAK_ARGS=--short: minutes; needs Java 17 and Maven
@@ -37,7 +37,7 @@ lint: $(DEV_READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-generated: $(DEV_READY)  ## everything that is generated and committed
+generated: $(READY)  ## everything that is generated and committed
 	$(BIN)/python -m schemas.generate
 	$(BIN)/python -m streams.ops.event_lists
 	$(BIN)/vigil config sample > deploy/vigil.sample.toml
