@@ -252,6 +252,10 @@ class Builder:
         """`device` reports about `subject` ("resident/<id>", "bed/<id>", "room/<id>") for the whole recording."""
         self._bindings.append(Binding(device, subject, self.ward, site))
 
+    def bound(self, device: str) -> bool:
+        """Whether `device` is bound already: binding it again would make a registry that nobody accepts."""
+        return any(binding.device == device for binding in self._bindings)
+
     def truth(self, subject: str, code: str, start_ns: int, end_ns: int, note: str = "") -> None:
         """Say that `code` really held for `subject` from `start_ns` to `end_ns`."""
         if end_ns < start_ns:
