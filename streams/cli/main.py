@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from alerts.model import Alert, State, Transition
-from alerts.texts import Language, text
+from alerts.texts import Language
 from console.backend import Person
 from engine.events import Priority
 from engine.frame import NS_PER_S
@@ -29,7 +29,8 @@ from streams.cli.sink import sink_app
 from streams.cli.worker import topics_app, worker_app
 from streams.config import VigilConfig, reference, sample
 from streams.ops import logs
-from streams.pipeline.core import Said
+from streams.pipeline.assembly import TEXTS
+from streams.pipeline.core import CoreOutput
 
 app = typer.Typer(
     name="vigil",
@@ -69,9 +70,7 @@ def line(transition: Transition, alert: Alert, people: dict[str, Person], langua
         if transition.to_state is State.FIRING
         else f"[dim] {transition.to_state.value:<12}[/]"
     )
-    return (
-        f"{when} {mark} {escape(who)}: [bold]{escape(text(alert.code, language).title)}[/] [dim]{alert.code} · {transition.reason.value}[/]"
-    )
+    return f"{when} {mark} {escape(who)}: [bold]{escape(TEXTS.of(alert.code, language).title)}[/] [dim]{alert.code} · {transition.reason.value}[/]"
 
 
 @app.command()
@@ -113,7 +112,7 @@ def run(
         warm_up(lambda done, total, name: progress.update(task, completed=done, total=total, description=f"warming up {name}"))
     people: dict[str, Person] = {}
 
-    def listen(said: Said) -> None:
+    def listen(said: CoreOutput) -> None:
         for transition, alert in said.transitions:
             if transition.notify:
                 out.print(line(transition, alert, people, settings.language))
@@ -195,7 +194,7 @@ def replay(
         raise fail(str(error)) from error
     started_s = time.monotonic()
 
-    def said(news: Said) -> None:
+    def said(news: CoreOutput) -> None:
         if not quiet:
             for transition, alert in news.transitions:
                 if transition.notify:
@@ -203,7 +202,9 @@ def replay(
 
     with _bar() as progress:
         task = progress.add_task(f"replaying {recording.name}", total=total)
-        done = run_replay(played, settings.parameters, progress=lambda n, _: progress.update(task, completed=n), listen=said)
+        done = run_replay(
+            played, settings.parameters, settings.policy, progress=lambda n, _: progress.update(task, completed=n), listen=said
+        )
     took_s = time.monotonic() - started_s
     if json_out is not None:
         json_out.write_bytes(b"".join(msgspec.json.encode(event) + b"\n" for event in done.events))
@@ -237,7 +238,7 @@ def evaluate(
             progress.update(task, completed=number - 1, total=total, description=f"evaluating {name}")
 
         try:
-            card = run_evaluate(recordings, settings.parameters, progress=advance)
+            card = run_evaluate(recordings, settings.parameters, settings.policy, progress=advance)
         except ValueError as error:
             raise fail(str(error)) from error
     out.print(table(card))

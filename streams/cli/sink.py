@@ -18,6 +18,7 @@ from sinks.spool import SpoolBusyError
 from sinks.sqlite import SqliteConfig
 from streams.cli.common import ConfigOption, fail, loaded
 from streams.config import Sink
+from streams.pipeline.assembly import TEXTS
 
 sink_app = typer.Typer(help="Places for results, each a process of its own beside the workers.", no_args_is_help=True)
 log = structlog.get_logger("vigil.sink")
@@ -63,7 +64,7 @@ def sink_list(config: ConfigOption = None) -> None:
     if not settings.sinks:
         typer.echo("the configuration has no [[sinks]]", err=True)
     for sink in settings.sinks:
-        built = build(sink.to)
+        built = build(sink.to, TEXTS)
         topics = ", ".join(sorted(settings.kafka.prefix + TOPIC_OF[kind] for kind in built.takes))
         built.close()
         typer.echo(f"{sink.name}: {sink.to.type}, reads {topics} as {group_of(settings.kafka, sink.name)}")
@@ -97,7 +98,7 @@ def sink_run(
 
     async def deliver(sink: Sink) -> None:
         folder = own.folder / "-".join(filter(None, (sink.name, instance)))
-        target = build(placed(sink.to, instance), People(settings.data_dir / "identity.json"))
+        target = build(placed(sink.to, instance), TEXTS, People(settings.data_dir / "identity.json"))
         leave_out = left_out(sink.to.type)
         process = SinkProcess(settings.kafka, own, sink.name, target, folder, settings=tried(sink), leave_out=leave_out)
         loop = asyncio.get_running_loop()

@@ -31,6 +31,7 @@ from streams.embedded.http_api import Intake, with_console
 from streams.embedded.vigil import ANSWER_S, Listener, Vigil
 from streams.intake.access import Access
 from streams.intake.mqtt import MqttSource
+from streams.pipeline.assembly import TEXTS
 from streams.pipeline.registry_change import RegistryChange
 from streams.recordings.format import Record
 from streams.storage.identity import load_people
@@ -90,7 +91,7 @@ class Service:
             ("measurements", ParquetSink(ParquetConfig(root=folder / "measurements")), measured),
             ("quarantine", JsonlSink(quarantine), DeliverySettings()),
         ]
-        more = [(sink.name, build(sink.to, self._identity), sink.delivery) for sink in self.config.sinks]
+        more = [(sink.name, build(sink.to, TEXTS, self._identity), sink.delivery) for sink in self.config.sinks]
         return [Delivery(sink, spool / name, settings, name=name) for name, sink, settings in (*own, *more)]
 
     def _people_at_start(self) -> Mapping[str, Person]:
@@ -181,9 +182,9 @@ class Service:
                 log.warning("file stored, in force once Vigil has caught up", file=path.name)
             except JournalError as error:
                 del self._seen[path]  # not stored: tried again at the next look
-                log.error("file not taken over yet", file=path.name, why=str(error))  # noqa: TRY400 - the reason is the message
+                log.error("file not applied yet", file=path.name, why=str(error))  # noqa: TRY400 - the reason is the message
             except ValueError as error:
-                log.error("file not taken over; the old one stays in force", file=path.name, why=str(error))  # noqa: TRY400 - the reason is the message
+                log.error("file refused; the old one stays in force", file=path.name, why=str(error))  # noqa: TRY400 - the reason is the message
 
     def _take_registry(self, raw: bytes) -> None:
         try:
@@ -216,7 +217,7 @@ class Service:
 
 def _tell_refusal(taken: Future[Refusal | None]) -> None:
     if (error := taken.exception()) is not None:
-        log.error("registry.json not taken over; the old one stays in force", why=str(error))
+        log.error("registry.json refused; the old one stays in force", why=str(error))
 
 
 def _turn_interval_s(config: VigilConfig) -> float:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Final
 
 from pydantic import BaseModel
 
-from streams.pipeline.assembly import CLASSES
+from alerts.policy import Policy
+from streams.pipeline.assembly import CLASSES, EVENTS
 from streams.recordings.format import read
 from streams.recordings.replay import replay
 from streams.recordings.scorecard.match import Case, Window, compare
@@ -18,32 +19,30 @@ Progress = Callable[[str, int, int], None]
 """Called with (recording, number of it, how many there are), before each."""
 
 
-SAME_HAPPENING: Final = (
-    ("fire.smoke", "fire.heat", "fire.rate_of_rise", "fire.co", "fire.prewarning"),
-    ("heart.ventricular_tachycardia", "heart.ventricular_fibrillation"),
-    ("falls.fall", "camera.fall"),
-)
-"""Codes that answer each other's truth: smoke and heat of one burning room are one fire, and neither is a false alarm."""
-
-
 def windows_of_catalogue() -> dict[str, Window]:
-    """Each code's window, from the latency its own detector promises."""
-    alike = {code: family for family in SAME_HAPPENING for code in family}
+    """Each code's window, from the latency its own detector promises; events of one happening answer each other's truth."""
+    alike: dict[str, tuple[str, ...]] = defaultdict(tuple)
+    for event in EVENTS:
+        alike[event.scoring.happening] += (event.code,)
+    alike[""] = ()
     return {
-        event.code: Window(cls.spec.latency_bound_s, accepted=alike.get(event.code, ())) for cls in CLASSES for event in cls.spec.events
+        event.code: Window(cls.spec.latency_bound_s, accepted=alike[event.scoring.happening])
+        for cls in CLASSES
+        for event in cls.spec.events
     }
 
 
 def evaluate(
     paths: Iterable[Path],
     parameters: BaseModel | None = None,
+    policy: Policy | None = None,
     *,
     windows: Mapping[str, Window] | None = None,
     progress: Progress | None = None,
 ) -> Scorecard:
     """Replay every recording in `paths` (folders `*.vigil`, or folders of them) and score what was said.
 
-    `parameters` as in `streams.recordings.replay.replay`; `windows` override those of the catalogue by code. RecordingError for a path
+    `parameters` and `policy` as in `streams.recordings.replay.replay`; `windows` override those of the catalogue by code. RecordingError for a path
     that is no recording; ValueError when there is none at all.
     """
     folders = [folder for path in paths for folder in _recordings(path)]
@@ -55,7 +54,7 @@ def evaluate(
         if progress is not None:
             progress(folder.name, number, len(folders))
         recording = read(folder)
-        replayed = replay(recording, parameters)
+        replayed = replay(recording, parameters, policy)
         matched.append(
             compare(Case(recording.meta.name, recording.truth, replayed.events, replayed.resident_days, replayed.room_days), allowed)
         )
