@@ -1,7 +1,7 @@
 """Recordings: what was received, byte for byte, with who was who and what was true.
 
 A recording is a folder `<name>.vigil/`:
-    meta.json       format version, name, source, licence, notes
+    meta.json       format version, name, source, licence, notes, whether it is labelled
     registry.json   engine.registry.RegistryData
     frames.parquet  columns arrival_ns int64, payload binary (a wire payload: JSON chunk(s) or a binary ward batch), zstd
     truth.jsonl     one Truth a line
@@ -58,13 +58,15 @@ class Truth(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Meta(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where a recording comes from."""
+    """Where a recording comes from. `labelled`: somebody said what happened in it, and what is not in its truth did not happen; None:
+    it is when it has a truth at all."""
 
     name: str
     source: str
     version: int = 1
     licence: str = ""
     notes: str = ""
+    labelled: bool | None = None
 
 
 class Recording(NamedTuple):
@@ -74,6 +76,11 @@ class Recording(NamedTuple):
     registry: RegistryData
     truth: tuple[Truth, ...]
     records: Iterator[Record]
+
+    @property
+    def labelled(self) -> bool:
+        """Whether it is known what happened: without that, an alert can be neither right nor false."""
+        return bool(self.truth) if self.meta.labelled is None else self.meta.labelled
 
 
 class RecordingError(ValueError):
@@ -239,8 +246,18 @@ class Builder:
     All times are UTC nanoseconds, none before `start_ns`. A chunk arrives when its last sample has been measured.
     """
 
-    def __init__(self, name: str, source: str, *, ward: str = "home/ward", start_ns: int = START_NS, licence: str = "", notes: str = ""):
-        self.meta = Meta(name, source, licence=licence, notes=notes)
+    def __init__(
+        self,
+        name: str,
+        source: str,
+        *,
+        ward: str = "home/ward",
+        start_ns: int = START_NS,
+        licence: str = "",
+        notes: str = "",
+        labelled: bool | None = None,
+    ):
+        self.meta = Meta(name, source, licence=licence, notes=notes, labelled=labelled)
         self.ward = ward
         self.start_ns = start_ns
         self._bindings: list[Binding] = []

@@ -79,7 +79,7 @@ def _leads(folder: Path, name: str) -> Float32:
 def recording(alarm: Alarm) -> Recording:
     """One alarm as a recording; a true alarm is a truth over its last ten seconds."""
     subject = f"resident/{alarm.name}"
-    builder = Builder(alarm.name, "PhysioNet/CinC Challenge 2015", licence="ODC-By-1.0")
+    builder = Builder(alarm.name, "PhysioNet/CinC Challenge 2015", licence="ODC-By-1.0", labelled=True)
     builder.bind("ecg", subject, "chest")
     builder.add("ecg", "ecg", builder.start_ns, RATE_HZ, alarm.leads, unit="mV")
     if alarm.true:

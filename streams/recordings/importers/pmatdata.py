@@ -153,6 +153,7 @@ def night(
         f"pmatdata/night-{name}",
         SOURCE,
         licence="ODC-By 1.0",
+        labelled=True,
         notes="a night concatenated from real frames of minutes; not recorded as a night",
     )
     builder.bind("mattress", subject, "mattress")

@@ -55,7 +55,7 @@ def afdb(folder: Path, name: str) -> Series:
 def recording(series: Series, source: str, licence: str = "") -> Recording:
     """A series as a recording: device "strap", RR intervals in ms, a hole where an interval is a dropout."""
     subject = f"resident/{series.name}"
-    builder = Builder(series.name, source, licence=licence)
+    builder = Builder(series.name, source, licence=licence, labelled=True if np.isfinite(series.af).any() else None)
     builder.bind("strap", subject, "chest")
     edges = np.flatnonzero(series.rr_s > DROPOUT_S)
     for part in np.split(np.arange(series.rr_s.size), np.unique(np.concatenate([edges, edges + 1]))):

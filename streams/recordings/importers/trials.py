@@ -59,14 +59,14 @@ def put(builder: Builder, trial: Trial, subject: str) -> None:
 
 def recording(trial: Trial, source: str, licence: str = "") -> Recording:
     """One trial as a recording of its own."""
-    builder = Builder(trial.name, source, licence=licence)
+    builder = Builder(trial.name, source, licence=licence, labelled=True)
     put(builder, trial, f"resident/{trial.person or trial.name.rpartition('/')[2]}")
     return builder.build()
 
 
 def cohort(name: str, trials: Iterable[Trial], source: str) -> tuple[Recording, dict[str, Trial]]:
     """Many trials side by side, each a resident of its own, and which resident is which trial (one replay instead of hundreds)."""
-    builder = Builder(name, source)
+    builder = Builder(name, source, labelled=True)
     who = {f"resident/{index:05d}": trial for index, trial in enumerate(trials)}
     for subject, trial in who.items():
         put(builder, trial, subject)
