@@ -138,15 +138,18 @@ def main(argv: Sequence[str]) -> int:
     web = arguments.out / "quality.html"
     try:
         measure(suites, root, report, console)
+        for key in sorted(key for key in floors if key.split(".")[0] in suites and key not in report.figures | report.not_measured):
+            if (suite := key.split(".")[0]) in report.failed:
+                report.not_measured[key] = f"failed: {report.failed[suite]}"
+            else:
+                report.fail(key, "it has a floor, and no suite measures it or says why not")
+        report.below_floor = missed = check(report.figures, floors)
         report.finished = True
         report.write()
     finally:
         web.write_text(page(report, floors), encoding="utf-8")
     out = Console(width=200)
     out.print(_table(report, floors))
-    for key in (key for key in floors if key.split(".")[0] in suites and key not in report.figures | report.not_measured):
-        report.fail(key, "it has a floor, and no suite measures it or says why not")
-    missed = check(report.figures, floors)
     for key, why in report.not_measured.items():
         print(f"not measured: {key}{' (it has a floor)' if key in floors else ''}: {why}")
     for name, left_out in report.left_out.items():

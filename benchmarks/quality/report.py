@@ -54,6 +54,7 @@ class Report:
         self.not_measured: dict[str, str] = {}
         self.failed: dict[str, str] = {}
         self.left_out: dict[str, list[str]] = {}
+        self.below_floor: list[str] = []
         self.finished = False
         self.write()
 
@@ -68,6 +69,7 @@ class Report:
             "not_measured": self.not_measured,
             "failed": self.failed,
             "left_out": self.left_out,
+            "below_floor": self.below_floor,
             "finished": self.finished,
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -240,17 +240,18 @@ def main(argv: Sequence[str]) -> int:
     if root is None:
         print("no recordings: set QUALITY_DATA to a folder of unpacked data sets", file=sys.stderr)
         return 2
-    table = Table("subset", "exit", "figures", "not measured", "left out", "unreadable sets", "failed", "s", title="random subsets")
+    columns = ("subset", "exit", "figures", "not measured", "left out", "unreadable sets", "below floor", "harness failed", "s")
+    table = Table(*columns, title="random subsets")
     bad = 0
     for number in range(1, arguments.count + 1):
         seed = f"{arguments.seed}/{number}"
         one = run(seed, root, arguments.suite, arguments.records, arguments.out / seed.replace("/", "-"))
         wrong = defects(one)
         bad += bool(wrong)
-        counts = [len(one.report.get(part, {})) for part in ("not_measured", "failed")]
+        absent, failed, below = (len(one.report.get(part, ())) for part in ("not_measured", "failed", "below_floor"))
         left_out = sum(len(entries) for entries in one.report.get("left_out", {}).values())
-        unreadable = counts[1] - sum(": " in text for text in wrong)
-        row = (seed, one.exit_code, one.figures, counts[0], left_out, unreadable, len(wrong), f"{one.seconds:.0f}")
+        unreadable = failed - sum(": " in text for text in wrong)
+        row = (seed, one.exit_code, one.figures, absent, left_out, unreadable, below, len(wrong), f"{one.seconds:.0f}")
         table.add_row(*map(str, row))
         print(f"{seed}: exit {one.exit_code}, {one.figures} figures, {one.seconds:.0f} s", *one.changes, *wrong, sep="\n  ", flush=True)
     Console(width=140).print(table)

@@ -105,7 +105,8 @@ def test_a_suite_that_cannot_start_costs_no_other_its_figures(tmp_path: Path, mo
     monkeypatch.delattr(falls, "PARTS")
     code, flat, _ = run(monkeypatch, tmp_path / "data", "falls", "fire")
     assert code == 1
-    assert "falls" in flat["failed"]
+    assert list(flat["failed"]) == ["falls"]
+    assert flat["not_measured"]["falls.sisfall.sensitivity"].startswith("failed: AttributeError")
     assert flat["fire.open-smart-home.alarms_per_room_day"] == 0
 
 
