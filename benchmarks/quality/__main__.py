@@ -26,7 +26,7 @@ from rich.table import Table
 
 from benchmarks.quality.data import unpacked
 from benchmarks.quality.page import page
-from benchmarks.quality.report import Report, interval
+from benchmarks.quality.report import Report, interval, limits
 from streams.recordings.intervals import Figure
 
 SUITES: Final = ("falls", "heart", "pressure_injury", "fire")
@@ -104,9 +104,7 @@ def measure(suites: Sequence[str], root: Path, report: Report, console: Console)
 def _table(report: Report, floors: Floors) -> Table:
     table = Table("figure", "value", "95 % interval", "floor", "basis", title="quality on real recordings")
     for key, figure in report.figures.items():
-        bound = floors.get(key, {})
-        limit = " ".join(f"{sign} {bound[side]}" for side, sign in (("min", "≥"), ("max", "≤")) if side in bound)
-        table.add_row(key, f"{figure.value:.4g} {figure.unit}", interval(figure), limit, escape(figure.basis))
+        table.add_row(key, f"{figure.value:.4g} {figure.unit}", interval(figure), limits(floors.get(key, {})), escape(figure.basis))
     return table
 
 

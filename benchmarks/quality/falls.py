@@ -169,9 +169,12 @@ def _measure(name: str, device: tuple[float, float] | None, folder: Path, found:
             found.leave_out(trial.name, "it has no samples")
     outcome: list[Outcome] = []
     for person in found.each(sorted(people), str):
-        falls = [trial for trial in people[person] if trial.falls]
-        daily = [trial for trial in people[person] if not trial.falls]
-        chosen = people[person] if found.records_max is None else found.few(falls) + found.few(daily)
+        chosen = people[person]
+        if found.records_max is not None:
+            kinds: dict[tuple[str, bool], list[Trial]] = {}
+            for trial in chosen:
+                kinds.setdefault((trial.signal.device, bool(trial.falls)), []).append(trial)
+            chosen = [trial for alike in kinds.values() for trial in found.few(alike)]
         outcome += outcomes(*cohort(f"{name}/{person}", chosen, source.source))
     if outcome:
         _figures(source, name, outcome, found)

@@ -12,7 +12,7 @@ import matplotlib as mpl
 mpl.use("svg")
 from matplotlib import pyplot as plt
 
-from benchmarks.quality.report import Report, interval
+from benchmarks.quality.report import Report, interval, limits
 from streams.recordings.intervals import Figure
 
 
@@ -27,7 +27,7 @@ def page(report: Report, floors: dict[str, dict[str, Any]]) -> str:
     parts = [_plot(f"{detector} ({unit})", keys, figures, floors) for (detector, unit), keys in groups.items()]
     rows = "".join(
         f"<tr><td>{escape(key)}</td><td>{figure.value:.4g} {escape(figure.unit)}</td><td>{interval(figure)}</td>"
-        f"<td>{escape(str(floors.get(key, '')))}</td><td>{escape(figure.basis)}</td></tr>"
+        f"<td>{escape(limits(floors.get(key, {})))}</td><td>{escape(figure.basis)}</td></tr>"
         for key, figure in figures.items()
     )
     left_out = {name: "; ".join(entries) for name, entries in report.left_out.items()}

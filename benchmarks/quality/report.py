@@ -9,7 +9,7 @@ import json
 import math
 import os
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -24,6 +24,11 @@ BUDGET_NOTE: Final = "at most {} records of each person or room"
 def interval(figure: Figure) -> str:
     """The 95 % interval as people read it; a dash where one person or place alone gives none."""
     return "–" if math.isnan(figure.low) or math.isnan(figure.high) else f"{figure.low:.4g} … {figure.high:.4g}"
+
+
+def limits(bound: Mapping[str, float]) -> str:
+    """A floor as people read it."""
+    return " ".join(f"{sign} {bound[side]}" for side, sign in (("min", "≥"), ("max", "≤")) if side in bound)
 
 
 def of_people(count: int) -> str:

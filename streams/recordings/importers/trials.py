@@ -74,6 +74,8 @@ def cohort(name: str, trials: Iterable[Trial], source: str) -> tuple[Recording, 
 
 
 def _span(t_s: Float64) -> float:
+    if not t_s.size:
+        raise ValueError("there is no sample in it")
     span = float(t_s.max() - t_s.min())
     if not span <= SPAN_S_MAX:
         raise ValueError(f"time stamps span {span:g} s, at most {SPAN_S_MAX:g} s are plausible: the stamps are broken")
