@@ -20,11 +20,11 @@ def canary_run(
     port: Annotated[int | None, typer.Option(help="Port of /metrics and /healthz (overrides the configuration).")] = None,
 ) -> None:
     """Watch Vigil until SIGTERM. One process for the whole of it, best on a machine of its own."""
-    from sinks.catalogue import build
+    from sinks.catalogue import SINKS, build
+    from sinks.declaration import Audience
     from sinks.delivery import Delivery
-    from sinks.spool import SpoolBusyError
+    from sinks.delivery.spool import SpoolBusyError
     from streams.canary.process import Canary
-    from streams.cli.sink import tried
     from streams.ops import logs
     from streams.pipeline.assembly import TEXTS
 
@@ -36,8 +36,10 @@ def canary_run(
 
     async def watch() -> None:
         spool = own.folder / "spool"
-        webhooks = [sink for sink in settings.sinks if sink.to.type == "webhook"]
-        deliveries = [Delivery(build(sink.to, TEXTS), spool / sink.name, tried(sink), name=sink.name) for sink in webhooks]
+        on_call = [(sink, spec) for sink in settings.sinks if (spec := SINKS[sink.to.type]).audience is Audience.ON_CALL]
+        deliveries = [
+            Delivery(build(sink.to, TEXTS), spool / sink.name, spec.delivery(sink.delivery), name=sink.name) for sink, spec in on_call
+        ]
         canary = Canary(settings.kafka, own, deliveries, settings.policy)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -58,20 +60,20 @@ def canary_acknowledge(
 ) -> None:
     """Say that the canary's alarm has been seen; on the canary's own machine, with or without Kafka."""
     from alerts.model import Action, Command
-    from streams.canary.state import Folder
-    from streams.canary.watch import Watch
+    from streams.canary.monitor import FallMonitor
+    from streams.canary.state_folder import StateFolder
 
-    folder = Folder(loaded(config).canary.folder)
-    watch = Watch((), bound_s=0.0)
+    folder = StateFolder(loaded(config).canary.folder)
+    monitor = FallMonitor((), bound_s=0.0)
     try:
-        if (kept := folder.load()) is not None:
-            watch.restore(kept.watch)
+        if (saved := folder.load()) is not None:
+            monitor.restore(saved.monitor)
     except ValueError as error:
         raise fail(f"the canary's state cannot be read: {error}") from error
-    open_alarms = [alert for alert in watch.open() if not alert.acknowledged]
+    open_alarms = [alert for alert in monitor.open() if not alert.acknowledged]
     if not open_alarms:
         raise fail("there is no alarm that nobody has seen")
     for alert in open_alarms:
         at_ns = time.time_ns()
-        folder.say(Command(f"canary-{alert.id}-{at_ns}", Action.ACKNOWLEDGE, alert.id, by, at_ns, None, note))
+        folder.leave_command(Command(f"canary-{alert.id}-{at_ns}", Action.ACKNOWLEDGE, alert.id, by, at_ns, None, note))
         typer.echo(f"said to the canary: {by} has seen {alert.id}")

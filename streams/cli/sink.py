@@ -10,12 +10,9 @@ import structlog
 import typer
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
-from sinks.catalogue import AnySinkConfig, build
-from sinks.delivery import DeliverySettings
-from sinks.jsonl import JsonlConfig
-from sinks.parquet import ParquetConfig
-from sinks.spool import SpoolBusyError
-from sinks.sqlite import SqliteConfig
+from sinks.catalogue import SINKS, build
+from sinks.declaration import Runs
+from sinks.delivery.spool import SpoolBusyError
 from streams.cli.common import ConfigOption, fail, loaded
 from streams.config import Sink
 from streams.pipeline.assembly import TEXTS
@@ -34,24 +31,6 @@ def chosen(sinks: tuple[Sink, ...], name: str) -> Sink:
         return found[0]
     names = ", ".join(sink.name for sink in found or sinks) or "none: add [[sinks]] to the configuration"
     raise ValueError(f"{'there are several sinks of type' if found else 'there is no sink'} {name}; choose one of: {names}")
-
-
-def placed(to: AnySinkConfig, instance: str) -> AnySinkConfig:
-    """`to` with files of their own for `instance`: two processes that write one file spoil it."""
-    if not instance:
-        return to
-    if isinstance(to, ParquetConfig):
-        return to.model_copy(update={"root": to.root / instance})
-    if isinstance(to, SqliteConfig | JsonlConfig):
-        return to.model_copy(update={"path": to.path.parent / instance / to.path.name})
-    return to
-
-
-def tried(sink: Sink) -> DeliverySettings:
-    """The sink's delivery; of a webhook one request at a time, unless set: a call is known to be made before the next is, kill -9 or not."""
-    if sink.to.type == "webhook" and "batch_max" not in sink.delivery.model_fields_set:
-        return sink.delivery.model_copy(update={"batch_max": 1})
-    return sink.delivery
 
 
 @sink_app.command("list")
@@ -84,11 +63,10 @@ def sink_run(
     port: Annotated[int | None, typer.Option(help="Port of /metrics and /healthz; 0: off.")] = None,
 ) -> None:
     """Deliver to one sink until SIGTERM. Start as many as are wanted; the partitions are divided among them."""
-    from streams.kafka.preflight import ensure
+    from streams.kafka.preflight import ensure_reachable
     from streams.ops import logs
     from streams.sink_process.people import People
     from streams.sink_process.process import SinkProcess, StalledError, UnsafeError
-    from streams.sink_process.reading import left_out
 
     logs.configure()
     settings = loaded(config)
@@ -98,9 +76,10 @@ def sink_run(
 
     async def deliver(sink: Sink) -> None:
         folder = own.folder / "-".join(filter(None, (sink.name, instance)))
-        target = build(placed(sink.to, instance), TEXTS, People(settings.data_dir / "identity.json"))
-        leave_out = left_out(sink.to.type)
-        process = SinkProcess(settings.kafka, own, sink.name, target, folder, settings=tried(sink), leave_out=leave_out)
+        spec = SINKS[sink.to.type]
+        target = build(sink.to.for_instance(instance), TEXTS, People(settings.data_dir / "identity.json"), where=Runs.BESIDE_WORKERS)
+        delivery = spec.delivery(sink.delivery)
+        process = SinkProcess(settings.kafka, own, sink.name, target, folder, settings=delivery, leave_out=spec.leave_out)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, process.stop)
@@ -108,7 +87,7 @@ def sink_run(
 
     try:
         sink = chosen(settings.sinks, name)
-        ensure(settings.kafka.connection)
+        ensure_reachable(settings.kafka.connection)
         asyncio.run(deliver(sink))
     except (ValueError, SpoolBusyError) as error:
         raise fail(str(error)) from error

@@ -40,7 +40,7 @@ def worker_run(
 @topics_app.command("create")
 def topics_create(config: ConfigOption = None) -> None:
     """Create the topics that are missing."""
-    from streams.kafka.topics import create
+    from streams.kafka.topic_admin import create
 
     kafka = loaded(config).kafka
     with refusals():
@@ -56,7 +56,7 @@ def topics_check(config: ConfigOption = None) -> None:
 
 
 def _checked(kafka: KafkaConfig) -> None:
-    from streams.kafka.topics import check
+    from streams.kafka.topic_admin import check
 
     with refusals():
         faults = check(kafka)

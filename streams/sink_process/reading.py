@@ -1,16 +1,13 @@
-"""Records of the output topics as items. What cannot be read is set aside with its reason; it takes nothing good with it."""
+"""Decodes records of the output topics into items. An undecodable part becomes a dead letter; the rest of its record is delivered."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import msgspec
 
-from alerts.policy import is_canary
-from engine.events import Event
-from engine.outputs import Measurements
-from sinks.base import AlertChange, Item, decode
+from sinks.codec import decode
+from sinks.items import Item
 from streams.kafka.records import FRAMED, SINGLE, items_in
 
 KIND_OF: Final = {topic: kind for kind, topic in (FRAMED | SINGLE).items()}
@@ -18,65 +15,39 @@ KIND_OF: Final = {topic: kind for kind, topic in (FRAMED | SINGLE).items()}
 TOPIC_OF: Final = FRAMED | SINGLE
 """The output topic of each kind of item."""
 
-FOR_PEOPLE: Final = frozenset({"webhook", "influx"})
-"""Types of sinks behind which people look; the others are archives, in which everything stands."""
 
-LeaveOut = Callable[[Item], bool]
-"""Says which items a sink is not given."""
-
-
-class Bad(NamedTuple):
-    """Bytes that are no item, and why."""
+class Undecodable(NamedTuple):
+    """Bytes that cannot be decoded as an item, and why."""
 
     payload: bytes
     why: str
 
 
 class Read(NamedTuple):
-    """What was in a record."""
+    """The items of a record, and its undecodable parts."""
 
     items: list[Item]
-    bad: list[Bad]
+    undecodable: list[Undecodable]
 
 
 def read(topic: str, value: bytes | None) -> Read:
-    """The items in a record of an output topic (its name without prefix), and those parts of it that are none."""
+    """Decode a record of an output topic (its name without prefix)."""
     kind = KIND_OF[topic]
     if not value:
-        return Read([], [Bad(b"", "the record is empty")])
+        return Read([], [Undecodable(b"", "the record is empty")])
     try:
         pieces = msgspec.msgpack.decode(value, type=list[bytes]) if kind in FRAMED else [value]
     except (msgspec.DecodeError, RecursionError) as error:
-        return Read([], [Bad(value, f"this is no frame of items: {error}")])
+        return Read([], [Undecodable(value, f"this is no frame of items: {error}")])
     found = Read([], [])
     for piece in pieces:
         try:
             item = decode(piece) if kind in FRAMED else items_in(topic, piece)[0]
         except (ValueError, TypeError, OverflowError, RecursionError) as error:
-            found.bad.append(Bad(piece, f"this is no {kind.value} item: {error}"))
+            found.undecodable.append(Undecodable(piece, f"this is no {kind.value} item: {error}"))
             continue
         if item.kind is kind:
             found.items.append(item)
         else:
-            found.bad.append(Bad(piece, f"{item.kind.value} {item.id} does not belong into the topic {topic}"))
+            found.undecodable.append(Undecodable(piece, f"{item.kind.value} {item.id} does not belong into the topic {topic}"))
     return found
-
-
-def of_a_canary(item: Item) -> bool:
-    """Whether an alert, event or measurement is about the simulated wearer that watches Vigil itself."""
-    body = item.body
-    if isinstance(body, AlertChange):
-        return is_canary(body.alert.subject)
-    if isinstance(body, Measurements):
-        return bool(body.subjects) and all(is_canary(subject) for subject in body.subjects)
-    return isinstance(body, Event) and is_canary(body.subject)
-
-
-def nothing(_: Item) -> bool:
-    """Leave nothing out."""
-    return False
-
-
-def left_out(type_: str) -> LeaveOut:
-    """What a sink of this type is not given: nobody's phone is to hear of a simulated wearer, and no wall is to count one."""
-    return of_a_canary if type_ in FOR_PEOPLE else nothing

@@ -14,8 +14,8 @@ from engine.outputs import Account
 from engine.registry import RegistryData
 from simulator.scenario import Incident, Scenario, Trouble
 from simulator.simulation import Simulation
-from sinks.base import AlertChange, Item, ItemKind
-from streams.kafka import topics
+from sinks.items import AlertChange, Item, ItemKind
+from streams.kafka import topic_admin, topics
 from streams.kafka.config import Connection, KafkaConfig
 from streams.kafka.records import NS_PER_MS, headers, items_in, parse
 from streams.pipeline.records import Input
@@ -113,7 +113,7 @@ class Bench:
 
     def __init__(self, config: KafkaConfig) -> None:
         self.config = config
-        topics.create(config)
+        topic_admin.create(config)
         self.producer = KafkaProducer(**config.connection.client(), acks="all", linger_ms=5, max_request_size=topics.RECORD_BYTES_MAX)
 
     def close(self) -> None:
@@ -215,7 +215,7 @@ def compare(ward: Ward, wanted: Replayed, said: Sequence[Item]) -> None:
     assert list(events.values()) == [msgspec.json.encode(e) for e in wanted.events]
     changes = by_id(said, ItemKind.ALERT)
     assert list(changes.values()) == [msgspec.json.encode(AlertChange(t, a)) for t, a in wanted.transitions]
-    from sinks.base import measurements_item
+    from sinks.items import measurements_item
 
     assert set(by_id(said, ItemKind.MEASUREMENTS)) == {measurements_item(rows).id for rows in wanted.measurements}
     assert len(by_id(said, ItemKind.QUARANTINE)) == len(wanted.rejects) + len(wanted.late)

@@ -17,7 +17,7 @@ from engine.frame import NS_PER_S
 from engine.registry import Binding, Place, RegistryData
 from schemas.codec import decode
 from schemas.encode import encode_batch
-from sinks.base import Item, ItemKind
+from sinks.items import Item, ItemKind
 from sinks.sqlite import SqliteReader
 from streams.recordings.format import Meta, Record, Recording, Truth, read, write
 from streams.recordings.importers.catalogue import IMPORTERS

@@ -15,8 +15,9 @@ import pytest
 from kafka import KafkaConsumer, TopicPartition
 
 from benchmarks.soak.latency import resident_mb
-from sinks.base import ItemKind, encode
+from sinks.codec import encode
 from sinks.examples import item
+from sinks.items import ItemKind
 from streams.kafka import topics
 from streams.kafka.records import frame, single
 from streams.ops.warm_up import warm_up
@@ -169,7 +170,7 @@ def test_a_long_backlog_stays_in_kafka_and_alerts_go_first(bench: Bench, tmp_pat
     try:
         started(sink)
         before_mb = resident_mb(sink.process.pid)
-        sink.wait_logged("enough waits, the rest stays in Kafka", 60)
+        sink.wait_logged("back-pressure: topic paused, its records wait in Kafka", 60)
         alerts = say_alerts(bench, range(300))  # behind the whole backlog
         figures = eventually(lambda: asked(port, 'vigil_sink_queue_items{kind="alert"} 300.0'), 30, "300 alerts in the queue")
         assert 'vigil_sink_paused{topic="measurements"} 1.0' in figures

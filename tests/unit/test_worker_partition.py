@@ -13,8 +13,9 @@ from engine.events import Event
 from engine.outputs import Reason
 from engine.registry import RegistryData
 from schemas.codec import decode as decode_wire
-from sinks.base import AlertChange, AuditEntry, Item, ItemKind, Quarantined, encode
-from sinks.base import decode as decode_item
+from sinks.codec import decode as decode_item
+from sinks.codec import encode
+from sinks.items import AlertChange, AuditEntry, Item, ItemKind, Quarantined
 from streams.kafka.records import FRAMED, SINGLE, frame, headers, items_in, parse, single
 from streams.pipeline.partition import Partition
 from streams.pipeline.records import Input, Kind
@@ -186,12 +187,12 @@ def test_a_damaged_snapshot_is_passed_over(tmp_path: Path) -> None:
 
 def test_marks_survive_and_are_forgotten(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path)
-    assert store.marked(1) is None
-    store.mark(1, "died at 7")
-    assert DirectoryStore(tmp_path).marked(1) == "died at 7"
-    store.mark(1, None)
-    store.mark(1, None)
-    assert store.marked(1) is None
+    assert store.note(1) is None
+    store.set_note(1, "died at 7")
+    assert DirectoryStore(tmp_path).note(1) == "died at 7"
+    store.set_note(1, None)
+    store.set_note(1, None)
+    assert store.note(1) is None
 
 
 def test_a_long_silence_is_lived_through_in_pieces_that_say_the_same() -> None:
