@@ -18,17 +18,20 @@ from sinks.jsonl import JsonlConfig, JsonlSink
 from streams.embedded.vigil import Vigil
 from streams.kafka.config import KafkaConfig
 from streams.kafka.records import NS_PER_MS
+from streams.pipeline.assembly import HomePolicy
 from streams.pipeline.partition import Applied, Partition
 from streams.pipeline.records import Input, Kind
 from streams.pipeline.registries import Registries
 from streams.pipeline.registry_change import RegistryChange
 from streams.recordings.format import read
 from streams.recordings.replay import replay
+from streams.recordings.scorecard import evaluate
 from streams.storage.snapshots import DirectoryStore
 from streams.worker.outbox import Outbox
 from streams.worker.owned import Owned
 from streams.worker.owner import Owner
 
+TURN = "pressure_injury.turn_overdue"
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 NAMES = ("fall", "sos", "bad-network", "spo2-low")
 
@@ -124,3 +127,15 @@ def test_a_mutation_of_the_dispatcher_is_seen_in_every_shell(
     monkeypatch.setattr(Partition, "apply", deaf)
     assert sound
     assert shell("fall", tmp_path / "deaf") == []
+
+
+def test_replay_and_evaluate_apply_the_policy() -> None:
+    """A turn overdue that must hold for an hour calls nobody in 36 minutes; with the default it does."""
+    patient = HomePolicy.model_validate({"codes": {TURN: {"pending_s": 3600.0}}})
+    recording = EXAMPLES / "turn-overdue.vigil"
+    for policy, called in ((None, 1), (patient, 0)):
+        done = replay(read(recording), None, policy)
+        assert [event.code for event in done.events] == [TURN]
+        assert len({alert.id for step, alert in done.transitions if step.notify}) == called
+        rows = {row.code: row for row in evaluate([recording], None, policy).rows}
+        assert rows[TURN].called == called

@@ -37,6 +37,8 @@ class Case(NamedTuple):
     resident_days: float
     room_days: float = 0.0
     labelled: bool = True
+    called: tuple[str, ...] = ()
+    """The code of each alert that called somebody, under the policy in force: an event that did not hold long enough calls nobody."""
 
 
 class Matched(NamedTuple):

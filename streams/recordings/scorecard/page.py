@@ -111,17 +111,18 @@ def _table(card: Scorecard) -> str:
             "median to alert",
             "90 % within",
             "repeats",
+            "alerts called",
         )
     )
     body = "".join(
         f"<tr{' class=all' if row.code in {RESIDENTS, ROOMS} else ''}><td>{escape(row.code)}</td><td>{row.truths}</td><td>{row.caught}</td>"
         f"<td>{escape(said_by_others(row.by_others)) or '–'}</td>"
         f"<td>{_cell(said(row.sensitivity))}</td><td>{row.false_alarms}</td><td>{_cell(said(row.false_alarms_per_day, 2))}</td>"
-        f"<td>{_cell(said(row.time_to_alert_median))}</td><td>{_cell(said(row.time_to_alert_p90))}</td><td>{row.repeats}</td></tr>"
+        f"<td>{_cell(said(row.time_to_alert_median))}</td><td>{_cell(said(row.time_to_alert_p90))}</td><td>{row.repeats}</td><td>{row.called}</td></tr>"
         for row in card.rows
     )
     if card.not_labelled:
-        body += f'<tr class="open"><td>not labelled</td><td colspan="9">{escape(said_not_labelled(card))}</td></tr>'
+        body += f'<tr class="open"><td>not labelled</td><td colspan="10">{escape(said_not_labelled(card))}</td></tr>'
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 

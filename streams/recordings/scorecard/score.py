@@ -30,7 +30,7 @@ class Row(NamedTuple):
     """One code, or all codes of residents or rooms. Times in seconds from the truth's start to the decision.
 
     `caught` are truths of a code that it answered itself; `by_others` says how many more were answered by which other code of the same
-    happening. In the overall rows `caught` is both, and nobody is other.
+    happening. `called` alerts reached people under the policy in force; all else is about events. In the overall rows `caught` is both, and nobody is other.
     """
 
     code: str
@@ -39,6 +39,7 @@ class Row(NamedTuple):
     by_others: tuple[tuple[str, int], ...]
     false_alarms: int
     repeats: int
+    called: int
     sensitivity: Figure
     false_alarms_per_day: Figure
     time_to_alert_median: Figure
@@ -127,6 +128,7 @@ def _row(code: str, every: Sequence[Matched], codes: set[str], rooms: bool, resi
         by_others,
         false_alarms,
         repeats,
+        sum(called in codes for m in every for called in m.case.called),
         proportion(len(caught), truths, basis),
         rate(false_alarms, days, unit, f"{false_alarms} in {days:.4g} {unit[1:]}s, {len(every)} recordings"),
         _percentile(people, 50, basis),
@@ -197,6 +199,7 @@ def table(card: Scorecard) -> Table:
         "median to alert",
         "90 % within",
         "repeats",
+        "alerts called",
     ):
         out.add_column(
             heading, justify="left" if heading == "code" else "right", overflow="fold", min_width=13 if heading == "code" else None
@@ -212,6 +215,7 @@ def table(card: Scorecard) -> Table:
             said(row.time_to_alert_median),
             said(row.time_to_alert_p90),
             str(row.repeats),
+            str(row.called),
             style="bold" if row.code in {RESIDENTS, ROOMS} else None,
         )
     if card.not_labelled:
