@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from engine.frame import NS_PER_S
-from streams.recordings.format import Recording
+from schemas.recording import Recording
 from streams.recordings.importers import sisfall, smartfallmm, sp_sw_har, weda_fall
 from streams.recordings.importers.trials import FALL, Trial, cohort
 from streams.recordings.intervals import Figure, by_person, proportion, rate

@@ -10,7 +10,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from sinks.delivery import Delivery
 from streams.canary.watch import Seen
-from streams.worker.figures import process_registry
+from streams.ops.metrics import process_registry
 
 LATENCY_S: Final = (2.1, 2.25, 2.5, 3.0, 4.0, 5.0, 7.5, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0)
 """The last of a fall's data is sent 2 s after balance is lost (detectors.falls: settling and stillness): nothing can be below."""

@@ -11,8 +11,8 @@ from alerts.model import Alert, Transition
 from engine.events import Event
 from engine.frame import NS_PER_S
 from engine.outputs import Account, Late, Measurements, Reject
+from schemas.recording import Recording
 from streams.pipeline.core import Core, Said
-from streams.recordings.format import Recording
 
 PROGRESS_EVERY: Final = 50
 """Records between two calls of `progress`."""

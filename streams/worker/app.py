@@ -18,10 +18,10 @@ from streams.kafka import topics
 from streams.kafka.config import HEARTBEATS_A_SESSION, Connection, KafkaConfig
 from streams.kafka.records import Kind
 from streams.ops.http_server import Operations
+from streams.ops.metrics import versions
 from streams.storage.snapshots import DirectoryStore, SnapshotStore
 from streams.storage.snapshots_s3 import S3Store
 from streams.worker.consumer import SnapshotConsumer, SnapshotTransport, Unopened
-from streams.worker.figures import versions
 from streams.worker.health import Health
 from streams.worker.owner import Owner, Step
 from streams.worker.watchdog import LOOKS, Watchdog

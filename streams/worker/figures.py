@@ -5,13 +5,11 @@ Counts are this process's since it started; canaries (`vigil canary`) count as r
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
 import time
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, Info, ProcessCollector
+from prometheus_client import Counter, Gauge, Histogram
 
 from alerts.model import Reason
 from alerts.policy import is_canary
@@ -19,6 +17,7 @@ from engine.events import Event, Priority
 from engine.frame import NS_PER_S
 from sinks.base import AlertChange, Item, Quarantined
 from streams.kafka.records import Input
+from streams.ops.metrics import process_registry
 
 OUTCOMES: Final = ("processed", "duplicate", "late", "quarantined")
 """Where readings go, in the order of `Engine.totals`."""
@@ -30,21 +29,6 @@ APPLY_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 CHECKPOINT_S: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _OF_THE_CONDITION: Final = frozenset({Reason.ONSET, Reason.REPEATED})
 """Transitions that a record of telemetry caused at once: the others wait for a clock or for staff."""
-
-
-def versions() -> dict[str, str]:
-    """What runs here."""
-    names = {"version": "vigil-care", "faust": "faust-streaming", "aiokafka": "aiokafka"}
-    return {name: importlib.metadata.version(package) for name, package in names.items()} | {"python": platform.python_version()}
-
-
-def process_registry() -> CollectorRegistry:
-    """A registry of its own with what every process says of itself: memory, CPU, file handles, garbage collection, versions."""
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
-    GCCollector(registry=registry)
-    Info("vigil_build", "What runs here.", registry=registry).info(versions())
-    return registry
 
 
 class Figures:

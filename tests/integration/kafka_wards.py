@@ -12,13 +12,13 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from engine.outputs import Account
 from engine.registry import RegistryData
+from schemas.recording import Meta, Record, Recording
 from simulator.scenario import Incident, Scenario, Trouble
 from simulator.simulation import Simulation
 from sinks.base import AlertChange, Item, ItemKind
 from streams.kafka import topics
 from streams.kafka.config import Connection, KafkaConfig
 from streams.kafka.records import NS_PER_MS, Input, headers, items_in, parse
-from streams.recordings.format import Meta, Record, Recording
 from streams.recordings.replay import Replayed, replay
 
 PARTITIONS: Final = 4

@@ -15,7 +15,8 @@ from rich.console import Console
 from detectors.falls import examples as falls
 from engine.events import Event, event_id
 from engine.frame import NS_PER_S
-from streams.recordings.format import START_NS, Builder, Truth, write
+from schemas.recording import START_NS, Truth
+from streams.recordings.format import Builder, write
 from streams.recordings.scorecard import (
     Case,
     Window,

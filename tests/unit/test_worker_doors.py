@@ -8,12 +8,13 @@ import pytest
 
 from alerts.model import Action, Command
 from engine.registry import Binding, RegistryData
+from schemas.recording import START_NS
 from schemas.wire import MESSAGE_BYTES_MAX
 from sinks.base import Item, ItemKind, Quarantined, encode
 from streams.kafka import topics
 from streams.kafka.records import FRAMED, Input, Kind, frame, headers, parse, single
 from streams.pipeline.partition import AUTHOR_MAX, COMMAND_BYTES_MAX, WHY_MAX, Partition, Registries
-from streams.recordings.format import START_NS, Builder
+from streams.recordings.format import Builder
 from tests.unit.test_worker_partition import SECOND_NS, WARD, changes, command, pressed, telemetry
 
 NESTED_DEEPLY = b'{"x":' + b"[" * 5_000 + b"]" * 5_000 + b"}"

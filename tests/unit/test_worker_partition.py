@@ -13,11 +13,12 @@ from engine.events import Event
 from engine.outputs import Reason
 from engine.registry import RegistryData
 from schemas.codec import decode as decode_wire
+from schemas.recording import START_NS
 from sinks.base import AlertChange, AuditEntry, Item, ItemKind, Quarantined, encode
 from sinks.base import decode as decode_item
 from streams.kafka.records import FRAMED, SINGLE, Input, Kind, frame, headers, items_in, parse, single
 from streams.pipeline.partition import Partition, Registries
-from streams.recordings.format import START_NS, Builder
+from streams.recordings.format import Builder
 from streams.storage.snapshots import KEPT, DirectoryStore, Snapshot
 
 WARD = "home/ward"

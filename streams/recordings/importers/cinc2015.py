@@ -10,7 +10,8 @@ import numpy as np
 from scipy.io import loadmat
 
 from engine.frame import NS_PER_S, Float32
-from streams.recordings.format import Builder, Recording
+from schemas.recording import Recording
+from streams.recordings.format import Builder
 
 RATE_HZ: Final = 250.0
 ALARM_S: Final = 300.0

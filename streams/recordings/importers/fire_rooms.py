@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from engine.frame import NS_PER_S
 from engine.kinds import KINDS
-from streams.recordings.format import Builder, Recording
+from schemas.recording import Recording
+from streams.recordings.format import Builder
 
 Series = NDArray[np.float64]
 

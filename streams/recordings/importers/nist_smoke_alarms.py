@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Final
 
 from engine.frame import NS_PER_S
-from streams.recordings.format import Builder, Recording
+from schemas.recording import Recording
+from streams.recordings.format import Builder
 from streams.recordings.importers.fire_rooms import add_series, air, read_columns
 
 SOURCE: Final = "NIST Technical Note 1455, Performance of Home Smoke Alarms, through the FDS validation repository"

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from detectors.pressure_injury.posture import LEFT, RIGHT, SUPINE
 from engine.frame import NS_PER_S
-from streams.recordings.format import Builder, Recording
+from schemas.recording import Recording
+from streams.recordings.format import Builder
 
 SOURCE: Final = "PmatData, PhysioNet PMD 1.0.0"
 RATE_HZ: Final = 1.0

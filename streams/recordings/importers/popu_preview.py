@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.pressure_injury.posture import EMPTY, LEFT, RIGHT, SUPINE
-from streams.recordings.format import Builder, Recording
+from schemas.recording import Recording
+from streams.recordings.format import Builder
 from streams.recordings.importers.pmatdata import RATE_HZ, Trial
 
 SOURCE: Final = "PoPu preview (pressure over and under), CC0"

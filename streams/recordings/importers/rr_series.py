@@ -8,7 +8,8 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from engine.frame import NS_PER_S, Float64
-from streams.recordings.format import Builder, Recording
+from schemas.recording import Recording
+from streams.recordings.format import Builder
 
 AFDB_RATE_HZ: Final = 250.0
 AF: Final = ("(AFIB", "(AFL")

@@ -8,7 +8,8 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from engine.frame import NS_PER_S, Float32, Float64
-from streams.recordings.format import Builder, Recording
+from schemas.recording import Recording
+from streams.recordings.format import Builder
 
 FALL: Final = "falls.fall"
 BURST_SLACK_S: Final = 0.3

@@ -9,7 +9,8 @@ import numpy as np
 import wfdb
 
 from engine.frame import NS_PER_S, Float64, Int64
-from streams.recordings.format import Builder, Recording
+from schemas.recording import Recording
+from streams.recordings.format import Builder
 
 BEATS: Final = frozenset("NLRBAaJSVrFejnE/fQ?")
 """Annotation symbols that mark a beat (PhysioBank annotation codes)."""

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from engine.events import Event
 from engine.frame import NS_PER_S
-from streams.recordings.format import Truth
+from schemas.recording import Truth
 from streams.recordings.intervals import Figure, by_person, proportion, rate
 from streams.recordings.scorecard.match import Case, Matched, Window, compare
 
