@@ -12,7 +12,7 @@ from streams.cli.common import example, fail, out
 simulate_app = typer.Typer()
 
 
-@simulate_app.command(epilog=example("vigil simulate mine.vigil examples/scenarios/fall.toml --minutes 0.5"))
+@simulate_app.command(epilog=example("vigil simulate mine.vigil examples/scenarios/fall.toml --seed 3"))
 def simulate(
     target: Annotated[Path, typer.Argument(help="Folder to write (NAME.vigil).")],
     scenario: Annotated[Path | None, typer.Argument(help="Scenario file (TOML); none: an ordinary ward. The options change it.")] = None,

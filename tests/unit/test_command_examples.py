@@ -18,6 +18,7 @@ from schemas.recording import START_NS
 from streams.canary.state import Folder, Kept
 from streams.canary.watch import Watch
 from streams.canary.wearers import wearers
+from streams.config import load
 from streams.recordings.format import count, read
 from tests.command_examples import ROOT, UNTIL_STOPPED, WITH_KAFKA, Started, examples, run_example
 
@@ -42,7 +43,7 @@ def begins_alike(captured: Path, original: Path) -> bool:
 
 
 def commands_left() -> list[Command | None]:
-    return [command for _, command in Folder(Path("canary")).said()]
+    return [command for _, command in Folder(load(Path("vigil.toml")).canary.folder).said()]
 
 
 SHOWS: Final[dict[str, Callable[[str], bool]]] = {
@@ -68,7 +69,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("commands")
     (path / "examples").symlink_to(ROOT / "examples")
     (path / "night.rr").write_text("0.4\n" + "0.8\n" * 1_000, encoding="utf-8")
-    (path / "vigil.toml").write_text('[canary]\nfolder = "canary"\n', encoding="utf-8")
+    (path / "vigil.toml").touch()
 
     started = Started(EXAMPLES["run"], path, path / "run.log")
     started.wait_said("falls.fall", START_S)
@@ -98,7 +99,7 @@ def missed() -> None:
     watch.fell(wearer.partition, START_NS)
     changes, _ = watch.tick(START_NS + 60 * NS_PER_S)
     assert changes
-    Folder(Path("canary")).save(Kept(watch.snapshot(), {}))
+    Folder(load(Path("vigil.toml")).canary.folder).save(Kept(watch.snapshot(), {}))
 
 
 def test_help_does_not_wait_for_what_a_command_may_need() -> None:
