@@ -29,6 +29,7 @@ lint: $(READY)
 
 generated: $(READY)  ## everything that is generated and committed
 	$(BIN)/python -m schemas.generate
+	$(BIN)/python -m streams.ops.event_lists
 	$(BIN)/vigil config sample > deploy/vigil.sample.toml
 	$(BIN)/vigil config schema > deploy/vigil.schema.json
 	$(BIN)/vigil config reference > docs/configuration.md

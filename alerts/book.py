@@ -25,9 +25,10 @@ from alerts.model import (
     alert_id,
     onset_key,
 )
-from alerts.policy import DEVICE_SILENT, CodePolicy, Ends, Policy, is_canary
-from engine.events import Event
+from alerts.policy import CodePolicy, Policy, is_canary
+from engine.events import Ends, Event
 from engine.frame import NS_PER_S
+from engine.technical import DEVICE_SILENT
 
 SNAPSHOT_VERSION: Final = 1
 _UNTRACKED: Final = "untracked"
@@ -60,8 +61,8 @@ class _Saved(msgspec.Struct, array_like=True):
 class AlertBook:
     """All alerts of a partition. Pure: the result depends on the policy and the sequence of calls alone."""
 
-    def __init__(self, policy: Policy | None = None) -> None:
-        self.policy = policy if policy is not None else Policy()
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
         self.counters = Counters()
         self.now_ns = 0
         self._open: dict[str, Alert] = {}
@@ -79,7 +80,7 @@ class AlertBook:
         self.counters.events += 1
         at_ns = self._advance(event.arrival_ns)
         done = self._clear(event, at_ns) if event.phase == "clear" else self._onset(event, at_ns)
-        if event.code == DEVICE_SILENT:
+        if event.code == DEVICE_SILENT.code:
             done += self._silence(event, at_ns)
         return done
 
@@ -262,7 +263,7 @@ class AlertBook:
         related = [alert for alert in self._of_subject(event.subject) if self._concerns(event.device, alert)]
         if event.phase == "onset":
             return [self._stale(alert, event.id, at_ns) for alert in related if alert.state is not State.STALE]
-        silent = [alert for alert in self._of_subject(event.subject) if alert.code == DEVICE_SILENT]
+        silent = [alert for alert in self._of_subject(event.subject) if alert.code == DEVICE_SILENT.code]
         missing = [device for alert in silent for device in (("",) if _UNTRACKED in alert.active else alert.devices)]
         return [
             step

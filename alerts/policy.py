@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Any, Final, Self
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from engine.events import Priority
+from engine.events import Ends, EventType, Priority
 
 _DAY_S: Final = 86_400.0
 
-DEVICE_SILENT: Final = "device.silent"
-"""The technical alarm that makes other alerts of its subject stale."""
-CANARY_MISSING: Final = "technical.canary_missing"
-"""The technical alarm of Vigil about itself: a simulated fall was not reported in time."""
 CANARY_PREFIX: Final = "resident/vigil-canary-"
 """Subjects that nobody is: simulated wearers by whose falls Vigil watches itself. Their alerts take the whole way, and call nobody."""
 CANARY_WARD_PREFIX: Final = "vigil/canary-"
 """The wards they live in, and nobody else."""
-
-
-class Ends(StrEnum):
-    """What ends an alert. `latched` is IEC 60601-1-8's latching: over only when the condition is gone *and* a person has seen it."""
-
-    STAFF = "staff"
-    LATCHED = "latched"
-    CLEAR = "clear"
 
 
 class CodePolicy(BaseModel):
@@ -58,10 +46,31 @@ class CodePolicy(BaseModel):
         return self
 
 
+def declared_policies(events: Iterable[EventType]) -> dict[str, CodePolicy]:
+    """The policy that each of `events` declares, by code. Fit for a home to start from and to change in its own configuration."""
+    return {
+        event.code: CodePolicy(
+            priority=event.priority,
+            life_safety=event.life_safety,
+            pending_s=event.pending_s,
+            regroup_s=event.regroup_s,
+            ends=event.ends,
+            hold_s=event.hold_s,
+            data_kinds=event.data_kinds,
+        )
+        for event in events
+    }
+
+
 class Policy(BaseModel):
-    """Policies by event code, and the bounds of the book."""
+    """Policies by event code, and the bounds of the book.
+
+    A subclass names the defaults in `declared`; which events there are is known to whoever gathers the detectors, not to this package.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    declared: ClassVar[Mapping[str, CodePolicy]] = {}
 
     codes: dict[str, CodePolicy] = Field(
         default_factory=dict, validate_default=True, description="policy per event code; codes left out keep their default"
@@ -90,10 +99,18 @@ class Policy(BaseModel):
         if not isinstance(value, dict):
             return value
         given = {
-            code: {**DEFAULT_CODES[code].model_dump(), **own} if isinstance(own, dict) and code in DEFAULT_CODES else own
+            code: {**cls.declared[code].model_dump(), **own} if isinstance(own, dict) and code in cls.declared else own
             for code, own in value.items()
         }
-        return {**DEFAULT_CODES, **given}
+        return {**cls.declared, **given}
+
+    @model_validator(mode="after")
+    def _knows_codes(self) -> Self:
+        if not self.codes:
+            raise ValueError(
+                "a policy without codes would take every event for an unknown one: give it codes, or use one with declared defaults"
+            )
+        return self
 
     def of(self, code: str) -> CodePolicy:
         """The policy of `code`, or the one for unknown codes."""
@@ -111,55 +128,3 @@ def is_canary(subject: str) -> bool:
 
 
 _AT_CANARY: Final[dict[str, Any]] = {"priority": Priority.INFORMATION, "life_safety": False}
-_NO_DATA: Final[frozenset[str]] = frozenset()
-_HEART: Final = frozenset({"ecg", "ppg", "rr_interval", "vitals"})
-_BREATH: Final = frozenset({"vitals"})
-_BED: Final = frozenset({"pressure_map", "bed"})
-_AIR: Final = frozenset({"room_air"})
-_POWER: Final = frozenset({"electrical"})
-
-_FELL: Final = CodePolicy(
-    priority=Priority.HIGH, life_safety=True, ends=Ends.STAFF, regroup_s=300.0, hold_s=0.0, data_kinds=_NO_DATA
-)  # a fall does not un-happen; two within five minutes are one visit to the bedside
-_ARREST: Final = CodePolicy(
-    priority=Priority.HIGH, life_safety=True, ends=Ends.LATCHED, regroup_s=600.0, hold_s=30.0, data_kinds=_HEART
-)  # IEC 60601-1-8 latching: a self-terminating arrhythmia must still be seen by a person
-_FIRE: Final = CodePolicy(
-    priority=Priority.HIGH, life_safety=True, ends=Ends.LATCHED, regroup_s=1800.0, hold_s=120.0, data_kinds=_AIR
-)  # EN 54-2, GB 4717: a fire alarm condition stays until it is reset by hand
-_VITAL: Final = CodePolicy(priority=Priority.HIGH, life_safety=True, ends=Ends.LATCHED, regroup_s=900.0, hold_s=60.0, data_kinds=_HEART)
-_BREATHING: Final = _VITAL.model_copy(update={"data_kinds": _BREATH})
-_WATCH: Final = CodePolicy(priority=Priority.MEDIUM, pending_s=30.0, regroup_s=3600.0, hold_s=300.0, data_kinds=_HEART)
-_WIRING: Final = CodePolicy(priority=Priority.MEDIUM, pending_s=10.0, regroup_s=3600.0, hold_s=300.0, data_kinds=_POWER)
-_TREND: Final = CodePolicy(priority=Priority.LOW, pending_s=120.0, regroup_s=4 * 3600.0, hold_s=900.0, data_kinds=_HEART)
-_CARE: Final = CodePolicy(priority=Priority.MEDIUM, regroup_s=3600.0, hold_s=60.0, data_kinds=_BED)
-
-DEFAULT_CODES: Final[dict[str, CodePolicy]] = {
-    "falls.fall": _FELL,
-    "camera.fall": _FELL,
-    "sos.pressed": _FELL,
-    "heart.asystole": _ARREST,
-    "heart.ventricular_tachycardia": _ARREST,
-    "heart.ventricular_fibrillation": _ARREST,
-    "heart.bradycardia": _VITAL,
-    "heart.tachycardia": _VITAL,
-    "heart.spo2_low": _BREATHING,
-    "heart.respiration_low": _BREATHING,
-    "heart.respiration_high": _WATCH.model_copy(update={"data_kinds": _BREATH}),
-    "heart.atrial_fibrillation": _WATCH,
-    "heart_baseline.deviation": _TREND,
-    "pressure_injury.turn_overdue": _CARE,
-    "pressure_injury.moisture": _CARE,
-    "fire.smoke": _FIRE,
-    "fire.heat": _FIRE,
-    "fire.rate_of_rise": _FIRE,
-    "fire.co": _FIRE,
-    "fire.prewarning": CodePolicy(priority=Priority.MEDIUM, regroup_s=1800.0, hold_s=120.0, data_kinds=_AIR),
-    "fire.residual_current": _WIRING,
-    "fire.cable_heat": _WIRING,
-    DEVICE_SILENT: CodePolicy(priority=Priority.LOW, regroup_s=3600.0, hold_s=0.0, data_kinds=_NO_DATA),
-    # Latched: that Vigil was blind must be seen by a person even when it sees again. Partitions that go blind one after the other are one
-    # call; one that follows after two minutes calls again.
-    CANARY_MISSING: CodePolicy(priority=Priority.HIGH, ends=Ends.LATCHED, regroup_s=120.0, hold_s=0.0, data_kinds=_NO_DATA),
-}
-"""The policy of every code in docs/contracts.md. Fit for a home to start from and to change in its own configuration."""

@@ -15,6 +15,7 @@ from console.backend import NS_PER_MS, OPEN_STATES, AlertView, Board, Patch, Spa
 from console.live import Broadcaster
 from engine.outputs import Measurements
 from engine.registry import RegistryData
+from streams.pipeline.assembly import HEARD_BY_EVENT
 from streams.storage.identity import Person
 
 PUBLISH_EVERY_MS: Final = 500
@@ -68,9 +69,6 @@ SOURCES: Final[dict[str, dict[str, Source]]] = {
     },
 }
 """Measurement -> column -> quantity. Columns that are not here are not shown; those that are missing stay empty."""
-
-HEARD_BY_EVENT: Final = frozenset({"sos.pressed", "camera.fall"})
-"""Codes whose device measures nothing: the event itself is how it is heard from."""
 
 
 def space_of(subject: str) -> Space:

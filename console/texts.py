@@ -9,7 +9,8 @@ from typing import Final
 
 import msgspec
 
-from alerts.texts import LANGUAGES, TEXTS, Language, text
+from alerts.texts import LANGUAGES, Language, Texts
+from streams.pipeline.assembly import TEXTS
 
 FOLDER: Final = Path(__file__).parent / "locale"
 FALLBACK: Final[Language] = "en"
@@ -17,13 +18,13 @@ COOKIE: Final = "vigil_lang"
 
 
 @cache
-def texts(language: Language) -> Mapping[str, str]:
-    """Key -> text: the console's own, and what `alerts.texts` says for each event code ("code.…" title, "do.…" first step)."""
+def texts(language: Language, events: Texts = TEXTS) -> Mapping[str, str]:
+    """Key -> text: the console's own, and what each event declares ("code.…" title, "do.…" first step)."""
     words = msgspec.json.decode((FOLDER / f"{language}.json").read_bytes(), type=dict[str, str])
-    general = text("{code}", language)
+    general = events.of("{code}", language)
     words |= {"code.unknown": general.title, "do.unknown": general.what_to_do}
-    for code in TEXTS:
-        title, what_to_do = text(code, language)
+    for code in events:
+        title, what_to_do = events.of(code, language)
         words |= {f"code.{code}": title, f"do.{code}": what_to_do}
     return words
 

@@ -18,7 +18,7 @@ from engine.block import Block
 from engine.clocks import NEVER_NS, Limits
 from engine.detector import Detector, StepResult
 from engine.devices import Devices
-from engine.events import Detection, Event, EventType, Priority, event_id
+from engine.events import Detection, Event, EventType, event_id
 from engine.frame import NS_PER_S, Frame, Int32, Int64
 from engine.held import Held
 from engine.kinds import KINDS
@@ -27,14 +27,8 @@ from engine.registry import Registry, RegistryData
 from engine.rows import apart, measured
 from engine.slots import Slots, SlotsSaved
 from engine.state import pack, unpack
+from engine.technical import DEVICE_SILENT
 
-DEVICE_SILENT: Final = EventType(
-    "device.silent",
-    Priority.LOW,
-    clears=True,
-    life_safety=False,
-    description="A bound device has stopped sending: its resident or room is not watched.",
-)
 STORED_KINDS: Final = frozenset({"vitals", "bed", "room_air", "electrical", "position"})
 """Raw kinds slow enough to be stored as they are."""
 JUMP_NS: Final = 7 * 86_400 * NS_PER_S

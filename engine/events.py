@@ -1,10 +1,11 @@
-"""What the core says: detections by slot, events by subject."""
+"""What the core says: detections by slot, events by subject; and how a kind of event is declared."""
 
 from __future__ import annotations
 
 import hashlib
-from enum import IntEnum
-from typing import Literal, NamedTuple
+from dataclasses import KW_ONLY, dataclass
+from enum import IntEnum, StrEnum
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -20,19 +21,76 @@ class Priority(IntEnum):
     HIGH = 3
 
 
-class EventType(NamedTuple):
-    """A condition that a detector can report.
+class Ends(StrEnum):
+    """What ends an alert. `latched` is IEC 60601-1-8's latching: over only when the condition is gone *and* a person has seen it."""
 
-    `code` is "<detector>.<condition>", stable for ever: policies, translations and statistics hang on it.
-    `clears` says whether the detector itself reports the end (phase "clear"); if not, only staff end the alert.
-    `life_safety` alerts are never rate-limited, shed, or silenced by a model.
+    STAFF = "staff"
+    LATCHED = "latched"
+    CLEAR = "clear"
+
+
+class Subject(StrEnum):
+    """Who or what an event is about."""
+
+    RESIDENT = "resident"
+    ROOM = "room"
+    ANY = "any"
+    VIGIL = "vigil"
+
+
+class Text(NamedTuple):
+    """What a carer reads in one language: what happened, and what to do first."""
+
+    title: str
+    what_to_do: str
+
+
+class Scoring(NamedTuple):
+    """How a scorecard counts an event, beyond its subject (a room's is counted by room-day, a resident's by resident-day).
+
+    `happening`: events of the same name answer each other's truth, as smoke and heat of one burning room are one fire; "": only its
+    own. `technical`: about equipment, in no overall figure (IEC 60601-1-8:2006+A2:2020, clause 3, keeps technical and physiological
+    alarm conditions apart).
+    """
+
+    happening: str = ""
+    technical: bool = False
+
+
+ON_ITS_OWN: Final = Scoring()
+"""Physiological, and answered by its own code alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """The one declaration of a condition that can be reported: policy, texts, pages and lists are made from it.
+
+    `code` is "<detector>.<condition>", stable for ever: policies, translations and statistics hang on it. `life_safety` alerts are
+    called at once and at every repeat, never rate-limited, shed, or silenced by a model. `pending_s`: seconds the condition must hold
+    before anybody is called. `regroup_s`: seconds after the last onset within which another one joins the alert. `hold_s`: seconds a
+    cleared condition must stay away. `data_kinds`: sensor kinds whose silence makes the alert stale; None: any; empty: none, for what
+    happened and stays true. These are defaults: a home may set its own policy for a code.
     """
 
     code: str
-    priority: Priority
-    clears: bool
-    life_safety: bool
+    _: KW_ONLY
     description: str
+    priority: Priority
+    life_safety: bool
+    ends: Ends
+    pending_s: float = 0.0
+    regroup_s: float
+    hold_s: float
+    data_kinds: frozenset[str] | None
+    subject: Subject
+    zh: Text
+    en: Text
+    scoring: Scoring = ON_ITS_OWN
+
+    @property
+    def clears(self) -> bool:
+        """Whether whoever raises it also reports the end (phase "clear"); if not, only staff end the alert."""
+        return self.ends is not Ends.STAFF
 
 
 class Detection(NamedTuple):

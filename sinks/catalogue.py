@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field
 
+from alerts.texts import Texts
 from sinks.base import Sink
 from sinks.influx import InfluxConfig, InfluxSink
 from sinks.jsonl import JsonlConfig, JsonlSink
@@ -26,9 +27,9 @@ SINKS: Final[dict[str, type[Any]]] = {
 """Class by `type`."""
 
 
-def build(config: AnySinkConfig, identity: Identity | None = None) -> Sink:
-    """The sink of `config`; `identity` is given to those that write to people."""
+def build(config: AnySinkConfig, texts: Texts, identity: Identity | None = None) -> Sink:
+    """The sink of `config`; `texts` and `identity` are given to those that write to people."""
     if isinstance(config, WebhookConfig):
-        return WebhookSink(config, identity)
+        return WebhookSink(config, texts, identity)
     sink: Sink = SINKS[config.type](config)
     return sink

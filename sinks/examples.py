@@ -7,13 +7,16 @@ from typing import Final
 import numpy as np
 
 from alerts.book import AlertBook
-from engine.events import Event, Priority, event_id
+from alerts.policy import CodePolicy, Policy
+from engine.events import Ends, Event, Priority, event_id
 from engine.frame import NS_PER_S
 from engine.outputs import Account, Measurements, Reason, Reject
 from sinks.base import AuditEntry, Item, ItemKind, account_item, alert_item, audit_item, event_item, measurements_item, quarantine_item
 
 T0_NS: Final = 1_760_000_000 * NS_PER_S
 HOUR_NS: Final = 3600 * NS_PER_S
+_POLICY: Final = Policy(codes={"falls.fall": CodePolicy(priority=Priority.HIGH, life_safety=True, ends=Ends.STAFF)})
+"""Enough of a policy for the one event below: sinks do not know the detectors."""
 
 
 def event(index: int) -> Event:
@@ -30,7 +33,7 @@ def item(kind: ItemKind, index: int = 0) -> Item:
     """Item number `index` of `kind`: the same arguments, the same item, bit for bit."""
     match kind:
         case ItemKind.ALERT:
-            book = AlertBook()
+            book = AlertBook(_POLICY)
             (step,) = book.apply(event(index))
             return alert_item(step, book.open()[0])
         case ItemKind.EVENT:

@@ -20,7 +20,7 @@ import httpx
 import msgspec
 from pydantic import Field, SecretStr, field_validator
 
-from alerts.texts import LANGUAGES, STATE_NAMES, text
+from alerts.texts import LANGUAGES, STATE_NAMES, Texts
 from sinks.base import ACCEPTED, UNTRIED, AlertChange, Item, ItemKind, Outcome, Rejected, Retry, SinkConfig, redacted, refusal
 
 _BUSY: Final = frozenset({408, 425, 429})
@@ -61,9 +61,11 @@ class WebhookSink:
 
     takes = frozenset({ItemKind.ALERT})
 
-    def __init__(self, config: WebhookConfig, identity: Identity | None = None, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, config: WebhookConfig, texts: Texts, identity: Identity | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
         self.name = config.name
-        self._config, self._identity, self._clock = config, identity, clock
+        self._config, self._texts, self._identity, self._clock = config, texts, identity, clock
         # httpx logs every address in full at INFO; this one is a secret.
         logging.getLogger("httpx").setLevel(logging.WARNING)
         verify: Any = httpx.create_ssl_context(verify=config.ca_file) if config.ca_file else True
@@ -95,7 +97,7 @@ class WebhookSink:
             return ACCEPTED  # nobody is to be told
         now_s = self._clock()
         try:
-            content = msgspec.json.encode(body(change, self._identity))
+            content = msgspec.json.encode(body(change, self._texts, self._identity))
         except (TypeError, ValueError) as error:
             return Rejected(f"the alert cannot be written as JSON: {error}")
         stamp = str(int(now_s))
@@ -136,13 +138,13 @@ def retry_after_s(value: str | None, now_s: float) -> float | None:
     return max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now_s)
 
 
-def body(change: AlertChange, identity: Identity | None) -> dict[str, Any]:
+def body(change: AlertChange, texts: Texts, identity: Identity | None) -> dict[str, Any]:
     """The message: the transition, the alert (its history left out), words in both languages, and who it is where a resolver says so."""
     alert, step = change.alert, change.transition
     states = dict(zip(LANGUAGES, STATE_NAMES[step.to_state.value], strict=True))
     words = {}
     for language in LANGUAGES:
-        written = text(alert.code, language)
+        written = texts.of(alert.code, language)
         words[language] = {"title": written.title, "what_to_do": written.what_to_do, "state": states[language]}
     fields: dict[str, Any] = msgspec.to_builtins(alert)
     del fields["history"], fields["active"]

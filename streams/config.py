@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, Union, get_args, 
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
-from alerts.policy import Policy
+from alerts.policy import CodePolicy
 from sinks.catalogue import AnySinkConfig
 from sinks.delivery import DeliverySettings
 from sinks.influx import InfluxConfig
@@ -26,7 +26,7 @@ from streams.canary.config import CanaryConfig
 from streams.ingest.config import IngestConfig
 from streams.intake.mqtt import MqttConfig
 from streams.kafka.config import KafkaConfig
-from streams.pipeline.assembly import Parameters
+from streams.pipeline.assembly import DEFAULT_CODES, HomePolicy, Parameters
 from streams.sink_process.config import SinkProcessConfig
 
 _FROM_ENVIRONMENT: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -87,7 +87,7 @@ class VigilConfig(_Section):
         default_factory=SinkProcessConfig, description="`vigil sink run`: sinks of the distributed Vigil"
     )
     parameters: Parameters = Field(default_factory=Parameters, description="detectors and models")
-    policy: Policy = Field(default_factory=Policy, description="from events to alerts")
+    policy: HomePolicy = Field(default_factory=HomePolicy, description="from events to alerts")
 
     @model_validator(mode="after")
     def _names_differ(self) -> VigilConfig:
@@ -254,7 +254,7 @@ def _table(found: Iterator[Setting]) -> list[str]:
 _SINK_CHOICES: Final[tuple[type[BaseModel], ...]] = (WebhookConfig, InfluxConfig, JsonlConfig, SqliteConfig, ParquetConfig)
 
 
-def reference() -> str:
+def reference(codes: Mapping[str, CodePolicy] = DEFAULT_CODES) -> str:
     """The reference page, Markdown."""
     rows = ["# Configuration reference", "", "Generated from `streams/config.py` by `vigil config reference`; edit there.", ""]
     rows += ["A text that is exactly `${NAME}` is taken from the environment variable `NAME`. `vigil config sample` writes a file to start"]
@@ -266,7 +266,7 @@ def reference() -> str:
         "One table for each event code, with the settings of `policy.unknown`. A code that is given replaces its whole default:",
     ]
     rows += ["copy the line from the sample file and change it there.", "", "| code | default |", "|---|---|"]
-    rows += [f"| `{code}` | `{_toml(policy)}` |" for code, policy in Policy().codes.items()]
+    rows += [f"| `{code}` | `{_toml(policy)}` |" for code, policy in codes.items()]
     rows += ["", "## sinks", "", "A list: one `[[sinks]]` for each further place results go to.", "", *_table(settings(Sink))]
     for choice in _SINK_CHOICES:
         rows += [
@@ -280,7 +280,7 @@ def reference() -> str:
     return "\n".join(rows) + "\n"
 
 
-def sample() -> str:
+def sample(codes: Mapping[str, CodePolicy] = DEFAULT_CODES) -> str:
     """A sample file: every setting with its default, switched off. It is valid however many of its settings are switched on."""
     rows = [
         "# Vigil configuration. An empty file is fine: every setting below shows its default, or an example where there is none.",
@@ -291,7 +291,7 @@ def sample() -> str:
         "",
         "# How alerts of each event code are treated. A line replaces the whole default of its code.",
         "#[policy.codes]",
-        *(f'#"{code}" = {_toml(policy)}' for code, policy in Policy().codes.items()),
+        *(f'#"{code}" = {_toml(policy)}' for code, policy in codes.items()),
     ]
     rows += ["", "# Further places for results, as many as wanted; [sinks.delivery] as under the first one may follow each."]
     for number, choice in enumerate(_SINK_CHOICES):

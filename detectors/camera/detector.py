@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import ClassVar
 
 import numpy as np
 
+from detectors.camera.events import EVENTS, FALL
 from detectors.camera.kernel import NEVER, CameraState, falls
 from detectors.camera.params import CameraParams
 from engine.detector import NOTHING, Detector, Spec, StepResult
-from engine.events import Detection, EventType, Priority
+from engine.events import Detection
 from engine.frame import NS_PER_S, Frame
-
-FALL_EVENT: Final = EventType("camera.fall", Priority.HIGH, False, True, "A camera saw a person fall")
 
 
 class CameraDetector(Detector[CameraParams, CameraState]):
@@ -28,7 +27,7 @@ class CameraDetector(Detector[CameraParams, CameraState]):
         name="camera",
         state_version=1,
         kinds=("camera_event",),
-        events=(FALL_EVENT,),
+        events=EVENTS,
         latency_bound_s=0.0,
         warmup_s=0.0,
         references=("none: the analysis is the camera's",),
@@ -48,4 +47,4 @@ class CameraDetector(Detector[CameraParams, CameraState]):
         if not found.shape[0]:
             return NOTHING
         pairs = zip(found.tolist(), confidence.tolist(), strict=True)
-        return StepResult([Detection(slot, FALL_EVENT.code, t_ns, t_ns, score) for (slot, t_ns), score in pairs], [])
+        return StepResult([Detection(slot, FALL, t_ns, t_ns, score) for (slot, t_ns), score in pairs], [])

@@ -6,6 +6,7 @@ from typing import ClassVar, Final
 
 import numpy as np
 
+from detectors.falls.events import EVENTS, FALL
 from detectors.falls.kernel import (
     ACTIVITY,
     BIN_FIELDS,
@@ -22,10 +23,9 @@ from detectors.falls.kernel import (
 )
 from detectors.falls.params import FallParams
 from engine.detector import NOTHING, Detector, Spec, StepResult
-from engine.events import Detection, EventType, Priority
+from engine.events import Detection
 from engine.frame import NS_PER_S, Frame, frame
 
-FALL: Final = "falls.fall"
 FEATURE: Final = "feature.activity"
 _MS: Final = 1_000_000
 _VALUES: Final = ("peak_g", "impulse_g_s", "rotation_deg", "still_g")
@@ -55,7 +55,7 @@ class FallDetector(Detector[FallParams, FallState]):
         name="falls",
         state_version=1,
         kinds=("accel",),
-        events=(EventType(FALL, Priority.HIGH, False, True, "The wearer fell and lies still."),),
+        events=EVENTS,
         latency_bound_s=5.0,
         warmup_s=3.0,
         references=(

@@ -6,6 +6,7 @@ from typing import ClassVar, Final
 
 import numpy as np
 
+from detectors.fire.events import EVENTS
 from detectors.fire.kernel import (
     CHANNELS,
     COHB_START_PERCENT,
@@ -22,19 +23,8 @@ from detectors.fire.kernel import (
 )
 from detectors.fire.params import FireParams
 from engine.detector import NOTHING, Detector, Spec, StepResult
-from engine.events import Detection, EventType, Phase, Priority
+from engine.events import Detection, Phase
 from engine.frame import NS_PER_S, Float64, Frame, frame
-
-EVENTS: Final = (
-    EventType("fire.smoke", Priority.HIGH, True, True, "Smoke over the clean-air baseline"),
-    EventType("fire.heat", Priority.HIGH, True, True, "Temperature over the fixed limit (lower when it rises fast)"),
-    EventType("fire.rate_of_rise", Priority.HIGH, True, True, "Temperature rises like a fire, confirmed by heat, smoke or CO"),
-    EventType("fire.co", Priority.HIGH, True, True, "Carbon monoxide dose of a person in this room"),
-    EventType("fire.prewarning", Priority.MEDIUM, True, False, "On the way to a fire or CO alarm: look at the room"),
-    EventType("fire.residual_current", Priority.MEDIUM, True, False, "Residual current in the room's circuit"),
-    EventType("fire.cable_heat", Priority.MEDIUM, True, False, "A cable is hotter than its insulation bears"),
-)
-"""In the order of the kernel's C_ constants."""
 
 ROOM_VALUES: Final = ("smoke_db_per_m", "temperature_c", "rate_k_per_min", "co_ppm", "cohb_percent", "criteria")
 ELECTRICAL_VALUES: Final = ("residual_current_ma", "cable_temperature_c")

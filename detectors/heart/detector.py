@@ -7,6 +7,7 @@ from typing import ClassVar, Final
 import numpy as np
 
 from detectors.heart import kernel
+from detectors.heart.events import EVENTS
 from detectors.heart.params import HeartParams
 from detectors.heart.qrs import Grid, grid
 from detectors.heart.rhythm import RR_MS_MAX
@@ -26,25 +27,13 @@ from detectors.heart.state import (
     initial,
 )
 from engine.detector import NOTHING, Detector, Spec, StepResult
-from engine.events import Detection, EventType, Priority
+from engine.events import Detection
 from engine.frame import NS_PER_S, Float64, Frame, Int64, frame
 
 FEATURE: Final = "feature.heart"
 _FEATURE_RATE_HZ: Final = 1 / 60
 KEPT_S: Final = 20_000.0
 """Slots times seconds for which buffers are kept: some 35 MB at most. What comes after hours offline gets its own."""
-
-_EVENTS: Final = (
-    EventType("heart.bradycardia", Priority.HIGH, True, True, "heart rate below the resident's lower limit"),
-    EventType("heart.tachycardia", Priority.MEDIUM, True, True, "heart rate above the resident's upper limit"),
-    EventType("heart.asystole", Priority.HIGH, True, True, "no heartbeat on a good ECG"),
-    EventType("heart.ventricular_tachycardia", Priority.HIGH, True, True, "run of fast ventricular beats"),
-    EventType("heart.ventricular_fibrillation", Priority.HIGH, True, True, "fibrillation or flutter wave instead of heartbeats"),
-    EventType("heart.atrial_fibrillation", Priority.LOW, True, False, "irregular RR intervals of atrial fibrillation"),
-    EventType("heart.spo2_low", Priority.MEDIUM, True, True, "oxygen saturation below the resident's limit"),
-    EventType("heart.respiration_low", Priority.HIGH, True, True, "too few breaths a minute"),
-    EventType("heart.respiration_high", Priority.MEDIUM, True, True, "too many breaths a minute"),
-)
 
 
 class HeartDetector(Detector[HeartParams, HeartState]):
@@ -64,7 +53,7 @@ class HeartDetector(Detector[HeartParams, HeartState]):
         name="heart",
         state_version=2,
         kinds=("ecg", "rr_interval", "vitals"),
-        events=_EVENTS,
+        events=EVENTS,
         latency_bound_s=60,
         warmup_s=10,
         references=(

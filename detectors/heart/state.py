@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.heart.events import EVENTS
 from engine.frame import NS_PER_S, Float32, Float64, Int32, Int64
 
 UInt16 = NDArray[np.uint16]
@@ -39,17 +40,7 @@ ATRIAL_FIBRILLATION: Final = number(5)
 SPO2_LOW: Final = number(6)
 RESPIRATION_LOW: Final = number(7)
 RESPIRATION_HIGH: Final = number(8)
-CODES: Final = (
-    "heart.bradycardia",
-    "heart.tachycardia",
-    "heart.asystole",
-    "heart.ventricular_tachycardia",
-    "heart.ventricular_fibrillation",
-    "heart.atrial_fibrillation",
-    "heart.spo2_low",
-    "heart.respiration_low",
-    "heart.respiration_high",
-)
+CODES: Final = tuple(event.code for event in EVENTS)
 VALUES: Final = (
     "heart_rate_bpm",
     "heart_rate_bpm",

@@ -7,15 +7,14 @@ from typing import ClassVar, Final
 import numpy as np
 
 from detectors.pressure_injury import kernel
+from detectors.pressure_injury.events import EVENTS, MOISTURE, TURN_OVERDUE
 from detectors.pressure_injury.kernel import FEATURE_COLUMNS, FINDINGS_PER_SAMPLE, State, Workspace
 from detectors.pressure_injury.params import PressureInjuryParams
 from engine.detector import NOTHING, Detector, Spec, StepResult
-from engine.events import Detection, EventType, Priority
+from engine.events import Detection
 from engine.frame import NS_PER_S, Frame
 from engine.frame import frame as make_frame
 
-TURN_OVERDUE: Final = "pressure_injury.turn_overdue"
-MOISTURE: Final = "pressure_injury.moisture"
 FEATURE: Final = "feature.pressure"
 
 _CODES: Final = {kernel.OVERDUE: TURN_OVERDUE, kernel.WET: MOISTURE}
@@ -52,16 +51,7 @@ class PressureInjuryDetector(Detector[PressureInjuryParams, State]):
         name="pressure_injury",
         state_version=1,
         kinds=("pressure_map", "bed"),
-        events=(
-            EventType(
-                TURN_OVERDUE,
-                Priority.MEDIUM,
-                clears=True,
-                life_safety=False,
-                description="on the same side longer than the care plan allows",
-            ),
-            EventType(MOISTURE, Priority.LOW, clears=True, life_safety=False, description="bedding has been wet for minutes"),
-        ),
+        events=EVENTS,
         latency_bound_s=1200.0,
         warmup_s=180.0,
         references=(

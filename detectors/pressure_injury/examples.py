@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.pressure_injury.detector import TURN_OVERDUE
+from detectors.pressure_injury.events import TURN_OVERDUE
 from detectors.pressure_injury.posture import LEFT, RIGHT, SUPINE
 from engine.frame import GAP_RESTART, NS_PER_S, Frame, frame
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import ClassVar
 
 import numpy as np
 
+from detectors.sos.events import EVENTS, PRESSED
 from detectors.sos.kernel import NEVER, SosState, presses
 from detectors.sos.params import SosParams
 from engine.detector import NOTHING, Detector, Spec, StepResult
-from engine.events import Detection, EventType, Priority
+from engine.events import Detection
 from engine.frame import NS_PER_S, Frame
-
-PRESSED_EVENT: Final = EventType("sos.pressed", Priority.HIGH, False, True, "Somebody pressed a call button")
 
 
 class SosDetector(Detector[SosParams, SosState]):
@@ -31,7 +30,7 @@ class SosDetector(Detector[SosParams, SosState]):
         name="sos",
         state_version=1,
         kinds=("button",),
-        events=(PRESSED_EVENT,),
+        events=EVENTS,
         latency_bound_s=0.0,
         warmup_s=0.0,
         references=("EN 50134-2, social alarm systems, trigger devices",),
@@ -49,4 +48,4 @@ class SosDetector(Detector[SosParams, SosState]):
         found = presses(frame.slot, frame.t0_ns, frame.samples, self.state, rearm_ns, unreleased_ns)
         if not found.shape[0]:
             return NOTHING
-        return StepResult([Detection(slot, PRESSED_EVENT.code, t_ns, t_ns) for slot, t_ns in found.tolist()], [])
+        return StepResult([Detection(slot, PRESSED, t_ns, t_ns) for slot, t_ns in found.tolist()], [])

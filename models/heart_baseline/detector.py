@@ -10,11 +10,11 @@ import numpy as np
 from river import stats
 
 from engine.detector import NOTHING, Detector, Spec, StepResult
-from engine.events import Detection, EventType, Priority
+from engine.events import Detection
 from engine.frame import NS_PER_S, Frame, Int32, Int64
+from models.heart_baseline.events import CODE, EVENTS
 from models.heart_baseline.params import HeartBaselineParams
 
-CODE: Final = "heart_baseline.deviation"
 FEATURE: Final = "feature.heart"
 COLUMNS: Final = ("heart_rate_bpm", "rmssd_ms", "beats", "coverage_fraction", "rr_entropy", "respiration_per_min", "spo2_percent")
 """What this model expects of a minute. Models know detectors only by their features; a test holds this to what the heart detector emits."""
@@ -92,7 +92,7 @@ class HeartBaselineModel(Detector[HeartBaselineParams, HeartBaselineState]):
         name="heart_baseline",
         state_version=1,
         kinds=(FEATURE,),
-        events=(EventType(CODE, Priority.LOW, True, False, "heart rate unusual for this person at this time of day"),),
+        events=EVENTS,
         latency_bound_s=25 * 60,
         warmup_s=12 * 3600,
         references=("Montiel et al., river, JMLR 2021;22:110", "Finch, Incremental calculation of weighted mean and variance, 2009"),

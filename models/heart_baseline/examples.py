@@ -7,7 +7,8 @@ from typing import Final
 import numpy as np
 
 from engine.frame import NS_PER_S, Float64, Frame, frame
-from models.heart_baseline.detector import CODE, COLUMNS, COVERAGE, FEATURE, HEART_RATE, HOURS_PER_PART
+from models.heart_baseline.detector import COLUMNS, COVERAGE, FEATURE, HEART_RATE, HOURS_PER_PART
+from models.heart_baseline.events import CODE
 
 EXPECTED: Final = (CODE,)
 _START_NS: Final = 1_767_225_600 * NS_PER_S  # 2026-01-01T00:00:00Z, the start of a part of the day

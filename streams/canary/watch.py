@@ -9,12 +9,14 @@ from typing import Final, NamedTuple
 import msgspec
 
 from alerts.book import AlertBook
+from alerts.events import CANARY_MISSING
 from alerts.model import Action, Alert, Command, Outcome, Reason, Refusal, Transition
-from alerts.policy import CANARY_MISSING, Policy
-from engine.events import Event, Phase, Priority, event_id
+from alerts.policy import Policy
+from engine.events import Event, Phase, event_id
 from engine.frame import NS_PER_S
 from streams.canary.wearers import Wearer
 from streams.kafka.records import CANARY
+from streams.pipeline.assembly import EVENT_BY_CODE, HomePolicy
 
 CODE: Final = "falls.fall"
 BY: Final = "canary"
@@ -50,7 +52,7 @@ class Watch:
     """Expects falls, hears alerts, holds the alarm. One alarm for the whole of Vigil; `Alert.devices` names the wards that are blind."""
 
     def __init__(self, wearers: Iterable[Wearer], bound_s: float, policy: Policy | None = None) -> None:
-        self.book = AlertBook(policy)
+        self.book = AlertBook(policy if policy is not None else HomePolicy())
         self.missing: dict[int, int] = {}
         """Partition -> onset_ns of the first fall of it that was not reported."""
         self._wearers = {wearer.subject: wearer for wearer in wearers}
@@ -141,7 +143,9 @@ class Watch:
         ward = self._wards[partition]
         key = event_id(BY, CANARY_MISSING, CANARY, at_ns, phase, ward)
         values = {"partition": float(partition), "bound_s": self._bound_s}
-        event = Event(key, BY, CANARY_MISSING, CANARY, phase, int(Priority.HIGH), at_ns, now_ns, now_ns, 1.0, values, ward)
+        event = Event(
+            key, BY, CANARY_MISSING, CANARY, phase, int(EVENT_BY_CODE[CANARY_MISSING].priority), at_ns, now_ns, now_ns, 1.0, values, ward
+        )
         return self._changes(self.book.apply(event))
 
     def _changes(self, transitions: Iterable[Transition]) -> list[Change]:

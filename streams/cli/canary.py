@@ -26,6 +26,7 @@ def canary_run(
     from streams.canary.process import Canary
     from streams.cli.sink import tried
     from streams.ops import logs
+    from streams.pipeline.assembly import TEXTS
 
     logs.configure()
     settings = loaded(config)
@@ -36,7 +37,7 @@ def canary_run(
     async def watch() -> None:
         spool = own.folder / "spool"
         webhooks = [sink for sink in settings.sinks if sink.to.type == "webhook"]
-        deliveries = [Delivery(build(sink.to), spool / sink.name, tried(sink), name=sink.name) for sink in webhooks]
+        deliveries = [Delivery(build(sink.to, TEXTS), spool / sink.name, tried(sink), name=sink.name) for sink in webhooks]
         canary = Canary(settings.kafka, own, deliveries, settings.policy)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

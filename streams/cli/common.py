@@ -83,9 +83,9 @@ def progress_bar() -> Progress:
 def alert_line(transition: Transition, alert: Alert, people: Mapping[str, Person], language: Language, *, seconds_utc: bool = False) -> str:
     """One line of the terminal for an alert's step, rich markup."""
     from alerts.model import State
-    from alerts.texts import text
     from engine.events import Priority
     from engine.frame import NS_PER_S
+    from streams.pipeline.assembly import TEXTS
 
     person = people.get(alert.subject)
     who = f"{person.name} {person.room} {person.bed}".strip() if person is not None else alert.subject
@@ -95,6 +95,4 @@ def alert_line(transition: Transition, alert: Alert, people: Mapping[str, Person
     mark = (
         f"[{_STYLES[priority]}] {priority:<6} [/]" if transition.to_state is State.FIRING else f"[dim] {transition.to_state.value:<12}[/]"
     )
-    return (
-        f"{when} {mark} {escape(who)}: [bold]{escape(text(alert.code, language).title)}[/] [dim]{alert.code} · {transition.reason.value}[/]"
-    )
+    return f"{when} {mark} {escape(who)}: [bold]{escape(TEXTS.of(alert.code, language).title)}[/] [dim]{alert.code} · {transition.reason.value}[/]"

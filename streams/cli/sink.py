@@ -58,6 +58,7 @@ def tried(sink: Sink) -> DeliverySettings:
 def sink_list(config: ConfigOption = None) -> None:
     """The configured sinks: name, type, topics, consumer group."""
     from sinks.catalogue import build
+    from streams.pipeline.assembly import TEXTS
     from streams.sink_process.process import group_of
     from streams.sink_process.reading import TOPIC_OF
 
@@ -65,7 +66,7 @@ def sink_list(config: ConfigOption = None) -> None:
     if not settings.sinks:
         typer.echo("the configuration has no [[sinks]]", err=True)
     for sink in settings.sinks:
-        built = build(sink.to)
+        built = build(sink.to, TEXTS)
         topics = ", ".join(sorted(settings.kafka.prefix + TOPIC_OF[kind] for kind in built.takes))
         built.close()
         typer.echo(f"{sink.name}: {sink.to.type}, reads {topics} as {group_of(settings.kafka, sink.name)}")
@@ -91,6 +92,7 @@ def sink_run(
     from sinks.spool import SpoolBusyError
     from streams.kafka.preflight import ensure
     from streams.ops import logs
+    from streams.pipeline.assembly import TEXTS
     from streams.sink_process.people import People
     from streams.sink_process.process import SinkProcess, StalledError, UnsafeError
     from streams.sink_process.reading import left_out
@@ -103,7 +105,7 @@ def sink_run(
 
     async def deliver(sink: Sink) -> None:
         folder = own.folder / "-".join(filter(None, (sink.name, instance)))
-        target = build(placed(sink.to, instance), People(settings.data_dir / "identity.json"))
+        target = build(placed(sink.to, instance), TEXTS, People(settings.data_dir / "identity.json"))
         leave_out = left_out(sink.to.type)
         process = SinkProcess(settings.kafka, own, sink.name, target, folder, settings=tried(sink), leave_out=leave_out)
         loop = asyncio.get_running_loop()

@@ -31,6 +31,7 @@ from streams.embedded.http_api import Intake, with_console
 from streams.embedded.vigil import ANSWER_S, Listener, Vigil
 from streams.intake.access import Access
 from streams.intake.mqtt import MqttSource
+from streams.pipeline.assembly import TEXTS
 from streams.pipeline.registry_change import RegistryChange
 from streams.storage.identity import Person, load_people
 from streams.storage.journal import JournalError
@@ -89,7 +90,7 @@ class Service:
             ("measurements", ParquetSink(ParquetConfig(root=folder / "measurements")), measured),
             ("quarantine", JsonlSink(quarantine), DeliverySettings()),
         ]
-        more = [(sink.name, build(sink.to, self._identity), sink.delivery) for sink in self.config.sinks]
+        more = [(sink.name, build(sink.to, TEXTS, self._identity), sink.delivery) for sink in self.config.sinks]
         return [Delivery(sink, spool / name, settings, name=name) for name, sink, settings in (*own, *more)]
 
     def _people_at_start(self) -> Mapping[str, Person]:

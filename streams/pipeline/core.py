@@ -20,7 +20,7 @@ from engine.engine import Engine
 from engine.outputs import Outputs
 from engine.registry import Registry, RegistryData
 from schemas.codec import decode
-from streams.pipeline.assembly import detectors
+from streams.pipeline.assembly import HomePolicy, detectors
 
 BATCHES_REMEMBERED: Final = 4096
 """Gateway batches whose repetition is recognised (a gateway repeats what was not acknowledged, at once)."""
@@ -60,7 +60,7 @@ class Core:
 
     def __init__(self, parameters: BaseModel | None = None, registry: RegistryData | None = None, policy: Policy | None = None) -> None:
         self.engine = Engine(detectors(parameters), Registry(registry))
-        self.book = AlertBook(policy)
+        self.book = AlertBook(policy if policy is not None else HomePolicy())
         self.messages = 0
         self.repeated = 0
         self._batches: dict[tuple[str, str, int, int], None] = {}

@@ -33,6 +33,7 @@ from engine.events import Event, Phase, event_id
 from engine.kinds import KINDS
 from engine.outputs import Measurements
 from engine.registry import Assignment, Place, RegistryData
+from streams.pipeline.assembly import HomePolicy
 from streams.storage.identity import Person
 
 WARD = "sunrise/2F"
@@ -47,7 +48,7 @@ class PreviewHome:
         self.random = np.random.default_rng(seed)
         self.residents = [f"resident/r-{i:03d}" for i in range(residents)]
         self.rooms = [f"room/{2 + i // 20}{i % 20 + 1:02d}" for i in range((residents + 1) // 2)]
-        self.book = AlertBook()
+        self.book = AlertBook(HomePolicy())
         self.lock = threading.Lock()
         self._live_board = LiveBoard("Sunrise Home 朝阳颐养院", turn_interval_s=7200)
         self.started_ms = time.time_ns() // 1_000_000

@@ -22,6 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from sinks.base import Accepted, Item, ItemKind, Rejected, Retry, decode, encode
 from sinks.catalogue import SINKS, AnySinkConfig, build
 from sinks.examples import item
+from streams.pipeline.assembly import TEXTS
 from tests.conftest import missing_service
 from tests.services import influx
 from tests.services.sink_worker import kind_of
@@ -140,7 +141,7 @@ def test_a_kind_it_does_not_take_is_rejected(case: Case) -> None:
 
 
 def test_an_unreachable_target_means_retry_for_all(case: Case) -> None:
-    sink = build(case.unreachable())
+    sink = build(case.unreachable(), TEXTS)
     items = examples(sink.takes)
     for _ in range(2):
         outcomes = sink.deliver(items)
@@ -173,7 +174,7 @@ def test_no_secret_leaves_in_text(case: Case, caplog: pytest.LogCaptureFixture) 
     logging.getLogger("httpcore").setLevel(logging.INFO)
     said: list[str] = []
     for config in (case.config(), case.unreachable()):
-        sink = build(config)
+        sink = build(config, TEXTS)
         said += [repr(sink), repr(config), str(config), config.model_dump_json()]
         said += [repr(outcome) for outcome in sink.deliver([*examples(sink.takes, 1), *bad(sink.takes, 1)])]
         sink.close()
@@ -190,7 +191,7 @@ def test_its_configuration_is_complete(case: Case) -> None:
     assert CONFIG.validate_python(case.config_json()) == config
     for name, field in type(config).model_fields.items():
         assert name == "type" or field.description, f"{config.type}.{name} has no description"
-    assert type(build(config)) is SINKS[config.type]
+    assert type(build(config, TEXTS)) is SINKS[config.type]
 
 
 class Lives:
@@ -242,6 +243,6 @@ def test_kill_9_loses_nothing_and_doubles_nothing(case: Case, tmp_path: Path, li
     for stop in (rng.randint(5, 25), rng.randint(30, 55), rng.randint(60, 85)):
         put = lives.one(config, tmp_path / "spool", put + 1, count, kill_at=stop)
     lives.one(config, tmp_path / "spool", put + 1, count, kill_at=None)
-    takes = SINKS[case.config().type](case.config()).takes
+    takes = build(case.config(), TEXTS).takes
     expected = [item(kind_of(takes, index), index) for index in range(count)]
     assert case.stored(expected) == ids(expected)

@@ -13,8 +13,9 @@ import msgspec
 import pytest
 from kafka import KafkaProducer
 
+from alerts.events import CANARY_MISSING
 from alerts.model import Action, Command, State
-from alerts.policy import CANARY_MISSING, is_canary
+from alerts.policy import is_canary
 from sinks.base import AlertChange, AuditEntry
 from sinks.webhook import verify
 from streams.config import VigilConfig, load

@@ -9,17 +9,17 @@ from typing import Any, Final
 
 import pytest
 
-from alerts.policy import DEFAULT_CODES
-from alerts.texts import text
 from engine.frame import NS_PER_S
 from simulator.scenario import Scenario
 from sinks.base import Accepted, Item, alert_item, event_item, measurements_item
 from sinks.influx import InfluxConfig, InfluxSink
+from streams.pipeline.assembly import DEFAULT_CODES, TEXTS
 from streams.recordings.format import read
 from streams.recordings.replay import replay
 from tests.conftest import missing_service
 from tests.services import influx
 
+text = TEXTS.of
 ROOT: Final = Path(__file__).parents[2]
 DASHBOARD: Final[dict[str, Any]] = json.loads((ROOT / "deploy/grafana/dashboards/ward.json").read_text(encoding="utf-8"))
 PLAYED: Final = ("fall", "sos", "spo2-low", "turn-overdue", "smouldering-plug")

@@ -17,13 +17,14 @@ from sinks.examples import HOUR_NS, T0_NS, event, item
 from sinks.jsonl import JsonlConfig, JsonlSink
 from sinks.parquet import ParquetConfig, ParquetSink
 from sinks.sqlite import SqliteConfig, SqliteReader, SqliteSink
+from streams.pipeline.assembly import HomePolicy
 
 DAY_NS = 24 * HOUR_NS
 
 
 def life(index: int) -> list[Item]:
     """A fall from onset to resolution."""
-    book = AlertBook()
+    book = AlertBook(HomePolicy())
     (first,) = book.apply(event(index))
     items = [alert_item(first, book.open()[0])]
     for action, outcome in ((Action.ACKNOWLEDGE, None), (Action.ATTEND, None), (Action.RESOLVE, Outcome.FALSE)):

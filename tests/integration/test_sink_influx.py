@@ -16,6 +16,7 @@ from sinks.base import Accepted, Item, ItemKind, Rejected, Retry, alert_item, ev
 from sinks.delivery import Delivery, DeliverySettings
 from sinks.examples import T0_NS, event, item
 from sinks.influx import InfluxConfig, InfluxSink
+from streams.pipeline.assembly import HomePolicy
 from tests.conftest import missing_service
 from tests.services import influx
 
@@ -72,7 +73,7 @@ def test_a_type_conflict_is_reported_for_the_item_that_has_it(database: influx.I
 
 
 def test_an_alert_is_one_point_that_follows_its_state(database: influx.Influx, tmp_path: Path) -> None:
-    book = AlertBook()
+    book = AlertBook(HomePolicy())
     (first,) = book.apply(event(1))
     items = [alert_item(first, book.open()[0])]
     alert = book.open()[0]

@@ -17,6 +17,7 @@ from sinks.base import Accepted, AlertChange, Item, ItemKind, Rejected, Retry
 from sinks.delivery import Delivery, DeliverySettings
 from sinks.examples import item
 from sinks.webhook import WebhookConfig, WebhookSink, retry_after_s, signature, verify
+from streams.pipeline.assembly import TEXTS
 from tests.services.receiver import Answer, Got, Receiver, receiving
 
 SECRET = "sixteen characters and more"
@@ -39,7 +40,7 @@ def wait_for(condition: Callable[[], bool], give_up_s: float = 20) -> None:
 
 def test_a_message_is_signed_idempotent_and_bilingual() -> None:
     with receiving() as receiver:
-        sink = WebhookSink(config(receiver), clock=lambda: 1_760_000_100.7)
+        sink = WebhookSink(config(receiver), TEXTS, clock=lambda: 1_760_000_100.7)
         assert sink.deliver([alert()]) == [Accepted()]
         (got,) = receiver.got
     assert got.headers["idempotency-key"] == alert().id
@@ -68,8 +69,8 @@ def test_names_come_from_the_resolver_alone_and_its_failure_stops_nothing() -> N
         raise KeyError("no such person")
 
     with receiving() as receiver:
-        WebhookSink(config(receiver), identity=lambda subject: {"name": f"王奶奶 ({subject})"}).deliver([alert()])
-        assert WebhookSink(config(receiver), identity=unknown).deliver([alert()]) == [Accepted()]
+        WebhookSink(config(receiver), TEXTS, identity=lambda subject: {"name": f"王奶奶 ({subject})"}).deliver([alert()])
+        assert WebhookSink(config(receiver), TEXTS, identity=unknown).deliver([alert()]) == [Accepted()]
         first, second = (json.loads(got.body) for got in receiver.got)
     assert first["identity"] == {"name": "王奶奶 (resident/r-0)"}
     assert second["identity_missing"] == "KeyError"
@@ -80,9 +81,9 @@ def test_a_step_that_notifies_nobody_is_not_sent() -> None:
     assert isinstance(body, AlertChange)
     quiet = alert()._replace(body=AlertChange(msgspec.structs.replace(body.transition, notify=False), body.alert))
     with receiving() as receiver:
-        assert WebhookSink(config(receiver)).deliver([quiet]) == [Accepted()]
+        assert WebhookSink(config(receiver), TEXTS).deliver([quiet]) == [Accepted()]
         assert receiver.got == []
-        assert WebhookSink(config(receiver, every_step=True)).deliver([quiet]) == [Accepted()]
+        assert WebhookSink(config(receiver, every_step=True), TEXTS).deliver([quiet]) == [Accepted()]
         assert len(receiver.got) == 1
 
 
@@ -103,7 +104,7 @@ def test_a_step_that_notifies_nobody_is_not_sent() -> None:
 )
 def test_answers_are_judged(status: int, headers: dict[str, str], expected: object) -> None:
     with receiving(lambda _: (status, headers)) as receiver:
-        sink = WebhookSink(config(receiver, timeout_s=5))
+        sink = WebhookSink(config(receiver, timeout_s=5), TEXTS)
         assert sink.deliver([alert()]) == [expected]
         sink.close()
 
@@ -122,7 +123,7 @@ def test_a_hanging_receiver_is_left_and_the_rest_not_tried() -> None:
         return 204, {}
 
     with receiving(hang) as receiver:
-        sink = WebhookSink(config(receiver))
+        sink = WebhookSink(config(receiver), TEXTS)
         began = time.monotonic()
         first, second, third = sink.deliver([alert(0), alert(1), alert(2)])
         assert time.monotonic() - began < 3
@@ -145,7 +146,7 @@ def test_a_receiver_that_is_down_then_ill_then_well_gets_everything_once(tmp_pat
         settings = config(receiver, timeout_s=2)
         port = int(receiver.url.split(":")[2].split("/")[0])
     fast = DeliverySettings(backoff_first_s=0.02, backoff_max_s=0.1)
-    delivery = Delivery(WebhookSink(settings), tmp_path / "spool", fast)
+    delivery = Delivery(WebhookSink(settings, TEXTS), tmp_path / "spool", fast)
     delivery.start()
     delivery.put([alert(index) for index in range(20)])
     wait_for(lambda: delivery.figures().retried > 2)

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from alerts.book import AlertBook
 from alerts.model import Action, Command, Outcome, Reason, Refusal, State, Transition
-from alerts.policy import DEFAULT_CODES, Policy
 from engine.events import Event, Phase, event_id
 from engine.frame import NS_PER_S
+from streams.pipeline.assembly import DEFAULT_CODES
+from streams.pipeline.assembly import HomePolicy as Policy
 
 CODES = ("falls.fall", "heart.asystole", "heart.atrial_fibrillation", "pressure_injury.turn_overdue", "device.silent")
 SUBJECTS = ("resident/a", "resident/b")

@@ -19,6 +19,7 @@ from sinks.base import ItemKind
 from sinks.catalogue import AnySinkConfig, build
 from sinks.delivery import Delivery, DeliverySettings
 from sinks.examples import item
+from streams.pipeline.assembly import TEXTS
 
 _KILLED_WITHIN_S: Final = 60.0
 """How long a life that is to be killed waits for it: it must not end before, or its killer would find another process under its id."""
@@ -32,7 +33,7 @@ def kind_of(takes: frozenset[ItemKind], index: int) -> ItemKind:
 
 def live(config_file: str, folder: str, first: str, count: str, last: str, out: TextIO) -> None:
     """Deliver items first..count."""
-    sink = build(TypeAdapter[AnySinkConfig](AnySinkConfig).validate_json(Path(config_file).read_bytes()))
+    sink = build(TypeAdapter[AnySinkConfig](AnySinkConfig).validate_json(Path(config_file).read_bytes()), TEXTS)
     settings = DeliverySettings(batch_max=7, backoff_first_s=0.05, backoff_max_s=0.2)
     delivery = Delivery(sink, Path(folder), settings)
     delivery.start()

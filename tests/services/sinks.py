@@ -21,6 +21,7 @@ from sinks.jsonl import JsonlConfig
 from sinks.parquet import ParquetConfig
 from sinks.sqlite import SqliteConfig
 from sinks.webhook import WebhookConfig
+from streams.pipeline.assembly import TEXTS
 from tests.services import influx
 from tests.services.receiver import Receiver, receiving
 
@@ -46,7 +47,7 @@ class Case(ABC):
 
     def sink(self) -> Sink:
         """A fresh sink on the target."""
-        return build(self.config())
+        return build(self.config(), TEXTS)
 
     def config_json(self) -> dict[str, Any]:
         """The configuration with its secrets in clear, as an operator writes it."""

@@ -9,14 +9,18 @@ import pytest
 from pydantic import ValidationError
 
 from alerts.book import AlertBook
+from alerts.events import CANARY_MISSING
 from alerts.model import Action, Alert, Command, Outcome, Reason, Refusal, RefusalReason, State, Transition
-from alerts.policy import CANARY_MISSING, CANARY_PREFIX, DEFAULT_CODES, CodePolicy, Ends, Policy
-from alerts.texts import LANGUAGES, STATE_NAMES, TEXTS, text
-from engine.events import Event, Phase, Priority, event_id
+from alerts.policy import CANARY_PREFIX, CodePolicy
+from alerts.texts import LANGUAGES, STATE_NAMES
+from engine.events import Ends, Event, Phase, Priority, event_id
 from engine.frame import NS_PER_S
 from engine.kinds import KINDS
+from streams.pipeline.assembly import DEFAULT_CODES, TEXTS
+from streams.pipeline.assembly import HomePolicy as Policy
 
 T0_NS = 1_760_000_000 * NS_PER_S
+text = TEXTS.of
 
 
 def event(
@@ -49,7 +53,7 @@ def refused(result: list[Transition] | Refusal) -> RefusalReason:
 
 
 def test_a_fall_fires_at_once_and_only_staff_end_it() -> None:
-    book = AlertBook()
+    book = AlertBook(Policy())
     (step,) = book.apply(event("falls.fall", 0, at_s=3))
     assert (step.from_state, step.to_state, step.reason, step.notify) == (None, State.FIRING, Reason.ONSET, True)
     (alert,) = book.open()
@@ -67,7 +71,7 @@ def test_a_fall_fires_at_once_and_only_staff_end_it() -> None:
 
 
 def test_a_second_fall_rings_again_although_the_first_is_acknowledged() -> None:
-    book = AlertBook()
+    book = AlertBook(Policy())
     book.apply(event("falls.fall", 0))
     accepted(book.command(say(book.open()[0], Action.ACKNOWLEDGE, 10)))
     (step,) = book.apply(event("falls.fall", 60))
@@ -79,7 +83,7 @@ def test_a_second_fall_rings_again_although_the_first_is_acknowledged() -> None:
 
 @pytest.mark.parametrize("code", ["heart.respiration_high", "pressure_injury.turn_overdue", "device.silent"])
 def test_a_condition_whose_end_was_never_reported_does_not_swallow_the_next(code: str) -> None:
-    book = AlertBook()
+    book = AlertBook(Policy())
     regroup_s = DEFAULT_CODES[code].regroup_s
     book.apply(event(code, 0))
     tick(book, DEFAULT_CODES[code].pending_s)
@@ -95,7 +99,7 @@ def test_a_condition_whose_end_was_never_reported_does_not_swallow_the_next(code
 
 
 def test_a_repeat_long_after_rings_also_when_the_data_was_missing_meanwhile() -> None:
-    book = AlertBook()
+    book = AlertBook(Policy())
     book.apply(event("pressure_injury.turn_overdue", 0))
     accepted(book.command(say(book.open()[0], Action.ACKNOWLEDGE, 60)))
     book.apply(event("device.silent", 100))
@@ -115,7 +119,7 @@ def test_a_fall_long_after_is_an_alert_of_its_own_up_to_the_bound() -> None:
 
 
 def test_the_same_event_twice_changes_nothing() -> None:
-    book = AlertBook()
+    book = AlertBook(Policy())
     book.apply(event("falls.fall", 0))
     before = book.open()
     assert book.apply(event("falls.fall", 0, at_s=5)) == []
@@ -124,14 +128,14 @@ def test_the_same_event_twice_changes_nothing() -> None:
 
 
 def test_a_pending_condition_calls_only_when_it_holds() -> None:
-    book = AlertBook()
+    book = AlertBook(Policy())
     (step,) = book.apply(event("heart.atrial_fibrillation", 0))
     assert (step.to_state, step.notify) == (State.PENDING, False)
     assert tick(book, 29) == []
     (step,) = tick(book, 30)
     assert (step.to_state, step.reason, step.notify) == (State.FIRING, Reason.HELD, True)
 
-    short = AlertBook()
+    short = AlertBook(Policy())
     short.apply(event("heart.atrial_fibrillation", 0))
     (step,) = short.apply(event("heart.atrial_fibrillation", 0, "clear", at_s=10))
     assert (step.to_state, step.reason, step.notify) == (State.RESOLVED, Reason.CLEARED_WHILE_PENDING, False)
@@ -139,7 +143,7 @@ def test_a_pending_condition_calls_only_when_it_holds() -> None:
 
 
 def test_a_condition_that_flaps_is_one_alert() -> None:
-    book = AlertBook()
+    book = AlertBook(Policy())
     book.apply(event("fire.prewarning", 0, subject="room/1"))
     (step,) = book.apply(event("fire.prewarning", 0, "clear", at_s=10, subject="room/1"))
     assert step.reason == Reason.CONDITION_CLEARED
@@ -153,7 +157,7 @@ def test_a_condition_that_flaps_is_one_alert() -> None:
 
 
 def test_a_latched_condition_waits_to_be_seen() -> None:
-    book = AlertBook()
+    book = AlertBook(Policy())
     book.apply(event("heart.asystole", 0))
     book.apply(event("heart.asystole", 0, "clear", at_s=8))
     assert tick(book, 10_000) == []
@@ -164,7 +168,7 @@ def test_a_latched_condition_waits_to_be_seen() -> None:
 
 
 def test_missing_data_makes_stale_and_never_resolves() -> None:
-    book = AlertBook()
+    book = AlertBook(Policy())
     book.apply(event("pressure_injury.turn_overdue", 0))
     book.apply(event("pressure_injury.turn_overdue", 0, "clear", at_s=100))  # hold time runs
     steps = book.apply(event("device.silent", 120))
@@ -178,7 +182,7 @@ def test_missing_data_makes_stale_and_never_resolves() -> None:
 
 
 def test_a_fall_stays_firing_when_the_wearable_dies() -> None:
-    book = AlertBook()
+    book = AlertBook(Policy())
     book.apply(event("falls.fall", 0))
     (step,) = book.apply(event("device.silent", 60))
     assert step.reason == Reason.ONSET
@@ -186,7 +190,7 @@ def test_a_fall_stays_firing_when_the_wearable_dies() -> None:
 
 
 def test_stale_lasts_until_every_device_that_matters_speaks() -> None:
-    book = AlertBook()
+    book = AlertBook(Policy())
     book.apply(event("heart.bradycardia", 0))
     for device, at_s in (("patch:ecg", 10), ("mat:vitals", 10), ("mat:bed", 20)):
         book.apply(event("device.silent", at_s, device=device))
@@ -200,14 +204,14 @@ def test_stale_lasts_until_every_device_that_matters_speaks() -> None:
 
 
 def test_silence_of_a_device_that_measures_something_else_leaves_an_alert_alone() -> None:
-    book = AlertBook()
+    book = AlertBook(Policy())
     book.apply(event("heart.bradycardia", 0))
     assert len(book.apply(event("device.silent", 10, device="door-1:door"))) == 1
     assert book.open()[0].state is State.FIRING
 
 
 def test_an_alert_can_be_acknowledged_while_stale() -> None:
-    book = AlertBook()
+    book = AlertBook(Policy())
     book.apply(event("heart.bradycardia", 0))
     book.apply(event("device.silent", 10))
     alert = book.open()[0]
@@ -218,7 +222,7 @@ def test_an_alert_can_be_acknowledged_while_stale() -> None:
 
 
 def test_new_data_of_its_own_detector_ends_stale() -> None:
-    book = AlertBook()
+    book = AlertBook(Policy())
     book.apply(event("heart.bradycardia", 0))
     book.apply(event("device.silent", 10))
     steps = book.apply(event("heart.bradycardia", 50))
@@ -226,7 +230,7 @@ def test_new_data_of_its_own_detector_ends_stale() -> None:
 
 
 def test_refusals_are_values() -> None:
-    book = AlertBook()
+    book = AlertBook(Policy())
     book.apply(event("heart.asystole", 0))
     alert = book.open()[0]
     ghost = say(alert, Action.ACKNOWLEDGE, 1)
@@ -279,7 +283,7 @@ def test_closed_alerts_are_what_is_shed() -> None:
 
 
 def test_an_unknown_code_still_calls_somebody() -> None:
-    book = AlertBook()
+    book = AlertBook(Policy())
     (step,) = book.apply(event("gas.leak", 0))
     assert step.to_state is State.FIRING
     assert book.counters.unknown_codes == 1
@@ -288,7 +292,7 @@ def test_an_unknown_code_still_calls_somebody() -> None:
 
 def test_restore_refuses_what_is_no_snapshot() -> None:
     with pytest.raises(ValueError, match="no alert book snapshot"):
-        AlertBook().restore(b"\x00garbage")
+        AlertBook(Policy()).restore(b"\x00garbage")
 
 
 def test_a_life_safety_code_cannot_be_delayed() -> None:
@@ -335,7 +339,7 @@ def test_one_setting_of_a_code_leaves_the_others_at_their_default() -> None:
 
 
 def test_a_canary_takes_the_whole_way_and_calls_nobody() -> None:
-    book = AlertBook()
+    book = AlertBook(Policy())
     canary = f"{CANARY_PREFIX}3"
     (began,) = book.apply(event("falls.fall", 0, subject=canary))
     (again,) = book.apply(event("falls.fall", 4000, subject=canary))
@@ -354,7 +358,7 @@ def test_a_canary_takes_the_whole_way_and_calls_nobody() -> None:
 
 
 def test_a_missed_canary_stays_until_it_sings_again_and_a_person_has_seen_it() -> None:
-    book = AlertBook()
+    book = AlertBook(Policy())
     (began,) = book.apply(event(CANARY_MISSING, 0, subject="vigil/canary", device="3"))
     assert began.notify
     (next_one,) = book.apply(event(CANARY_MISSING, 60, subject="vigil/canary", device="4"))

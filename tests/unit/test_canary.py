@@ -11,8 +11,9 @@ import msgspec
 import pytest
 from aiokafka.partitioner import murmur2
 
+from alerts.events import CANARY_MISSING
 from alerts.model import Action, Alert, Command, Outcome, Reason, Refusal, State, Transition
-from alerts.policy import CANARY_MISSING, CANARY_PREFIX
+from alerts.policy import CANARY_PREFIX
 from detectors.falls.params import FallParams
 from engine.events import Priority, event_id
 from engine.frame import NS_PER_S

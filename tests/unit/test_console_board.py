@@ -13,8 +13,7 @@ import pytest
 
 from alerts.book import AlertBook
 from alerts.model import Action, Alert, Command, Outcome, Reason, RefusalReason, State
-from alerts.policy import DEFAULT_CODES
-from alerts.texts import LANGUAGES, TEXTS, Language
+from alerts.texts import LANGUAGES, Language
 from console import texts
 from console.backend import alert_view, history
 from console.board import HOLD_MS, PUBLISH_EVERY_MS, SOURCES, BoardModel, LiveBoard
@@ -28,6 +27,7 @@ from engine.kinds import KINDS
 from engine.outputs import Measurements
 from engine.registry import Assignment, Binding, CareSetting, Place, RegistryData
 from models.catalogue import MODELS
+from streams.pipeline.assembly import DEFAULT_CODES, TEXTS, HomePolicy
 
 NOW_NS = 1_800_000_000_000_000_000
 NOW_MS = NOW_NS // 1_000_000
@@ -137,7 +137,7 @@ def test_whoever_is_bound_has_a_tile_before_any_data_came() -> None:
 
 
 def test_an_alert_comes_changes_and_goes_once() -> None:
-    book, model = AlertBook(), BoardModel()
+    book, model = AlertBook(HomePolicy()), BoardModel()
     alert = fall(book)
     model.put_alert(alert)
     (view,) = model.patch(NOW_MS).alerts
@@ -161,7 +161,7 @@ def test_an_alert_comes_changes_and_goes_once() -> None:
 
 
 def test_the_worst_unanswered_alert_is_first() -> None:
-    book, model = AlertBook(), BoardModel()
+    book, model = AlertBook(HomePolicy()), BoardModel()
     views = [fall(book, f"resident/r-{i}") for i in range(3)]
     low = msgspec.structs.replace(views[0], priority=1)
     taken = msgspec.structs.replace(views[1], state=State.ACKNOWLEDGED)
@@ -202,7 +202,7 @@ def test_measurements_are_gathered_and_an_alert_goes_at_once() -> None:
         got.append(await mailbox.take(0.05))
         board.feed([measured("vitals", {"heart_rate_bpm": 71})], [], NOW_NS + MS)
         got.append(await mailbox.take(0.05))
-        board.feed([], [fall(AlertBook())], NOW_NS + 2 * MS)
+        board.feed([], [fall(AlertBook(HomePolicy()))], NOW_NS + 2 * MS)
         got.append(await mailbox.take(0.05))
         board.feed([], [], NOW_NS + (2 + PUBLISH_EVERY_MS) * MS)
         got.append(await mailbox.take(0.05))
@@ -324,7 +324,7 @@ def test_an_alert_that_had_to_hold_counts_from_the_moment_it_called_somebody() -
     code = "heart_baseline.deviation"
     pending_s = DEFAULT_CODES[code].pending_s
     assert pending_s > 0
-    book, model = AlertBook(), BoardModel()
+    book, model = AlertBook(HomePolicy()), BoardModel()
     (begun,) = book.apply(Event("e" * 32, "heart_baseline", code, WHO, "onset", 1, NOW_NS, NOW_NS, NOW_NS, 1.0, {}))
     for at_ns in (NOW_NS, NOW_NS + round(pending_s * 1e9)):
         book.tick(at_ns)
@@ -337,7 +337,7 @@ def test_an_alert_that_had_to_hold_counts_from_the_moment_it_called_somebody() -
 
 
 def test_a_call_button_was_heard_from_when_it_was_pressed() -> None:
-    book, model = AlertBook(), BoardModel()
+    book, model = AlertBook(HomePolicy()), BoardModel()
     (begun,) = book.apply(Event("e" * 32, "sos", "sos.pressed", WHO, "onset", 3, NOW_NS, NOW_NS, NOW_NS, 1.0, {}))
     alert = book.alert(begun.alert_id)
     assert alert is not None
@@ -347,7 +347,7 @@ def test_a_call_button_was_heard_from_when_it_was_pressed() -> None:
 
 
 def test_an_alert_about_a_device_names_it() -> None:
-    book = AlertBook()
+    book = AlertBook(HomePolicy())
     (begun,) = book.apply(Event("e" * 32, "engine", "device.silent", WHO, "onset", 1, NOW_NS, NOW_NS, NOW_NS, 1.0, {}, device="band-3:ecg"))
     alert = book.alert(begun.alert_id)
     assert alert is not None

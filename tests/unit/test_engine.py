@@ -11,12 +11,16 @@ from engine.block import NO_SEQ, Block
 from engine.clocks import Limits
 from engine.detector import NOTHING, Detector, Params, Spec, StepResult
 from engine.engine import Engine
-from engine.events import Detection, EventType, Priority
+from engine.events import Detection, Ends, EventType, Priority, Subject, Text
 from engine.frame import NS_PER_S, Frame, Int64, frame
 from engine.outputs import Outputs, Reason, Reject
 from engine.registry import Assignment, Binding, CareSetting, Registry, RegistryData
 
 T0 = 1_767_600_000 * NS_PER_S
+HIGH = EventType(
+    "level.high", description="high", priority=Priority.HIGH, life_safety=True, ends=Ends.STAFF, regroup_s=60.0, hold_s=0.0,
+    data_kinds=None, subject=Subject.ANY, zh=Text("高", "查看"), en=Text("High", "Look"),
+)  # fmt: skip
 
 
 class LevelParams(Params):
@@ -31,7 +35,7 @@ class Level(Detector[LevelParams, LevelState]):
     """Fires for every chunk whose first sample reaches the level; counts samples per slot."""
 
     spec: ClassVar[Spec] = Spec(
-        "level", 1, ("accel", "button"), (EventType("level.high", Priority.HIGH, False, True, "high"),), 1.0, 0.0, (), ("level_g",),
+        "level", 1, ("accel", "button"), (HIGH,), 1.0, 0.0, (), ("level_g",),
         {"feature.level": ("seen_count",)},
     )  # fmt: skip
     params_type = LevelParams

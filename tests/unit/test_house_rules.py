@@ -29,7 +29,7 @@ ALLOWED: Final[dict[str, frozenset[str]]] = {
     "models": frozenset({"engine"}),
     "sinks": frozenset({"engine", "alerts", "schemas"}),
     "simulator": frozenset({"engine", "schemas"}),
-    "console": CORE | {"schemas", "streams.intake", "streams.storage"},
+    "console": CORE | {"schemas", "streams.intake", "streams.pipeline", "streams.storage"},
     "streams.pipeline": PIPELINE,
     "streams.storage": PIPELINE | {"streams.pipeline"},
     "streams.recordings": PIPELINE | {"streams.pipeline", "streams.storage"},

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from detectors.pressure_injury import examples, posture
-from detectors.pressure_injury.detector import FEATURE, MOISTURE, TURN_OVERDUE, PressureInjuryDetector
+from detectors.pressure_injury.detector import FEATURE, PressureInjuryDetector
+from detectors.pressure_injury.events import MOISTURE, TURN_OVERDUE
 from detectors.pressure_injury.examples import START_NS, maps, stays
 from detectors.pressure_injury.params import PressureInjuryParams
 from detectors.pressure_injury.posture import LEFT, RIGHT, SUPINE

@@ -106,6 +106,15 @@ def test_figures_of_a_small_ward() -> None:
     assert all(f.low <= f.value <= f.high for key, f in found.items() if key.endswith("sensitivity") and not np.isnan(f.value))
 
 
+def test_whom_a_code_is_counted_for_is_declared() -> None:
+    events = [event(5, code="sos.pressed", subject="room/1"), event(9, code="technical.canary_missing", subject="vigil/canary")]
+    found = figures(score([truth(100, code="fire.co", subject="resident/a")], events, resident_days=2.0, room_days=0.5))
+    assert found["fire.co.false_alarms_per_day"].unit == "/room-day", "fire is a room's, whoever wrote the truth"
+    assert found["sos.pressed.false_alarms_per_day"].unit == "/room-day", "a call may be anybody's: as it was said here"
+    assert found["technical.canary_missing.false_alarms_per_day"].value == 0.5
+    assert found["all_residents.false_alarms_per_day"].value == 0.0, "an alarm about Vigil is no clinical false alarm"
+
+
 def test_silence_over_a_known_time_is_a_figure() -> None:
     found = figures(score([], [], resident_days=10.0))
     assert found["all_residents.false_alarms_per_day"].value == 0

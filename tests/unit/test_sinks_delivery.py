@@ -30,6 +30,7 @@ from sinks.base import (
 from sinks.delivery import Delivery, DeliverySettings
 from sinks.examples import event, item
 from sinks.spool import Spool, SpoolBusyError
+from streams.pipeline.assembly import HomePolicy
 
 Judge = Callable[[Item], Outcome]
 
@@ -140,7 +141,7 @@ def test_an_item_that_always_fails_keeps_nobody_waiting(tmp_path: Path, clock: C
 
 
 def test_transitions_of_one_alert_keep_their_order(tmp_path: Path, clock: Clock) -> None:
-    book = AlertBook()
+    book = AlertBook(HomePolicy())
     (first,) = book.apply(event(0))
     one = alert_item(first, book.open()[0])
     second = book.command(Command("c", Action.ACKNOWLEDGE, first.alert_id, "n-1", first.at_ns + 1))

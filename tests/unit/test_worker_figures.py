@@ -20,6 +20,7 @@ from sinks.base import Item, alert_item, event_item
 from streams.kafka.config import WorkerOperations
 from streams.kafka.records import NS_PER_MS, parse
 from streams.ops import logs
+from streams.pipeline.assembly import HomePolicy
 from streams.worker.figures import Figures
 from streams.worker.health import Health
 from streams.worker.owner import Progress
@@ -32,7 +33,7 @@ def fell(subject: str, onset_ns: int, arrival_ns: int) -> list[Item]:
     """Event and alert of a fall."""
     key = event_id("falls", "falls.fall", subject, onset_ns, "onset")
     event = Event(key, "falls", "falls.fall", subject, "onset", int(Priority.HIGH), onset_ns, arrival_ns, arrival_ns, 0.9, {})
-    book = AlertBook()
+    book = AlertBook(HomePolicy())
     steps = book.apply(event)
     return [event_item(event), *(alert_item(step, book.open()[0]) for step in steps)]
 

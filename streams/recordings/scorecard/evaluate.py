@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Final
 
 from pydantic import BaseModel
 
-from streams.pipeline.assembly import CLASSES
+from streams.pipeline.assembly import CLASSES, EVENTS
 from streams.recordings.format import read
 from streams.recordings.replay import replay
 from streams.recordings.scorecard.match import Case, Window, compare
@@ -18,19 +18,16 @@ Progress = Callable[[str, int, int], None]
 """Called with (recording, number of it, how many there are), before each."""
 
 
-SAME_HAPPENING: Final = (
-    ("fire.smoke", "fire.heat", "fire.rate_of_rise", "fire.co", "fire.prewarning"),
-    ("heart.ventricular_tachycardia", "heart.ventricular_fibrillation"),
-    ("falls.fall", "camera.fall"),
-)
-"""Codes that answer each other's truth: smoke and heat of one burning room are one fire, and neither is a false alarm."""
-
-
 def windows_of_catalogue() -> dict[str, Window]:
-    """Each code's window, from the latency its own detector promises."""
-    alike = {code: family for family in SAME_HAPPENING for code in family}
+    """Each code's window, from the latency its own detector promises; events of one happening answer each other's truth."""
+    alike: dict[str, tuple[str, ...]] = defaultdict(tuple)
+    for event in EVENTS:
+        alike[event.scoring.happening] += (event.code,)
+    alike[""] = ()
     return {
-        event.code: Window(cls.spec.latency_bound_s, accepted=alike.get(event.code, ())) for cls in CLASSES for event in cls.spec.events
+        event.code: Window(cls.spec.latency_bound_s, accepted=alike[event.scoring.happening])
+        for cls in CLASSES
+        for event in cls.spec.events
     }
 
 

@@ -11,15 +11,13 @@ import msgspec
 import numpy as np
 from rich.table import Table
 
-from engine.events import Event
+from engine.events import Event, Subject
 from engine.frame import NS_PER_S
 from schemas.recording import Truth
+from streams.pipeline.assembly import EVENT_BY_CODE
 from streams.recordings.intervals import Figure, by_person, proportion, rate
 from streams.recordings.scorecard.match import Case, Matched, Window, compare
 
-TECHNICAL: Final = "device."
-"""Codes that speak of equipment; they have rows of their own but no part in the overall figures (as IEC 60601-1-8:2006+A2:2020,
-clause 3, keeps technical and physiological alarm conditions apart)."""
 RESIDENTS: Final = "all residents"
 ROOMS: Final = "all rooms"
 
@@ -61,21 +59,27 @@ def score(
 
 
 def summarise(matched: Iterable[Matched]) -> Scorecard:
-    """Figures over many recordings, per code in alphabetical order, then overall."""
+    """Figures over many recordings, per code in alphabetical order, then overall; technical events have rows but no part in the latter."""
     every = tuple(matched)
     resident_days = sum(m.case.resident_days for m in every)
     room_days = sum(m.case.room_days for m in every)
     codes = sorted({t.code for m in every for t in m.case.truth} | {e.code for m in every for e in m.case.events if e.phase == "onset"})
     rows = [_row(code, every, {code}, _in_rooms(code, every), resident_days, room_days) for code in codes]
     for name, rooms, days in ((RESIDENTS, False, resident_days), (ROOMS, True, room_days)):
-        chosen = {code for code in codes if not code.startswith(TECHNICAL) and _in_rooms(code, every) == rooms}
+        chosen = {code for code in codes if not _technical(code) and _in_rooms(code, every) == rooms}
         if chosen or days > 0:  # silence over a known time is a figure too
             rows.append(_row(name, every, chosen, rooms, resident_days, room_days))
     return Scorecard(tuple(rows), every, resident_days, room_days)
 
 
+def _technical(code: str) -> bool:
+    return code in EVENT_BY_CODE and EVENT_BY_CODE[code].scoring.technical
+
+
 def _in_rooms(code: str, every: Sequence[Matched]) -> bool:
-    """Is `code` about rooms? By the first subject it is said of."""
+    """Is `code` about rooms? As declared; one that may be about anybody, by the first subject it is said of here."""
+    if code in EVENT_BY_CODE and EVENT_BY_CODE[code].subject is not Subject.ANY:
+        return EVENT_BY_CODE[code].subject is Subject.ROOM
     for m in every:
         said_of: Iterable[Truth | Event] = itertools.chain(m.case.truth, m.case.events)
         for entry in said_of:
