@@ -30,7 +30,7 @@ def evaluate(
             progress.update(task, completed=number - 1, total=total, description=f"evaluating {name}")
 
         try:
-            card = run_evaluate(recordings, settings.parameters, progress=advance)
+            card = run_evaluate(recordings, settings.parameters, settings.policy, progress=advance)
         except ValueError as error:
             raise fail(str(error)) from error
     out.print(table(card))

@@ -11,7 +11,7 @@ import typer
 from streams.cli.common import ConfigOption, alert_line, example, fail, loaded, out, progress_bar
 
 if TYPE_CHECKING:
-    from streams.pipeline.core import Said
+    from streams.pipeline.core import CoreOutput
 
 replay_app = typer.Typer()
 
@@ -37,15 +37,17 @@ def replay(
         raise fail(str(error)) from error
     started_s = time.monotonic()
 
-    def listen(said: Said) -> None:
+    def listen(output: CoreOutput) -> None:
         if not quiet:
-            for transition, alert in said.transitions:
+            for transition, alert in output.transitions:
                 if transition.notify:
                     out.print(alert_line(transition, alert, {}, settings.language, seconds_utc=True))
 
     with progress_bar() as progress:
         task = progress.add_task(f"replaying {recording.name}", total=total)
-        done = run_replay(played, settings.parameters, progress=lambda n, _: progress.update(task, completed=n), listen=listen)
+        done = run_replay(
+            played, settings.parameters, settings.policy, progress=lambda n, _: progress.update(task, completed=n), listen=listen
+        )
     took_s = time.monotonic() - started_s
     if json_out is not None:
         json_out.write_bytes(b"".join(msgspec.json.encode(event) + b"\n" for event in done.events))

@@ -16,7 +16,7 @@ from streams.cli.common import ConfigOption, alert_line, example, fail, loaded, 
 
 if TYPE_CHECKING:
     from streams.embedded.service import Service
-    from streams.pipeline.core import Said
+    from streams.pipeline.core import CoreOutput
     from streams.storage.identity import Person
 
 run_app = typer.Typer()
@@ -63,8 +63,8 @@ def run(
         warm_up(lambda done, total, name: progress.update(task, completed=done, total=total, description=f"warming up {name}"))
     people: dict[str, Person] = {}
 
-    def listen(said: Said) -> None:
-        for transition, alert in said.transitions:
+    def listen(output: CoreOutput) -> None:
+        for transition, alert in output.transitions:
             if transition.notify:
                 out.print(alert_line(transition, alert, people, settings.language))
 

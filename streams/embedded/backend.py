@@ -84,7 +84,7 @@ class Backend:
     def _view(self) -> SystemView:
         vigil = self._vigil
         now_ms = vigil.clock() // NS_PER_MS
-        totals, sources, unbound = vigil.figures
+        totals, sources, unbound = vigil.statistics
         processed, duplicate, late, quarantined = totals
         devices = [
             DeviceAccount(

@@ -146,7 +146,7 @@ class Intake:
         if (no := self._nobody(request)) is not None:
             return no
         registry = self._vigil.core.engine.registry
-        return json_response([msgspec.structs.asdict(u) for u in self._vigil.figures.unbound if not registry.knows(u.device)])
+        return json_response([msgspec.structs.asdict(u) for u in self._vigil.statistics.unbound if not registry.knows(u.device)])
 
     async def _change(self, change: RegistryChange) -> Response:
         try:

@@ -181,9 +181,9 @@ class Service:
                 log.warning("file stored, in force once Vigil has caught up", file=path.name)
             except JournalError as error:
                 del self._seen[path]  # not stored: tried again at the next look
-                log.error("file not taken over yet", file=path.name, why=str(error))  # noqa: TRY400 - the reason is the message
+                log.error("file not applied yet", file=path.name, why=str(error))  # noqa: TRY400 - the reason is the message
             except ValueError as error:
-                log.error("file not taken over; the old one stays in force", file=path.name, why=str(error))  # noqa: TRY400 - the reason is the message
+                log.error("file refused; the old one stays in force", file=path.name, why=str(error))  # noqa: TRY400 - the reason is the message
 
     def _take_registry(self, raw: bytes) -> None:
         try:
@@ -216,7 +216,7 @@ class Service:
 
 def _tell_refusal(taken: Future[Refusal | None]) -> None:
     if (error := taken.exception()) is not None:
-        log.error("registry.json not taken over; the old one stays in force", why=str(error))
+        log.error("registry.json refused; the old one stays in force", why=str(error))
 
 
 def _turn_interval_s(config: VigilConfig) -> float:

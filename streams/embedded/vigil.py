@@ -1,9 +1,9 @@
 """The embedded Vigil: one process, one folder, no broker and no database server.
 
-Inputs go to the journal and count as taken once they are on disk. One thread feeds the core from the journal in order;
-what it says goes to the sinks' spools and to the board. Every few seconds: spools synced, then a snapshot of the core with
-the journal offset it covers. After a crash the newest snapshot is restored and the rest of the journal read again; the
-same inputs give the same ids, so nothing is lost and nothing is said twice.
+Inputs go to the journal and are acknowledged once they are on disk. One thread applies the journal's records to the partition in
+order; the outputs go to the sinks' spools and to the board. Every few seconds a checkpoint: spools synced, then a snapshot of the
+partition with the journal offset it covers. After a crash the newest snapshot is restored and the rest of the journal applied again;
+the same inputs give the same ids, so nothing is lost and nothing is delivered twice.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ from pydantic import BaseModel
 from alerts.model import Alert, Command, Refusal
 from alerts.policy import Policy
 from console.board import LiveBoard
-from engine.outputs import Reason, Reject
+from engine.outputs import Reason
 from engine.registry import RegistryData
-from sinks.base import AuditEntry, Item, account_item, audit_item
+from sinks.base import Item, account_item
 from sinks.delivery import Delivery
-from streams.embedded.figures import Figures, figures
-from streams.pipeline.core import Core, Said
-from streams.pipeline.items import audit_of, items_of
-from streams.pipeline.registry_change import RegistryChange, changed
+from streams.embedded.statistics import Statistics, statistics
+from streams.pipeline.core import Core, CoreOutput
+from streams.pipeline.partition import Applied, Partition, command_in
+from streams.pipeline.records import Kind
+from streams.pipeline.registry_change import RegistryChange
+from streams.storage.crash_log import CrashLog, read, skipped_because, written
 from streams.storage.journal import Journal, JournalError, promise
-from streams.storage.journal_records import Entry, Topic
-from streams.storage.poison import CRASHES_MAX, Poison
+from streams.storage.journal_records import Entry, Topic, as_input, keyed
 from streams.storage.snapshots import KEPT, DirectoryStore, Snapshot
 
 log = structlog.get_logger("vigil")
@@ -43,16 +44,14 @@ TICK_EVERY_S: Final = 0.2
 """How often the loop looks whether a second is over when no input comes."""
 ANSWER_S: Final = 10.0
 """How long a command may wait for the core before its sender is told to look again."""
-FIGURES_EVERY_S: Final = 1.0
+STATISTICS_EVERY_S: Final = 1.0
 """The system page is about this old."""
 
-KEY_END: Final = b"\0"
-
-Listener = Callable[[Said], None]
+Listener = Callable[[CoreOutput], None]
 
 
 class Vigil:
-    """Runs a core over a data folder. `parameters` as in streams.pipeline.assembly, `clock` gives UTC ns (injected for tests).
+    """Runs a partition over a data folder. `parameters` as in streams.pipeline.assembly, `clock` gives UTC ns (injected for tests).
 
     `live` False: time is what the records say (recordings, accelerated simulation); nothing ticks between them.
     """
@@ -92,10 +91,18 @@ class Vigil:
         self._stopping = threading.Event()
         self._answers: dict[str, Future[Refusal | None]] = {}
         self._lock = threading.Lock()
-        self._poison = Poison(self.snapshots, self.journal.identity)
-        self._clock_fault_told = False
-        self.core, self.next_offset = self._restored()
-        self.figures: Figures = figures(self.core)
+        self._clock_fault_logged = False
+        self.partition = self._restored()
+        self._noted = self.snapshots.marked(self.journal.identity)
+        self._crash_log = read(self._noted, self.partition.number)
+        self._note(self._crash_log.started(self.next_offset))
+        if self._crash_log.notes_each_record:
+            log.warning(
+                "restarts end where they began: each record is noted before it is applied",
+                restarts=self._crash_log.restarts,
+                offset=self.next_offset,
+            )
+        self.statistics: Statistics = statistics(self.core)
         self._caught_up = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
@@ -119,6 +126,16 @@ class Vigil:
             delivery.close(deadline_s)
 
     @property
+    def core(self) -> Core:
+        """Engine and alert book."""
+        return self.partition.core
+
+    @property
+    def next_offset(self) -> int:
+        """The journal record that is applied next."""
+        return self.partition.next_offset
+
+    @property
     def running(self) -> bool:
         """False once the engine thread has ended, by `stop` or by an error (see `error`)."""
         return self._thread.is_alive()
@@ -139,12 +156,19 @@ class Vigil:
     def telemetry(self, payload: bytes, arrival_ns: int | None = None, key: str = "") -> Future[int]:
         """Take a wire message; the future resolves when it is on disk. A `key` makes sending it again harmless."""
         if key:
-            return self.journal.append(Topic.KEYED_TELEMETRY, key.encode() + KEY_END + payload, arrival_ns)
+            return self.journal.append(Topic.KEYED_TELEMETRY, keyed(key, payload), arrival_ns)
         return self.journal.append(Topic.TELEMETRY, payload, arrival_ns)
 
     def command(self, command: Command) -> Future[Refusal | None]:
         """Take what staff said; resolves when it is on disk and carried out (None) or refused."""
-        return self._ask(Topic.COMMAND, command.id, msgspec.json.encode(command), command.at_ns)
+        payload = msgspec.json.encode(command)
+        try:
+            command_in(payload)  # refused before it is stored: whoever asked gets the reason
+        except ValueError as error:
+            refused: Future[Refusal | None] = promise()
+            refused.set_exception(error)
+            return refused
+        return self._ask(Topic.COMMAND, command.id, payload, command.at_ns)
 
     def change_registry(self, change: RegistryChange) -> Future[Refusal | None]:
         """Take a change of the registry; resolves when it is on disk and in force, or with why it cannot be (ValueError)."""
@@ -175,21 +199,24 @@ class Vigil:
 
     # -- the engine thread --------------------------------------------------------------------------------------------
 
-    def _restored(self) -> tuple[Core, int]:
+    def _new(self, next_offset: int) -> Partition:
+        return Partition(0, parameters=self._parameters, policy=self._policy, live=self._live, next_offset=next_offset)
+
+    def _restored(self) -> Partition:
         journal = self.journal
         if journal.damage:
             log.error("the journal was damaged", what=journal.damage, next_record=journal.synced)
         others = sorted(path.name for path in self.snapshots.root.iterdir() if path.name != str(journal.identity))
         if others:
-            log.warning("snapshots of another journal are passed over: delete them unless it is to come back", which=others)
+            log.warning("snapshots of another journal are ignored: delete them unless it is to come back", which=others)
         found = list(self.snapshots.newest_first(journal.identity))
         self._kept.extend(snapshot.next_offset for snapshot in reversed(found))
         for snapshot in found:
-            core = Core(self._parameters, policy=self._policy)
+            partition = self._new(snapshot.next_offset)
             try:
-                core.restore(snapshot.state)
+                partition.restore(snapshot.state, snapshot.next_offset)
             except ValueError as error:
-                log.warning("snapshot passed over", offset=snapshot.next_offset, why=str(error))
+                log.warning("snapshot ignored", offset=snapshot.next_offset, why=str(error))
                 continue
             if snapshot.next_offset < journal.first_offset:
                 log.warning("snapshot older than what is left of the journal", offset=snapshot.next_offset, first=journal.first_offset)
@@ -197,10 +224,10 @@ class Vigil:
             if snapshot.next_offset > journal.synced:
                 log.error("the journal lost records that a snapshot covers", end=journal.synced, goes_on_from=snapshot.next_offset)
                 journal.go_on_from(snapshot.next_offset)
-            return core, snapshot.next_offset
+            return partition
         if journal.first_offset > 0:
             log.warning("cold start: detectors warm up again, from the oldest record that is left", offset=journal.first_offset)
-        return Core(self._parameters, policy=self._policy), journal.first_offset
+        return self._new(journal.first_offset)
 
     def _run(self) -> None:
         try:
@@ -217,9 +244,9 @@ class Vigil:
         with self.journal.reader(self.next_offset) as reader:
             while not self._stopping.is_set():
                 if self.journal.wait(self.next_offset, TICK_EVERY_S):
-                    due_s = min(saved_s + self._snapshot_every_s, shown_s + FIGURES_EVERY_S)
+                    due_s = min(saved_s + self._snapshot_every_s, shown_s + STATISTICS_EVERY_S)
                     for entry in reader.take():
-                        self._take(entry)
+                        self._consume(entry)
                         if self._stopping.is_set() or time.monotonic() >= due_s:
                             break
                     with self._caught_up:
@@ -227,80 +254,71 @@ class Vigil:
                 elif self.journal.error is not None:
                     raise self.journal.error
                 elif self._live and (now_ns := self.journal.quiet_ns()) is not None:
-                    self._say(self.core.advance(now_ns), now_ns, self.next_offset)
-                if time.monotonic() - shown_s >= FIGURES_EVERY_S:
-                    self.figures = figures(self.core)
-                    self._watch_clock()
+                    self._publish(self.partition.advance(now_ns))
+                if time.monotonic() - shown_s >= STATISTICS_EVERY_S:
+                    self.statistics = statistics(self.core)
+                    self._log_clock_fault()
                     shown_s = time.monotonic()
                 if time.monotonic() - saved_s >= self._snapshot_every_s:
                     self.checkpoint()
                     saved_s = time.monotonic()
         self.checkpoint()
 
-    def _watch_clock(self) -> None:
+    def _log_clock_fault(self) -> None:
         fault = self.journal.clock_fault
-        if fault and not self._clock_fault_told:
+        if fault and not self._clock_fault_logged:
             log.error("the clock was wrong", what=fault)
-        self._clock_fault_told = bool(fault)
+        self._clock_fault_logged = bool(fault)
 
-    def _take(self, entry: Entry) -> None:
-        crashes = self._poison.crashes(entry.offset)
+    def _consume(self, entry: Entry) -> None:
+        record = as_input(entry)
+        skip = self._crash_log.is_poison(record.offset)
+        if self._crash_log.notes_each_record and not skip:
+            self._note(self._crash_log.before(record.offset))
         try:
-            if crashes >= CRASHES_MAX:
-                said = self._quarantined(entry, f"the engine died {crashes} times on this record; it was passed over")
+            if skip:
+                applied = self.partition.skip_poison(record, skipped_because(self._crash_log.crashes(record.offset)))
             else:
-                said = self._apply(entry)
-            self._say(said, entry.arrival_ns, entry.offset)
+                applied = self.partition.apply(record)
+            self._publish(applied)
+            self._answer_for(record.kind, record.value, applied)
         except (JournalError, OSError):
             raise  # the machine's fault, not the record's
         except BaseException:
-            self._poison.died_on(entry.offset)
+            self._note(self._crash_log.crashed(record.offset))
             raise
-        self.next_offset = entry.offset + 1
+        if self._crash_log.applying >= 0:
+            self._note(self._crash_log.after())
 
-    def _apply(self, entry: Entry) -> Said:
-        if entry.topic is Topic.TELEMETRY:
-            return self.core.telemetry(entry.payload, entry.arrival_ns)
-        if entry.topic is Topic.KEYED_TELEMETRY:
-            key, _, payload = entry.payload.partition(KEY_END)
-            return self.core.telemetry(payload, entry.arrival_ns, key.decode())
-        if entry.topic is Topic.COMMAND:
-            command = msgspec.structs.replace(msgspec.json.decode(entry.payload, type=Command), at_ns=entry.arrival_ns)
-            said = self.core.command(command)
-            refusal = said.refusals[0] if said.refusals else None
-            self._put([audit_of(command, refusal)])
-            self._answer(command.id, refusal)
-            return said
-        change = msgspec.json.decode(entry.payload, type=RegistryChange)
-        said = self.core.advance(entry.arrival_ns)  # here, for a refusal must not take with it what the clocks had to say
+    def _answer_for(self, kind: Kind, value: bytes, applied: Applied) -> None:
+        """Tell whoever waits for a command or a change of the registry what came of it."""
         try:
-            said.add(self.core.set_registry(changed(self.core.engine.registry.data, change, entry.arrival_ns), entry.arrival_ns))
-        except ValueError as error:
-            self._answer(change.id, error=error)
-            return said
-        self._put([audit_item(AuditEntry(change.id, entry.arrival_ns, change.by, "registry", change.summary()))])
-        self.board.set_registry(self.core.engine.registry.data, entry.arrival_ns)
-        if self._on_registry is not None:
-            self._on_registry(self.core.engine.registry.data, change.by)
-        self._answer(change.id)
-        return said
+            command = command_in(value) if kind is Kind.COMMAND else None
+            change = msgspec.json.decode(value, type=RegistryChange) if kind is Kind.REGISTRY_CHANGE else None
+        except ValueError:
+            return  # it is in quarantine, and nobody was promised an answer
+        if command is not None:
+            refusals = applied.output.refusals
+            self._answer(command.id, refusals[0] if refusals else None, ValueError(applied.error) if applied.error else None)
+        elif change is not None:
+            if applied.error:
+                self._answer(change.id, error=ValueError(applied.error))
+                return
+            self.board.set_registry(self.core.engine.registry.data, applied.at_ns)
+            if self._on_registry is not None:
+                self._on_registry(self.core.engine.registry.data, change.by)
+            self._answer(change.id)
 
-    def _quarantined(self, entry: Entry, why: str) -> Said:
-        said = self.core.advance(entry.arrival_ns)
-        said.outputs.rejects.append(Reject(Reason.INTERNAL, why, "", entry.topic.name.lower(), 0, entry.payload))
-        return said
-
-    def _say(self, said: Said, at_ns: int, offset: int) -> None:
-        outputs = said.outputs
-        items = items_of(said, at_ns, offset)
-        for reject in outputs.rejects:
+    def _publish(self, applied: Applied) -> None:
+        output = applied.output
+        for reject in output.outputs.rejects:
             seen = self.rejected.setdefault(reject.reason, [0, 0, "", ""])
-            self.rejected[reject.reason] = [int(seen[0]) + 1, at_ns, reject.device, reject.detail]
-        if items:
+            self.rejected[reject.reason] = [int(seen[0]) + 1, applied.at_ns, reject.device, reject.detail]
+        if items := applied.items:
             self._put(items)
-        self.board.feed(outputs.measurements, _latest(said), self.clock() if self._live else at_ns)
+        self.board.feed(output.outputs.measurements, _latest(output), self.clock() if self._live else applied.at_ns)
         for listener in self._listeners:
-            listener(said)
+            listener(output)
 
     def _put(self, items: Sequence[Item]) -> None:
         for delivery in self.deliveries:
@@ -311,15 +329,31 @@ class Vigil:
         self._put([account_item(account) for account in self.core.engine.accounts()])
         for delivery in self.deliveries:
             delivery.sync()
+        offset = self.next_offset
         try:
-            self.snapshots.put(self.journal.identity, Snapshot(self._epoch, self.next_offset, self.core.snapshot()))
+            self.snapshots.put(self.journal.identity, Snapshot(self._epoch, offset, self.partition.snapshot()))
         except OSError as error:  # detection goes on; the journal is kept until a snapshot succeeds
             log.exception("snapshot not written: free disk space", why=error.strerror)
             return
-        if self.next_offset not in self._kept:
-            self._kept.append(self.next_offset)
+        if offset > self._crash_log.from_offset or self._stopping.is_set():
+            self._note(self._crash_log.checkpointed(offset))
+        if offset not in self._kept:
+            self._kept.append(offset)
         self.journal.drop_before(min(self._kept))
 
+    def _note(self, crash_log: CrashLog) -> None:
+        """Remember across whatever may happen to this process. A disk that refuses does not stop detection."""
+        self._crash_log = crash_log
+        text = written(crash_log)
+        if text == self._noted:
+            return
+        try:
+            self.snapshots.mark(self.journal.identity, text)
+        except OSError as error:
+            log.warning("crash log not written: free disk space", why=error.strerror or str(error))
+        else:
+            self._noted = text
 
-def _latest(said: Said) -> list[Alert]:
-    return list({alert.id: alert for _, alert in said.transitions}.values())
+
+def _latest(output: CoreOutput) -> list[Alert]:
+    return list({alert.id: alert for _, alert in output.transitions}.values())

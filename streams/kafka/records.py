@@ -8,8 +8,7 @@ programs read them one by one, and frames (MessagePack arrays of encoded items) 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -18,6 +17,7 @@ from engine.events import Event
 from engine.frame import NS_PER_S
 from sinks.base import AlertChange, AuditEntry, Item, ItemKind, alert_item, audit_item, decode, event_item
 from streams.kafka import topics
+from streams.pipeline.records import Input, Kind
 
 NS_PER_MS: Final = NS_PER_S // 1_000
 
@@ -36,28 +36,6 @@ CANARY: Final = "vigil/canary"
 Headers = Sequence[tuple[str, bytes]]
 
 
-class Kind(StrEnum):
-    """What a record of the telemetry topic is."""
-
-    TELEMETRY = "telemetry"
-    COMMAND = "command"
-    REGISTRY = "registry"
-    TIME = "time"
-
-
-class Input(NamedTuple):
-    """A record of the telemetry topic. `stamp_ns` is Kafka's timestamp, `arrival_ns` the header's (None: not given)."""
-
-    offset: int
-    kind: Kind
-    key: str
-    stamp_ns: int
-    arrival_ns: int | None
-    value: bytes
-    message_key: str
-    registry_offset: int
-
-
 def headers(arrival_ns: int | None = None, key: str = "", kind: Kind = Kind.TELEMETRY) -> list[tuple[str, bytes]]:
     """Headers of a record for the telemetry, commands or registry topic."""
     found = [] if arrival_ns is None else [(ARRIVAL_HEADER, b"%d" % arrival_ns)]
@@ -68,13 +46,14 @@ def headers(arrival_ns: int | None = None, key: str = "", kind: Kind = Kind.TELE
     return found
 
 
+_KINDS: Final = {kind.encode(): kind for kind in Kind if kind is not Kind.REGISTRY_CHANGE}
+"""On Kafka a registry comes whole, ward by ward: a change of one binding would be lost with the next registry of its ward."""
+
+
 def parse(offset: int, stamp_ns: int, message_key: bytes | None, value: bytes | None, given: Headers) -> Input:
     """A record as Kafka delivered it. A kind nobody knows is telemetry: the codec refuses it with a reason."""
     found = dict(given)
-    try:
-        kind = Kind(found.get(KIND_HEADER, b"telemetry").decode("ascii", "replace"))
-    except ValueError:
-        kind = Kind.TELEMETRY
+    kind = _KINDS.get(found.get(KIND_HEADER, b""), Kind.TELEMETRY)
     return Input(
         offset,
         kind,

@@ -16,7 +16,7 @@ from engine.registry import RegistryData
 from streams.kafka import topics
 from streams.kafka.config import KafkaConfig
 from streams.kafka.preflight import ensure
-from streams.pipeline.partition import Registries, usable
+from streams.pipeline.registries import Registries, usable
 
 log = structlog.get_logger("vigil.registry")
 

@@ -1,4 +1,4 @@
-"""What every process says of itself, for Prometheus."""
+"""What every process of Vigil tells Prometheus about itself."""
 
 from __future__ import annotations
 

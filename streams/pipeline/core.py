@@ -1,7 +1,6 @@
-"""The whole core behind one door: wire bytes, commands, registry and time in; everything Vigil has to say out.
+"""Engine and alert book together: wire bytes, commands, registry and time in; events, transitions, measurements and refusals out.
 
-`vigil run`, `vigil worker` and `vigil replay` are shells around this class and nothing else, which is why they agree.
-Pure like the engine: no clock, no I/O.
+A `Partition` (partition.py) feeds it record by record. Pure like the engine: no clock, no I/O.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ BATCHES_REMEMBERED: Final = 4096
 STATE_VERSION: Final = 1
 
 
-class Said(NamedTuple):
+class CoreOutput(NamedTuple):
     """What came of one input: engine outputs, alert transitions each with its alert, and a refused command if any."""
 
     outputs: Outputs
@@ -35,11 +34,11 @@ class Said(NamedTuple):
     refusals: list[Refusal]
 
     @classmethod
-    def nothing(cls) -> Said:
-        """A fresh, empty answer to collect into."""
+    def nothing(cls) -> CoreOutput:
+        """A fresh, empty output to collect into."""
         return cls(Outputs.empty(), [], [])
 
-    def add(self, other: Said) -> None:
+    def add(self, other: CoreOutput) -> None:
         """Append `other`, in order."""
         self.outputs.add(other.outputs)
         self.transitions.extend(other.transitions)
@@ -65,52 +64,52 @@ class Core:
         self.repeated = 0
         self._batches: dict[tuple[str, str, int, int], None] = {}
 
-    def telemetry(self, payload: bytes, arrival_ns: int, key: str = "") -> Said:
-        """Take one wire message (JSON chunks or a ward batch). arrival_ns never goes back.
+    def telemetry(self, payload: bytes, arrival_ns: int, key: str = "") -> CoreOutput:
+        """Apply one wire message (JSON chunks or a ward batch). arrival_ns never goes back.
 
-        A message with a `key`, or a batch with a number, that was taken before is counted as repeated and nothing else.
+        A message with a `key`, or a batch with a number, that was applied before is counted as repeated and nothing else.
         """
-        said = self.advance(arrival_ns)
+        output = self.advance(arrival_ns)
         self.messages += 1
-        if key and self._had((key, hashlib.blake2b(payload, digest_size=16).hexdigest(), 0, 0)):
-            return said
+        if key and self._is_repeat((key, hashlib.blake2b(payload, digest_size=16).hexdigest(), 0, 0)):
+            return output
         decoded = decode(payload)
         # JSON chunks carry no batch number: their repeats are dropped per device.
-        if decoded.seq >= 0 and self._had((decoded.ward, decoded.gateway, decoded.seq, decoded.sent_ns)):
-            return said
+        if decoded.seq >= 0 and self._is_repeat((decoded.ward, decoded.gateway, decoded.seq, decoded.sent_ns)):
+            return output
         if decoded.rejects:
-            said.outputs.add(self.engine.refuse(decoded.rejects, arrival_ns))
+            output.outputs.add(self.engine.refuse(decoded.rejects, arrival_ns))
         for block in decoded.blocks:
-            self._tell(self.engine.step(block, arrival_ns), said)
-        return said
+            self._apply_events(self.engine.step(block, arrival_ns), output)
+        return output
 
-    def command(self, command: Command) -> Said:
-        """Take what staff said."""
-        said = self.advance(command.at_ns)
+    def command(self, command: Command) -> CoreOutput:
+        """Apply a command of staff."""
+        output = self.advance(command.at_ns)
         done = self.book.command(command)
         if isinstance(done, Refusal):
-            said.refusals.append(done)
+            output.refusals.append(done)
         else:
-            self._note(done, said)
-        return said
+            self._add_transitions(done, output)
+        return output
 
-    def set_registry(self, data: RegistryData, arrival_ns: int) -> Said:
+    def set_registry(self, data: RegistryData, arrival_ns: int) -> CoreOutput:
         """Replace the registry; ValueError (and no change) when it contradicts itself.
 
-        What `advance` says on the way is lost with that error: whoever goes on after it advances first.
+        The output of `advance` is lost with that error: a caller who goes on after it calls `advance` first.
         """
         _refuse_canaries_elsewhere(data)
-        said = self.advance(arrival_ns)
-        self._tell(self.engine.set_registry(data, arrival_ns), said)
-        return said
+        output = self.advance(arrival_ns)
+        self._apply_events(self.engine.set_registry(data, arrival_ns), output)
+        return output
 
-    def advance(self, now_ns: int) -> Said:
+    def advance(self, now_ns: int) -> CoreOutput:
         """Let time pass up to `now_ns`: engine and book tick at the same whole seconds, whoever calls, however often."""
-        said = Said.nothing()
+        output = CoreOutput.nothing()
         while (tick_ns := self.engine.next_tick_ns(now_ns)) is not None:
-            self._tell(self.engine.advance(tick_ns), said)
-            self._note(self.book.tick(tick_ns), said)
-        return said
+            self._apply_events(self.engine.advance(tick_ns), output)
+            self._add_transitions(self.book.tick(tick_ns), output)
+        return output
 
     def snapshot(self) -> bytes:
         """Everything, as bytes."""
@@ -131,7 +130,7 @@ class Core:
         self._batches = dict.fromkeys(saved.batches)
         self.messages, self.repeated = saved.messages, saved.repeated
 
-    def _had(self, batch: tuple[str, str, int, int]) -> bool:
+    def _is_repeat(self, batch: tuple[str, str, int, int]) -> bool:
         if batch in self._batches:
             self.repeated += 1
             return True
@@ -140,17 +139,17 @@ class Core:
         self._batches[batch] = None
         return False
 
-    def _tell(self, outputs: Outputs, said: Said) -> None:
-        said.outputs.add(outputs)
+    def _apply_events(self, outputs: Outputs, output: CoreOutput) -> None:
+        output.outputs.add(outputs)
         for event in outputs.events:
-            self._note(self.book.apply(event), said)
+            self._add_transitions(self.book.apply(event), output)
 
-    def _note(self, transitions: Iterable[Transition], said: Said) -> None:
+    def _add_transitions(self, transitions: Iterable[Transition], output: CoreOutput) -> None:
         for transition in transitions:
             alert = self.book.alert(transition.alert_id)
             if alert is None:
                 raise RuntimeError(f"transition {transition.id} has no alert: the book shed one, which it must never do")
-            said.transitions.append((transition, alert))
+            output.transitions.append((transition, alert))
 
 
 def _refuse_canaries_elsewhere(data: RegistryData) -> None:

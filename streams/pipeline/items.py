@@ -1,4 +1,4 @@
-"""From what a core said to items for sinks: the same for every shell."""
+"""From the output of a core to items for sinks: the same for every shell."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from alerts.model import Command, Refusal
 from engine.frame import NS_PER_S
 from engine.outputs import Late, Reason, Reject
 from sinks.base import AuditEntry, Item, account_item, alert_item, audit_item, event_item, measurements_item, quarantine_item
-from streams.pipeline.core import Said
+from streams.pipeline.core import CoreOutput
 
 
-def items_of(said: Said, at_ns: int, position: int) -> list[Item]:
-    """What a core said about the record at `position` (offset in the journal or partition): alerts first.
+def items_of(output: CoreOutput, at_ns: int, position: int) -> list[Item]:
+    """What came of the record at `position` (offset in the journal or partition): alerts first.
 
     Late chunks are kept as quarantine items: they are counted as late, and their readings were not lost.
     """
-    outputs = said.outputs
-    found = [alert_item(transition, alert) for transition, alert in said.transitions]
+    outputs = output.outputs
+    found = [alert_item(transition, alert) for transition, alert in output.transitions]
     found += [event_item(event) for event in outputs.events]
     found += [measurements_item(rows) for rows in outputs.measurements]
     kept = [*outputs.rejects, *map(_kept, outputs.late)]

@@ -1,13 +1,14 @@
-"""One partition of the telemetry topic: its core, and how far in its log it stands. No Kafka, no clock, no files.
+"""One partition: its core, and how far in its log it stands. The one dispatcher of every shell; no Kafka, no clock, no files.
 
-Everything a partition takes is in its log, in one order: telemetry, commands, registry changes, the passing of time. So
-reading the log again from any snapshot gives the same outputs again, whoever reads it and whenever (docs/decisions/0100).
+The journal feeds it in `vigil run`, a Kafka partition in `vigil worker`, a recording in `vigil replay` and `vigil evaluate`. Everything a
+partition takes is in its log, in one order: telemetry, commands, registry changes, the passing of time. So reading the log again from
+any snapshot gives the same outputs again, whoever reads it and whenever (docs/decisions/0100).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from pydantic import BaseModel
@@ -20,13 +21,15 @@ from engine.outputs import Reason, Reject
 from engine.registry import RegistryData
 from schemas.wire import MESSAGE_BYTES_MAX, TEXT_BYTES_MAX
 from sinks.base import AuditEntry, Item, audit_item
-from streams.kafka.records import Input, Kind
-from streams.pipeline.core import Core, Said
+from streams.pipeline.core import Core, CoreOutput
 from streams.pipeline.items import audit_of, items_of
+from streams.pipeline.records import Input, Kind
+from streams.pipeline.registries import NESTED, Registries
+from streams.pipeline.registry_change import RegistryChange, changed
 
 STATE_VERSION: Final = 1
 SLICE_NS: Final = 60 * NS_PER_S
-"""Silence that is lived through in one piece: some ten milliseconds."""
+"""Silence that is processed in one piece: some ten milliseconds of work."""
 REGISTRY_ACTION: Final = "registry"
 COMMAND_BYTES_MAX: Final = 2**20
 """A note of the policy's greatest length fits several times. An alert repeats what a command says, and must fit into a record."""
@@ -34,9 +37,23 @@ AUTHOR_MAX: Final = 256
 """Characters of who commands and of a command's id: an alert's history has them once for each step."""
 WHY_MAX: Final = 500
 """Characters of a reason: some repeat what was received, and that may be megabytes."""
-NESTED: Final = "it is nested too deeply"
 BYTES_MAX: Final = {Kind.COMMAND: COMMAND_BYTES_MAX, Kind.REGISTRY: MESSAGE_BYTES_MAX}
-"""How long a record of the doors may be. Of a longer one the first bytes are handed on, one too many: then it is refused and kept."""
+"""How long a command or registry record may be. Of a longer one the first bytes are forwarded, one too many: then it is refused and kept."""
+
+
+class Applied(NamedTuple):
+    """What came of one record: what the core said, audit entries, and why a registry was refused ("" when it was not)."""
+
+    output: CoreOutput
+    audit: list[Item]
+    error: str
+    at_ns: int
+    offset: int
+
+    @property
+    def items(self) -> list[Item]:
+        """For the sinks, alerts first."""
+        return [*items_of(self.output, self.at_ns, self.offset), *self.audit]
 
 
 class _Saved(msgspec.Struct, array_like=True):
@@ -48,38 +65,8 @@ class _Saved(msgspec.Struct, array_like=True):
     core: bytes
 
 
-class Registries:
-    """The registries of a partition's wards, and which records of the registry topic they come from."""
-
-    def __init__(self, wards: dict[str, RegistryData] | None = None, next_offset: int = 0) -> None:
-        self.wards = wards if wards is not None else {}
-        self.next_offset = next_offset
-
-    def merged(self) -> RegistryData:
-        """One registry for the engine; the order of wards is fixed."""
-        parts = [self.wards[ward] for ward in sorted(self.wards)]
-        return RegistryData(
-            bindings=tuple(b for part in parts for b in part.bindings),
-            assignments=tuple(a for part in parts for a in part.assignments),
-            places=tuple(p for part in parts for p in part.places),
-            care=tuple(c for part in parts for c in part.care),
-        )
-
-    def changed(self, ward: str, value: bytes, offset: int) -> Registries:
-        """With the record at `offset` (empty: the ward is gone); ValueError when it is no registry."""
-        if len(ward.encode()) > TEXT_BYTES_MAX or len(value) > MESSAGE_BYTES_MAX:
-            raise ValueError(f"a ward's name has at most {TEXT_BYTES_MAX} bytes, its registry {MESSAGE_BYTES_MAX}: divide the ward")
-        wards = {name: data for name, data in self.wards.items() if name != ward}
-        if value:
-            try:
-                wards[ward] = msgspec.json.decode(value, type=RegistryData)
-            except RecursionError as error:
-                raise ValueError(NESTED) from error
-        return Registries(wards, offset + 1)
-
-
 class Partition:
-    """A partition as its owner holds it. `live`: time is what Kafka's clock says; else what the records say (recordings)."""
+    """A partition as its owner holds it. `live`: time is what the log's clock says; else what the records say (recordings)."""
 
     def __init__(
         self,
@@ -98,99 +85,134 @@ class Partition:
         self.core = Core(parameters, self.registries.merged(), policy)
         self._live = live
 
-    def apply(self, record: Input) -> list[Item]:
-        """Take the record at `next_offset` or later; what is to be said. An exception leaves the partition unusable."""
+    def apply(self, record: Input) -> Applied:
+        """Apply the record at `next_offset` or later. An exception leaves the partition unusable."""
         at_ns = self._arrived(record)
-        more: list[Item] = []
+        audit: list[Item] = []
+        error = ""
         if record.kind is Kind.TELEMETRY:
-            said = self.core.telemetry(record.value, at_ns, record.key)
+            output = self.core.telemetry(record.value, at_ns, record.key)
         elif record.kind is Kind.COMMAND:
-            said, more = self._command(record, at_ns)
+            output, audit = self._command(record, at_ns)
         elif record.kind is Kind.REGISTRY:
-            said, more = self._registry(record, at_ns)
+            output, audit, error = self._registry(record, at_ns)
+        elif record.kind is Kind.REGISTRY_CHANGE:
+            output, audit, error = self._registry_change(record, at_ns)
         else:
-            said = self.core.advance(at_ns)
+            output = self.core.advance(at_ns)
         self.next_offset = record.offset + 1
-        return [*items_of(said, at_ns, record.offset), *more]
+        return Applied(output, audit, error, at_ns, record.offset)
 
-    def on_the_way(self, record: Input) -> Iterator[list[Item]]:
-        """What the passing of time has to say before `record`, which comes after a long silence, piece by piece.
+    def advance(self, now_ns: int) -> Applied:
+        """Let time pass while no record comes. `apply` of the next record, or reading the log again, gives the same."""
+        self.arrival_ns = max(self.arrival_ns, now_ns)
+        return Applied(self.core.advance(self.arrival_ns), [], "", self.arrival_ns, self.next_offset)
 
-        Nothing else is said than `apply` would say; but a tick a second through days of silence takes minutes, and between the pieces
-        others have their turn. `freeze` between two of them is as good as before the first.
+    def advance_before(self, record: Input) -> Iterator[Applied]:
+        """Let the long silence before `record` pass, piece by piece.
+
+        The output is what `apply` alone would give; but a tick a second through days of silence takes minutes, and between the pieces
+        other partitions have their turn. A `snapshot` between two pieces is as good as one before the first.
         """
         from_ns, to_ns = self.arrival_ns, self._arrival_ns(record)
         if from_ns == 0 or to_ns - from_ns > JUMP_NS - NS_PER_S:  # beyond that the engine leaps
             return
         for at_ns in range(from_ns + SLICE_NS, to_ns, SLICE_NS):
             self.arrival_ns = at_ns
-            yield items_of(self.core.advance(at_ns), at_ns, record.offset)
+            yield Applied(self.core.advance(at_ns), [], "", at_ns, record.offset)
 
-    def pass_over(self, record: Input, why: str) -> list[Item]:
-        """Quarantine the record unread: the process died on it before."""
-        said = self._refused(record, self._arrived(record), Reason.INTERNAL, why)
+    def skip_poison(self, record: Input, why: str) -> Applied:
+        """Quarantine the record unread: the process crashed on it before."""
+        output = self._refused(record, self._arrived(record), Reason.INTERNAL, why)
         self.next_offset = record.offset + 1
-        return items_of(said, self.arrival_ns, record.offset)
+        return Applied(output, [], why, self.arrival_ns, record.offset)
 
     def _arrived(self, record: Input) -> int:
         self.arrival_ns = self._arrival_ns(record)
         return self.arrival_ns
 
     def _arrival_ns(self, record: Input) -> int:
-        """Never before an earlier record. Live, no clock but the broker's may run ahead: an ingest's is believed only backwards."""
+        """Never before an earlier record. Live, no clock but the log's may run ahead: an ingest's is believed only backwards."""
         if self._live:
             stamp_ns = record.stamp_ns if record.arrival_ns is None else min(record.arrival_ns, record.stamp_ns)
         else:
             stamp_ns = record.arrival_ns or 0
         return max(self.arrival_ns, stamp_ns)
 
-    def _command(self, record: Input, at_ns: int) -> tuple[Said, list[Item]]:
+    def _command(self, record: Input, at_ns: int) -> tuple[CoreOutput, list[Item]]:
         try:
             command = msgspec.structs.replace(command_in(record.value), at_ns=at_ns)
         except ValueError as error:  # also of text that is not UTF-8
             return self._refused(record, at_ns, Reason.MALFORMED, f"this is no command: {error}"), []
-        said = self.core.command(command)
+        output = self.core.command(command)
         alert = self.core.book.alert(command.alert_id)
         if alert is not None and is_canary(alert.subject):
-            return said, []  # the canary closes its own fall: nobody did anything to anybody
-        return said, [audit_of(command, said.refusals[0] if said.refusals else None)]
+            return output, []  # the canary closes its own fall: nobody did anything to anybody
+        return output, [audit_of(command, output.refusals[0] if output.refusals else None)]
 
-    def _registry(self, record: Input, at_ns: int) -> tuple[Said, list[Item]]:
-        if record.registry_offset < self.registries.next_offset:  # handed on twice
-            return self.core.advance(at_ns), []
-        said = self.core.advance(at_ns)  # here, for a refusal must not take with it what the clocks had to say
+    def _registry(self, record: Input, at_ns: int) -> tuple[CoreOutput, list[Item], str]:
+        """A ward's whole registry. One that is refused goes to quarantine, for nobody waits for an answer."""
+        output = self.core.advance(at_ns)  # here, for a refusal must not take with it what the clocks had to say
+        if record.registry_offset < self.registries.next_offset:  # forwarded twice
+            return output, [], ""
+        refused = ""
         try:
-            changed = self.registries.changed(record.message_key, record.value, record.registry_offset)
-            said.add(self.core.set_registry(changed.merged(), at_ns))
+            after = self.registries.changed(record.message_key, record.value, record.registry_offset)
+            output.add(self.core.set_registry(after.merged(), at_ns))
         except ValueError as error:
-            changed = Registries(self.registries.wards, record.registry_offset + 1)
-            said.add(self._refused(record, at_ns, Reason.MALFORMED, str(error)))
-            detail = f"refused: {error}"[:WHY_MAX]
+            refused = str(error)
+            after = Registries(self.registries.wards, record.registry_offset + 1)
+            output.add(self._refused(record, at_ns, Reason.MALFORMED, refused))
+            detail = f"refused: {refused}"[:WHY_MAX]
         else:
-            detail = f"{len(changed.wards.get(record.message_key, RegistryData()).bindings)} bindings"
-        self.registries = changed
+            detail = f"{len(after.wards.get(record.message_key, RegistryData()).bindings)} bindings"
+        self.registries = after
         entry = AuditEntry(
             f"registry-{self.number}-{record.registry_offset}", at_ns, "", REGISTRY_ACTION, record.message_key[: TEXT_BYTES_MAX + 1], detail
         )
-        return said, [audit_item(entry)]
+        return output, [audit_item(entry)], refused
 
-    def _refused(self, record: Input, at_ns: int, reason: Reason, why: str) -> Said:
-        said = self.core.advance(at_ns)
-        said.outputs.rejects.append(Reject(reason, why[:WHY_MAX], "", record.kind.value, 0, record.value[:MESSAGE_BYTES_MAX]))
-        return said
+    def _registry_change(self, record: Input, at_ns: int) -> tuple[CoreOutput, list[Item], str]:
+        """A change that somebody waits for: its refusal is the answer, and stands in the audit log."""
+        output = self.core.advance(at_ns)  # here, for a refusal must not take with it what the clocks had to say
+        try:
+            change = msgspec.json.decode(record.value, type=RegistryChange)
+        except (ValueError, RecursionError) as error:
+            output.add(self._refused(record, at_ns, Reason.MALFORMED, f"this is no change of the registry: {error}"))
+            return output, [], str(error)
+        refused = ""
+        try:
+            output.add(self.core.set_registry(changed(self.core.engine.registry.data, change, at_ns), at_ns))
+        except ValueError as error:
+            refused = str(error)
+        detail = f"refused: {refused}"[:WHY_MAX] if refused else ""
+        return output, [audit_item(AuditEntry(change.id, at_ns, change.by, REGISTRY_ACTION, change.summary(), detail))], refused
+
+    def _refused(self, record: Input, at_ns: int, reason: Reason, why: str) -> CoreOutput:
+        output = self.core.advance(at_ns)
+        output.outputs.rejects.append(Reject(reason, why[:WHY_MAX], "", record.kind.value, 0, record.value[:MESSAGE_BYTES_MAX]))
+        return output
 
     # -- state ------------------------------------------------------------------------------------------------------------
 
-    def freeze(self) -> bytes:
+    def snapshot(self) -> bytes:
         """Everything, as bytes."""
         saved = _Saved(
             STATE_VERSION, self.next_offset, self.arrival_ns, self.registries.next_offset, self.registries.wards, self.core.snapshot()
         )
         return msgspec.msgpack.encode(saved)
 
-    def thaw(self, state: bytes) -> None:
-        """Go on from `freeze`; ValueError when it does not fit this version."""
-        saved = msgspec.msgpack.decode(state, type=_Saved)
+    def restore(self, state: bytes, next_offset: int = 0) -> None:
+        """Go on from `snapshot`; ValueError when it does not fit this version.
+
+        A state without a position of its own, as `vigil run` stored it before it had partitions, goes on at `next_offset`.
+        """
+        try:
+            saved = msgspec.msgpack.decode(state, type=_Saved)
+        except msgspec.ValidationError:
+            self.core.restore(state)
+            self.next_offset = next_offset
+            return
         if saved.version != STATE_VERSION:
             raise ValueError(f"partition snapshot v{saved.version} does not fit this version v{STATE_VERSION}: start cold and replay")
         self.core.restore(saved.core)
@@ -199,7 +221,7 @@ class Partition:
 
 
 def command_in(value: bytes) -> Command:
-    """The command in a record of the commands topic. ValueError when it is none, or one that is too long for the alerts it would be part of."""
+    """The command in a record. ValueError when it is none, or one that is too long for the alerts it would be part of."""
     if len(value) > COMMAND_BYTES_MAX:
         raise ValueError(f"it has more than {COMMAND_BYTES_MAX} bytes")
     try:
@@ -209,12 +231,3 @@ def command_in(value: bytes) -> Command:
     if max(len(command.id), len(command.by), len(command.alert_id)) > AUTHOR_MAX:
         raise ValueError(f"id, by and alert_id have at most {AUTHOR_MAX} characters")
     return command
-
-
-def usable(registries: Registries, parameters: BaseModel | None, policy: Policy | None) -> str | None:
-    """Why the merged registry cannot be in force; None when it can."""
-    try:
-        Core(parameters, policy=policy).set_registry(registries.merged(), 0)
-    except ValueError as error:
-        return str(error)
-    return None

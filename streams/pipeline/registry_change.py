@@ -48,7 +48,7 @@ def changed(data: RegistryData, change: RegistryChange, at_ns: int) -> RegistryD
 
 
 def sent_registry(raw: bytes) -> RegistryData:
-    """A whole registry as somebody sent it; ValueError when it is none, is empty, or has a field that would be passed over in silence."""
+    """A whole registry as somebody sent it; ValueError when it is none, is empty, or has a field that would be ignored in silence."""
     try:
         data = msgspec.json.decode(raw, type=RegistryData, strict=True)
     except msgspec.DecodeError as error:

@@ -9,9 +9,9 @@ import msgspec
 from engine.frame import NS_PER_S
 from engine.registry import RegistryData
 from schemas.recording import Meta, Record
-from streams.embedded.vigil import KEY_END
+from streams.pipeline.records import Kind
 from streams.recordings.format import Writer
-from streams.storage.journal_records import Topic, entries
+from streams.storage.journal_records import as_input, entries
 
 
 def capture(data: Path, target: Path, minutes: float | None = None) -> int:
@@ -34,9 +34,8 @@ def capture(data: Path, target: Path, minutes: float | None = None) -> int:
     with Writer(target, Meta(target.name.removesuffix(".vigil"), "captured from a journal"), registry) as writer:
         for start in starts:
             for entry in entries(folder / f"{start:016d}.log", start):
-                if entry.topic not in {Topic.TELEMETRY, Topic.KEYED_TELEMETRY} or entry.arrival_ns < since_ns:
-                    continue
-                payload = entry.payload.partition(KEY_END)[2] if entry.topic is Topic.KEYED_TELEMETRY else entry.payload
-                writer.append(Record(entry.arrival_ns, payload))
-                count += 1
+                record = as_input(entry)
+                if record.kind is Kind.TELEMETRY and entry.arrival_ns >= since_ns:
+                    writer.append(Record(entry.arrival_ns, record.value))
+                    count += 1
     return count

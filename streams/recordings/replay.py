@@ -8,11 +8,15 @@ from typing import Final, NamedTuple
 from pydantic import BaseModel
 
 from alerts.model import Alert, Transition
+from alerts.policy import Policy
 from engine.events import Event
 from engine.frame import NS_PER_S
 from engine.outputs import Account, Late, Measurements, Reject
 from schemas.recording import Recording
-from streams.pipeline.core import Core, Said
+from streams.pipeline.core import CoreOutput
+from streams.pipeline.partition import Applied, Partition
+from streams.pipeline.records import telemetry
+from streams.pipeline.registries import Registries
 
 PROGRESS_EVERY: Final = 50
 """Records between two calls of `progress`."""
@@ -49,39 +53,43 @@ class Replayed(NamedTuple):
 def replay(
     recording: Recording,
     parameters: BaseModel | None = None,
+    policy: Policy | None = None,
     *,
     settle_s: float = SETTLE_S,
     measurements: bool = False,
     progress: Progress | None = None,
-    listen: Callable[[Said], None] | None = None,
+    listen: Callable[[CoreOutput], None] | None = None,
 ) -> Replayed:
-    """Run `recording` through a fresh core, then let `settle_s` pass.
+    """Run `recording` through a fresh partition, then let `settle_s` pass.
 
-    `parameters` as in streams.pipeline.assembly.Parameters. Measurements are kept only when asked for (a night is many).
-    `listen` gets what is said as it is said.
+    `parameters` as in streams.pipeline.assembly.Parameters, `policy` as in `[policy]` of a configuration. Measurements are kept only
+    when asked for (a night is many). `listen` gets the output of each record as it comes.
     """
-    core = Core(parameters, recording.registry)
-    total = Said.nothing()
+    partition = Partition(
+        0, parameters=parameters, policy=policy, live=False, registries=Registries({recording.meta.name: recording.registry})
+    )
+    total = CoreOutput.nothing()
     done, last_ns = 0, 0
 
-    def heard(said: Said) -> None:
+    def collect(applied: Applied) -> None:
+        output = applied.output
         if listen is not None:
-            listen(said)
+            listen(output)
         if not measurements:
-            said.outputs.measurements.clear()
-        total.add(said)
+            output.outputs.measurements.clear()
+        total.add(output)
 
     for done, record in enumerate(recording.records, 1):
         last_ns = record.arrival_ns
-        heard(core.telemetry(record.payload, last_ns))
+        collect(partition.apply(telemetry(done - 1, last_ns, record.payload)))
         if progress is not None and done % PROGRESS_EVERY == 0:
             progress(done, last_ns)
     if done:
-        heard(core.advance(last_ns + int(settle_s * NS_PER_S)))
+        collect(partition.advance(last_ns + int(settle_s * NS_PER_S)))
     if progress is not None:
         progress(done, last_ns)
-    outputs = total.outputs
-    accounts = outputs.accounts + core.engine.accounts()
+    outputs, engine = total.outputs, partition.core.engine
+    accounts = outputs.accounts + engine.accounts()
     return Replayed(
-        outputs.events, total.transitions, outputs.measurements, outputs.rejects, outputs.late, accounts, core.engine.exposure_s(), done
+        outputs.events, total.transitions, outputs.measurements, outputs.rejects, outputs.late, accounts, engine.exposure_s(), done
     )

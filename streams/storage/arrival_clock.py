@@ -17,7 +17,7 @@ STAMP_NS_MAX: Final = 2**62
 """The year 2116. Sums and differences of such times fit 64 bits."""
 
 
-class Stamps:
+class ArrivalClock:
     """`clock` gives UTC ns; None: time is what the records say, and passes only with them. Not for several threads at once.
 
     A clock that is set back (after it was wrong) leaves the stamps ahead: they then follow `monotonic`, a little slower than time.

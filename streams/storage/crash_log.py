@@ -1,8 +1,11 @@
-"""On which records workers died, so that none of them can keep its wards down.
+"""On which records the process crashed, so that none of them can keep its wards down.
 
 An exception is noted as it happens. A process that is simply gone (a fault in compiled code, no memory left, a record it never comes
-back from) notes nothing; but then its successors begin where it began. After LIVES_MAX such lives the record that is about to be
-taken is noted before each, until a checkpoint has been reached.
+back from) notes nothing; but then the next start begins at the same record. After RESTARTS_MAX such starts each record is noted before
+it is applied, until a checkpoint has been reached. A record that crashed the process CRASHES_MAX times is quarantined unread.
+
+The notes are kept beside the snapshots (`SnapshotStore.mark`), by `vigil worker` for each of its partitions and by `vigil run` for its
+journal.
 """
 
 from __future__ import annotations
@@ -13,82 +16,87 @@ import msgspec
 import structlog
 
 CRASHES_MAX: Final = 2
-"""A record on which workers died this often is quarantined unread."""
-LIVES_MAX: Final = 2
-"""Lives that came no further than to where they began; from then on a note is written before each record, which takes milliseconds."""
+"""A record on which the process crashed this often is quarantined unread."""
+RESTARTS_MAX: Final = 2
+"""Starts that came no further than to where they began; from then on a note is written before each record, which takes milliseconds."""
 REMEMBERED_MAX: Final = 100
 """Records remembered; the oldest gives way."""
 
-log = structlog.get_logger("vigil.worker")
+log = structlog.get_logger("vigil.crash_log")
 
 
-class Deaths(msgspec.Struct):
-    """What is noted of one partition. Offsets are those of its telemetry."""
+class CrashLog(msgspec.Struct, frozen=True):
+    """What is noted of one partition. Offsets are those of its log. Every method gives the note after the event.
+
+    The names in the stored note are those of earlier versions, whose notes are read.
+    """
 
     from_offset: int = -1
-    """Where the present life began."""
-    lives: int = 0
-    """How many began there, the present one included."""
-    died: dict[int, int] = {}
-    """How often on which record."""
-    trying: int = -1
-    """The record that is being taken, where that is noted."""
-    offset: int = -1
-    crashes_then: int = msgspec.field(default=0, name="crashes")
-    why: str = ""
-    """What the version before looks for, to which somebody may go back: nothing has died."""
+    """Where the present process began."""
+    restarts: int = msgspec.field(default=0, name="lives")
+    """How many processes in a row began there, the present one included."""
+    crashes_at: dict[int, int] = msgspec.field(default_factory=dict, name="died")
+    """How often the process crashed, by record."""
+    applying: int = msgspec.field(default=-1, name="trying")
+    """The record that is being applied, where that is noted."""
 
     @property
-    def careful(self) -> bool:
-        """Whether to note each record before it is taken."""
-        return self.lives > LIVES_MAX
+    def notes_each_record(self) -> bool:
+        """Whether to note each record before it is applied."""
+        return self.restarts > RESTARTS_MAX
 
     def crashes(self, offset: int) -> int:
-        """How often workers died on this record."""
-        return self.died.get(offset, 0)
+        """How often the process crashed on this record."""
+        return self.crashes_at.get(offset, 0)
 
-    def begun(self, offset: int) -> Deaths:
-        """A life begins at `offset`, after whatever ended the one before."""
-        died = dict(self.died)
-        if self.trying >= 0:
-            died[self.trying] = died.get(self.trying, 0) + 1
-        return Deaths(offset, self.lives + 1 if self.from_offset == offset else 1, _since(died, offset))
+    def is_poison(self, offset: int) -> bool:
+        """Whether this record is to be skipped."""
+        return self.crashes(offset) >= CRASHES_MAX
 
-    def on(self, offset: int) -> Deaths:
-        """The worker dies on this record."""
-        return Deaths(self.from_offset, self.lives, _since({**self.died, offset: self.crashes(offset) + 1}, self.from_offset))
+    def started(self, offset: int) -> CrashLog:
+        """A process begins at `offset`, after whatever ended the one before."""
+        crashes_at = dict(self.crashes_at)
+        if self.applying >= 0:
+            crashes_at[self.applying] = crashes_at.get(self.applying, 0) + 1
+        return CrashLog(offset, self.restarts + 1 if self.from_offset == offset else 1, _since(crashes_at, offset))
 
-    def about_to(self, offset: int) -> Deaths:
-        """This record is taken next."""
-        return Deaths(self.from_offset, self.lives, self.died, offset)
+    def before(self, offset: int) -> CrashLog:
+        """This record is applied next."""
+        return CrashLog(self.from_offset, self.restarts, self.crashes_at, offset)
 
-    def done(self) -> Deaths:
-        """The record that was being taken is taken: whatever happens now is not its fault."""
-        return Deaths(self.from_offset, self.lives, self.died)
+    def after(self) -> CrashLog:
+        """The record is applied: whatever happens now is not its fault."""
+        return CrashLog(self.from_offset, self.restarts, self.crashes_at)
 
-    def saved(self, offset: int) -> Deaths:
-        """Everything before `offset` is behind us for good."""
-        return Deaths(offset, 0, _since(self.died, offset))
+    def crashed(self, offset: int) -> CrashLog:
+        """The process ends with an exception on this record."""
+        return CrashLog(self.from_offset, self.restarts, _since({**self.crashes_at, offset: self.crashes(offset) + 1}, self.from_offset))
+
+    def checkpointed(self, offset: int) -> CrashLog:
+        """No record before `offset` is read again."""
+        return CrashLog(offset, 0, _since(self.crashes_at, offset))
 
 
-def read(text: str | None, partition: int) -> Deaths:
-    """What was noted. A note that cannot be read keeps nobody down: counting begins afresh."""
+def read(text: str | None, partition: int) -> CrashLog:
+    """What was noted. A note that cannot be read keeps nothing down: counting begins afresh."""
     if text is None:
-        return Deaths()
+        return CrashLog()
     try:
-        found = msgspec.json.decode(text, type=Deaths)
+        return msgspec.json.decode(text, type=CrashLog)
     except msgspec.DecodeError as error:
-        log.warning("the note about records that kill cannot be read: counting afresh", partition=partition, why=str(error))
-        return Deaths()
-    if found.offset >= 0:  # written by the version before
-        found.died[found.offset] = found.crashes_then
-    return Deaths(found.from_offset, found.lives, found.died, found.trying)
+        log.warning("crash log cannot be read: counting afresh", partition=partition, why=str(error))
+        return CrashLog()
 
 
-def written(deaths: Deaths) -> str | None:
+def written(crash_log: CrashLog) -> str | None:
     """As it is noted; None when there is nothing to note."""
-    return msgspec.json.encode(deaths).decode() if deaths.lives or deaths.died else None
+    return msgspec.json.encode(crash_log).decode() if crash_log.restarts or crash_log.crashes_at else None
 
 
-def _since(died: dict[int, int], offset: int) -> dict[int, int]:
-    return dict(sorted((at, times) for at, times in died.items() if at >= offset)[-REMEMBERED_MAX:])
+def skipped_because(crashes: int) -> str:
+    """Why a poison record was quarantined unread."""
+    return f"the process crashed {crashes} times on this record; it was skipped"
+
+
+def _since(crashes_at: dict[int, int], offset: int) -> dict[int, int]:
+    return dict(sorted((at, times) for at, times in crashes_at.items() if at >= offset)[-REMEMBERED_MAX:])

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, Self, TypeVar
 
 from engine.frame import NS_PER_S
-from streams.storage.arrival_clock import AHEAD_TOLD_NS, STAMP_NS_MAX, Stamps
+from streams.storage.arrival_clock import AHEAD_TOLD_NS, STAMP_NS_MAX, ArrivalClock
 from streams.storage.journal_records import Entry, Topic, encoded, entries, read_one, torn
 
 SEGMENT_BYTES: Final = 64 * 2**20
@@ -58,7 +58,7 @@ class Journal:
 
     def __init__(self, folder: Path, clock: Callable[[], int] | None, *, segment_bytes: int = SEGMENT_BYTES) -> None:
         self.folder = folder
-        self._stamps = Stamps(clock)
+        self._stamps = ArrivalClock(clock)
         self._segment_bytes = segment_bytes
         folder.mkdir(parents=True, exist_ok=True)
         self.identity = _identity(folder)

@@ -12,6 +12,8 @@ from enum import IntEnum
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
+from streams.pipeline.records import Input, Kind
+
 _HEAD: Final = struct.Struct("<IIqB")
 _CHECKED: Final = struct.Struct("<qB")
 _CHECKED_FROM: Final = _HEAD.size - _CHECKED.size
@@ -27,6 +29,13 @@ class Topic(IntEnum):
 
 
 _TOPICS: Final = frozenset(int(topic) for topic in Topic)
+_KINDS: Final = {
+    Topic.TELEMETRY: Kind.TELEMETRY,
+    Topic.KEYED_TELEMETRY: Kind.TELEMETRY,
+    Topic.COMMAND: Kind.COMMAND,
+    Topic.REGISTRY: Kind.REGISTRY_CHANGE,
+}
+_KEY_END: Final = b"\0"
 
 
 class Entry(NamedTuple):
@@ -36,6 +45,19 @@ class Entry(NamedTuple):
     arrival_ns: int
     topic: Topic
     payload: bytes
+
+
+def keyed(key: str, payload: bytes) -> bytes:
+    """The payload of a KEYED_TELEMETRY record."""
+    return key.encode() + _KEY_END + payload
+
+
+def as_input(entry: Entry) -> Input:
+    """The journal record as a partition takes it: the journal's stamp is its arrival."""
+    key, value = b"", entry.payload
+    if entry.topic is Topic.KEYED_TELEMETRY:
+        key, _, value = value.partition(_KEY_END)
+    return Input(entry.offset, _KINDS[entry.topic], key.decode(errors="replace"), entry.arrival_ns, entry.arrival_ns, value, "", 0)
 
 
 def encoded(topic: Topic, payload: bytes, arrival_ns: int) -> bytes:

@@ -23,7 +23,7 @@ _MARK: Final = "mark"
 class Snapshot(NamedTuple):
     """State that covers every record before `next_offset`.
 
-    `epoch` rises with every taking over of the partition. Of two writers the one with the higher epoch is the owner, whatever the
+    `epoch` rises every time the partition is assigned. Of two writers the one with the higher epoch is the owner, whatever the
     other one (paused, cut off, thought dead) may still write later.
     """
 
@@ -39,7 +39,7 @@ class SnapshotStore(Protocol):
         """Store durably, all or nothing; drop what is older than the newest KEPT."""
 
     def newest_first(self, partition: int) -> Iterator[Snapshot]:
-        """Whole snapshots by (epoch, next_offset), the owner's newest first; damaged ones are passed over."""
+        """Whole snapshots by (epoch, next_offset), the owner's newest first; damaged ones are left out."""
 
     def newest_epoch(self, partition: int) -> int:
         """The highest epoch ever stored and kept, 0 when there is none."""
@@ -77,7 +77,7 @@ class NamedStore(ABC):
             if hashlib.sha256(state).digest() == raw[:_DIGEST]:
                 yield Snapshot(*_parsed(name), state)
             else:
-                log.error("damaged snapshot passed over", partition=partition, name=name)
+                log.error("damaged snapshot ignored", partition=partition, name=name)
 
     def newest_epoch(self, partition: int) -> int:
         """See SnapshotStore."""

@@ -16,14 +16,15 @@ from pydantic import BaseModel
 from alerts.policy import Policy
 from streams.kafka import topics
 from streams.kafka.config import HEARTBEATS_A_SESSION, Connection, KafkaConfig
-from streams.kafka.records import Kind
 from streams.ops.http_server import Operations
 from streams.ops.metrics import versions
+from streams.pipeline.records import Kind
 from streams.storage.snapshots import DirectoryStore, SnapshotStore
 from streams.storage.snapshots_s3 import S3Store
+from streams.worker.checkpointer import Step
 from streams.worker.consumer import SnapshotConsumer, SnapshotTransport, Unopened
 from streams.worker.health import Health
-from streams.worker.owner import Owner, Step
+from streams.worker.owner import Owner
 from streams.worker.watchdog import LOOKS, Watchdog
 
 POLL_RECORDS: Final = 64
@@ -46,7 +47,7 @@ class WorkerApp(faust.App):  # type: ignore[misc]
     operations: Operations
 
     async def on_start(self) -> None:
-        """Outputs first: a partition must be able to speak when it is taken over."""
+        """The producer first: an assigned partition has outputs at once."""
         self.operations.start()
         await self.owner.start()
         self.watchdog.start()
@@ -55,7 +56,7 @@ class WorkerApp(faust.App):  # type: ignore[misc]
 
     async def _watch(self) -> None:
         while not self.should_stop:  # from then on it has as long as a stall may last
-            self.watchdog.seen(self.owner.progress(), self.owner.division)
+            self.watchdog.seen(self.owner.progress(), self.owner.rebalance)
             await asyncio.sleep(min(LOOK_S, self.owner.config.stalled_s / LOOKS))
 
     async def on_stop(self) -> None:
@@ -110,33 +111,33 @@ def create_app(
     owner = app.owner = Owner(config, store, parameters=parameters, policy=policy, step=step)
     owner.app = app
     app.watchdog = Watchdog(config.stalled_s)
-    health = Health(config.operations, app.watchdog, owner.figures, live=config.live)
-    app.operations = Operations(config.operations.port, owner.figures.registry, health, host=config.operations.host)
+    health = Health(config.operations, app.watchdog, owner.metrics, live=config.live)
+    app.operations = Operations(config.operations.port, owner.metrics.registry, health, host=config.operations.host)
 
     def topic(name: str) -> Any:
         return app.topic(config.prefix + name, schema=Unopened(), allow_empty=True)
 
     async def engine(stream: Any) -> None:
         async for event in stream.noack().events():
-            await owner.take(event.message)
+            await owner.consume(event.message)
 
     async def commands(stream: Any) -> None:
         async for event in stream.noack().events():
-            await owner.hand_on(event.message, Kind.COMMAND)
+            await owner.forward(event.message, Kind.COMMAND)
 
     async def registry(stream: Any) -> None:
         async for event in stream.noack().events():
-            await owner.hand_on(event.message, Kind.REGISTRY)
+            await owner.forward(event.message, Kind.REGISTRY)
 
     for agent, name in ((engine, topics.TELEMETRY), (commands, topics.COMMANDS), (registry, topics.REGISTRY)):
         app.agent(topic(name), name=name)(agent)
-    app.task(owner.look_after)
+    app.task(owner.maintain)
 
     async def revoked(_: Any, tps: Iterable[TP], **__: Any) -> None:
         await owner.revoked(tps)
 
     async def complete(_: Any, **__: Any) -> None:
-        await owner.take_over()
+        await owner.assign()
         consumer: SnapshotConsumer = app.consumer
         consumer.positions = owner.positions
 

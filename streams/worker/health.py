@@ -6,31 +6,31 @@ import time
 from typing import Any
 
 from streams.kafka.config import WorkerOperations
-from streams.worker.figures import Figures
+from streams.worker.metrics import WorkerMetrics
 from streams.worker.watchdog import Standing, Watchdog
 
 
 class Health:
     """Called from the operations server's thread. `live`: time records move every partition each second, also a silent one."""
 
-    def __init__(self, config: WorkerOperations, watchdog: Watchdog, figures: Figures, *, live: bool) -> None:
+    def __init__(self, config: WorkerOperations, watchdog: Watchdog, metrics: WorkerMetrics, *, live: bool) -> None:
         self._config = config
         self._watchdog = watchdog
-        self._figures = figures
+        self._metrics = metrics
         self._live = live
 
     def __call__(self) -> tuple[bool, dict[str, Any]]:
         """joining, idle, working, degraded: well; stalled: not. With the reason, and where each partition stands."""
         now_s = time.monotonic()
         turned_s, standing = self._watchdog.standing()
-        refused = dict(self._figures.refused_since_s)
+        refused = dict(self._metrics.refused_since_s)
         details: dict[str, Any] = {
             "partitions": {
                 number: {"next_offset": where.next_offset, "lag": where.lag, "stands_s": round(now_s - where.moved_s, 1)}
                 for number, where in sorted(standing.items())
             }
         }
-        if not self._figures.joined:
+        if not self._metrics.joined:
             return True, {"state": "joining", **details}
         if (why := self._stalled(now_s, turned_s, standing)) is not None:
             return False, {"state": "stalled", "why": why, **details}

@@ -1,4 +1,4 @@
-"""Ends a worker that is alive but dead: records wait and nothing moves, or the event loop does not turn."""
+"""Exits when no offset has advanced while records wait, or when the event loop does not turn: a new worker takes the partitions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from streams.worker.owner import Progress
+from streams.worker.owned import Progress
 
 log = structlog.get_logger("vigil.worker")
 
@@ -37,7 +37,7 @@ class Watchdog:
         self._stalled_s = stalled_s
         self._end = end
         self._standing: dict[int, Standing] = {}
-        self._dividing: tuple[int, float] | None = None
+        self._rebalancing: tuple[int, float] | None = None
         self._turned_s = time.monotonic()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
@@ -47,15 +47,15 @@ class Watchdog:
         self._turned_s = time.monotonic()
         self._thread.start()
 
-    def seen(self, progress: Iterable[Progress], division: int | None = None) -> None:
-        """What the event loop knows now, at every turn. `division`: see Owner.division."""
+    def seen(self, progress: Iterable[Progress], rebalance: int | None = None) -> None:
+        """What the event loop knows now, at every turn. `rebalance`: see Owner.rebalance."""
         now_s = time.monotonic()
         with self._lock:
             self._turned_s = now_s
-            if division is None:
-                self._dividing = None
-            elif self._dividing is None or self._dividing[0] != division:
-                self._dividing = division, now_s
+            if rebalance is None:
+                self._rebalancing = None
+            elif self._rebalancing is None or self._rebalancing[0] != rebalance:
+                self._rebalancing = rebalance, now_s
             before, self._standing = self._standing, {}
             for entry in progress:
                 lag = max(0, entry.end - entry.next_offset)
@@ -74,10 +74,8 @@ class Watchdog:
         turned_s, standing = self.standing()
         if now_s - turned_s > self._stalled_s:
             return f"the event loop has not turned for {now_s - turned_s:.0f} s"
-        if (dividing := self._dividing) is not None and now_s - dividing[1] > self._stalled_s:
-            return (
-                f"a partition has been taken over or given up for {now_s - dividing[1]:.0f} s: the snapshot store or Kafka does not answer"
-            )
+        if (rebalancing := self._rebalancing) is not None and now_s - rebalancing[1] > self._stalled_s:
+            return f"a rebalance has made no progress for {now_s - rebalancing[1]:.0f} s: the snapshot store or Kafka does not answer"
         for number, (offset, lag, _, behind_s, _) in standing.items():
             if lag and now_s - behind_s > self._stalled_s:
                 return f"partition {number} has stood at offset {offset} for {now_s - behind_s:.0f} s while {lag} records wait"
@@ -87,6 +85,6 @@ class Watchdog:
         while True:
             time.sleep(self._stalled_s / LOOKS)
             if (why := self.stalled(time.monotonic())) is not None:
-                log.critical("the worker ends itself", why=why)
+                log.critical("watchdog exits the worker", why=why)
                 self._end(EXIT_STALLED)
                 return

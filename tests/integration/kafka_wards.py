@@ -18,7 +18,8 @@ from simulator.simulation import Simulation
 from sinks.base import AlertChange, Item, ItemKind
 from streams.kafka import topics
 from streams.kafka.config import Connection, KafkaConfig
-from streams.kafka.records import NS_PER_MS, Input, headers, items_in, parse
+from streams.kafka.records import NS_PER_MS, headers, items_in, parse
+from streams.pipeline.records import Input
 from streams.recordings.replay import Replayed, replay
 
 PARTITIONS: Final = 4

@@ -41,7 +41,7 @@ SETTLE_S: Final = 5.0
 DRAIN_S: Final = 600.0
 
 
-class Said(NamedTuple):
+class CoreOutput(NamedTuple):
     """What a way of running said: events, transitions, alerts in the end, and counts by (device, kind, hour)."""
 
     events: list[bytes]
@@ -139,7 +139,7 @@ def _by_arrival(streams: Iterable[Ward]) -> Iterator[Record]:
     return merge(*(ward.records for ward in streams), key=attrgetter("arrival_ns"))
 
 
-def through_run(streams: Sequence[Ward], folder: Path) -> Said:
+def through_run(streams: Sequence[Ward], folder: Path) -> CoreOutput:
     """`vigil run` in a process of its own, fed the merged recording."""
     source = folder / "one-stream.vigil"
     write(source, merged(streams))
@@ -155,10 +155,10 @@ def through_run(streams: Sequence[Ward], folder: Path) -> Said:
         _count(counts, account)
     ids = {t.alert_id for t in transitions}
     alerts = {alert_id: msgspec.json.encode(reader.alert(alert_id)) for alert_id in ids}
-    return Said(events, sorted(msgspec.json.encode(t) for t in transitions), alerts, counts)
+    return CoreOutput(events, sorted(msgspec.json.encode(t) for t in transitions), alerts, counts)
 
 
-def of_items(said: Sequence[Sequence[Item]]) -> Said:
+def of_items(said: Sequence[Sequence[Item]]) -> CoreOutput:
     """What workers said on the output topics, by partition."""
     events: list[bytes] = []
     transitions: list[bytes] = []
@@ -172,7 +172,7 @@ def of_items(said: Sequence[Sequence[Item]]) -> Said:
         alerts |= {change.alert.id: msgspec.json.encode(change.alert) for change in changes.values()}  # type: ignore[union-attr]
         for account in accounts(items).values():
             _count(counts, account)
-    return Said(sorted(events), sorted(transitions), alerts, counts)
+    return CoreOutput(sorted(events), sorted(transitions), alerts, counts)
 
 
 def _count(counts: Counter[tuple[str, str, int, str]], account: object) -> None:
@@ -193,7 +193,7 @@ def same(bench: Bench, streams: Sequence[Ward], folder: Path) -> dict[str, Any]:
     finally:
         worker.kill()
     there, here = of_items(bench.said()), through_run(streams, folder)
-    for name, mine, theirs in zip(Said._fields, here, there, strict=True):
+    for name, mine, theirs in zip(CoreOutput._fields, here, there, strict=True):
         assert mine == theirs, f"{name} differ: {_difference(mine, theirs)}"
     codes = Counter(msgspec.json.decode(alert)["code"] for alert in here.alerts.values())
     totals: Counter[str] = Counter()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -26,11 +29,13 @@ from streams.embedded.backend import Backend
 from streams.embedded.vigil import Vigil
 from streams.pipeline.registry_change import RegistryChange
 from streams.recordings.replay import replay
+from streams.storage.crash_log import read
 from streams.storage.journal_records import Topic
 from tests.integration.wards import TEN_MINUTES, Stream, running, write_registry
 from tests.services.receiver import Receiver, receiving
 
 LIVES = 20
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +116,7 @@ def test_a_registry_that_contradicts_itself_is_refused_and_nothing_changes(strea
     vigil.stop()
 
 
-def test_a_record_that_kills_the_engine_is_passed_over_after_two_crashes(
+def test_a_record_that_kills_the_engine_is_skipped_after_two_crashes(
     stream: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from streams.pipeline.core import Core
@@ -144,7 +149,7 @@ def test_a_record_that_kills_the_engine_is_passed_over_after_two_crashes(
     third.stop()
 
 
-def test_poison_records_between_two_snapshots_are_all_passed_over(stream: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_poison_records_between_two_snapshots_are_all_skipped(stream: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from streams.pipeline.core import Core
 
     real = Core.telemetry
@@ -196,8 +201,16 @@ def test_a_crash_while_time_passes_blames_no_record(tmp_path: Path, monkeypatch:
     vigil.start()
     vigil._thread.join(10)
     assert isinstance(vigil.error, SystemError)
-    assert vigil.snapshots.marked(vigil.journal.identity) is None
+    assert read(vigil.snapshots.marked(vigil.journal.identity), 0).crashes_at == {}
     vigil.stop()
+
+
+def test_a_record_on_which_the_process_is_gone_without_a_word_is_skipped(tmp_path: Path) -> None:
+    """kill -9 on one record, as a fault in compiled code would: the ward is watched again after four deaths."""
+    command = [sys.executable, "-m", "tests.services.deadly_run", str(tmp_path)]
+    ends = [subprocess.run(command, cwd=ROOT, timeout=120, check=False, capture_output=True, text=True) for _ in range(5)]
+    assert [end.returncode for end in ends] == [-signal.SIGKILL] * 4 + [0], ends[-1].stderr[-2000:]
+    assert ends[-1].stdout.splitlines()[-1] == "skipped 1 applied 2"
 
 
 def test_a_command_that_takes_too_long_is_carried_out_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

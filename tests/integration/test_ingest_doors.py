@@ -25,8 +25,9 @@ from sinks.base import Item, ItemKind, Quarantined
 from streams.ingest.batcher import FOREIGN_WARD
 from streams.ingest.senders import token_hash
 from streams.kafka import topics
-from streams.kafka.records import Input, Kind, items_in
+from streams.kafka.records import items_in
 from streams.pipeline.partition import Partition
+from streams.pipeline.records import Input, Kind
 from tests.integration.ingested import replayed
 from tests.integration.kafka_wards import PARTITIONS, Bench, Ward, accounts, by_id, config_for, partition_of, ward_names
 from tests.services import kafka
@@ -205,7 +206,7 @@ def test_readings_of_another_program(broker: kafka.Cluster, tmp_path: Path) -> N
     assert reasons["out_of_range"] == 1
     assert set(reasons) <= {"out_of_range", "late"}
     elsewhere = Partition(partition_of("vigil/unbound"), live=True)
-    unbound = [i.body for r in bench.log(elsewhere.number) for i in elsewhere.apply(r) if r.message_key == "vigil/unbound"]
+    unbound = [i.body for r in bench.log(elsewhere.number) for i in elsewhere.apply(r).items if r.message_key == "vigil/unbound"]
     assert sorted(body.reason for body in unbound if isinstance(body, Quarantined)) == ["unknown_device", "wrong_type"]
     assert by_id(said, ItemKind.MEASUREMENTS)
     bench.close()

@@ -112,7 +112,7 @@ def test_a_damaged_snapshot_is_passed_over_and_said(place: Place, damage: str) -
     newest.write_bytes({"flipped": raw[:-1] + b"!", "cut": raw[:-1], "empty": b""}[damage])
     with capture_logs() as said:
         assert list(store.newest_first(7)) == [Snapshot(1, 1, b"state")]
-    assert [(line["event"], line["name"]) for line in said] == [("damaged snapshot passed over", newest.name)]
+    assert [(line["event"], line["name"]) for line in said] == [("damaged snapshot ignored", newest.name)]
     assert store.newest_epoch(7) == 1
     store.put(7, Snapshot(2, 2, b"new"))
     assert offsets(store) == [(2, 2), (1, 1)]

@@ -23,9 +23,10 @@ from simulator.simulation import Simulation
 from sinks.base import AlertChange, AuditEntry, ItemKind, Quarantined
 from streams.kafka import topics
 from streams.kafka.config import KafkaConfig
-from streams.kafka.records import Kind
 from streams.ops.warm_up import warm_up
-from streams.pipeline.partition import COMMAND_BYTES_MAX, Partition, Registries
+from streams.pipeline.partition import COMMAND_BYTES_MAX, Partition
+from streams.pipeline.records import Kind
+from streams.pipeline.registries import Registries
 from streams.recordings.replay import Replayed
 from streams.worker.watchdog import EXIT_STALLED
 from tests.conftest import missing_service
@@ -158,7 +159,7 @@ def test_records_that_kill_are_passed_over_and_kept(
 ) -> None:
     """Two of them, between which no checkpoint is: what the first did must not be forgotten over the second.
 
-    The other wards have done nothing, and nothing of theirs is passed over.
+    The other wards have done nothing, and nothing of theirs is skipped.
     """
     bench = registered(
         Bench(config_for(broker.bootstrap, tmp_path / "snapshots", f"{payload.decode()}-", checkpoint_every_s=300.0)), streams
@@ -416,7 +417,7 @@ def test_live_commands_registry_and_time_are_in_the_log(broker: kafka.Cluster, t
     assert {record.kind for record in log} == set(Kind)
     # The log alone says it all: read again by anybody, it gives what the two workers said.
     again = Partition(0, live=True, registries=Registries({name: ward.registry}, 1))
-    wanted = [item for record in log for item in again.apply(record)]
+    wanted = [item for record in log for item in again.apply(record).items]
     for kind in set(ItemKind) - {ItemKind.ACCOUNT}:
         assert by_id(said, kind) == by_id(wanted, kind)
     bench.close()

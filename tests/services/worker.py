@@ -14,7 +14,7 @@ from typing import Final
 from streams.kafka.config import KafkaConfig
 
 STARTED: Final = "started"
-OWNING: Final = "partitions taken over"
+OWNING: Final = "partitions assigned"
 """What a worker's log says."""
 POISON: Final = b"poison"
 """A payload that begins so throws an exception in the core of this process."""
@@ -80,7 +80,7 @@ def main() -> None:
     """The process."""
     from streams.ops import logs
     from streams.ops.warm_up import warm_up
-    from streams.pipeline.core import Core, Said
+    from streams.pipeline.core import Core, CoreOutput
     from streams.worker.app import run
 
     logs.configure()
@@ -90,7 +90,7 @@ def main() -> None:
 
     real = Core.telemetry
 
-    def telemetry(self: Core, payload: bytes, arrival_ns: int, key: str = "") -> Said:
+    def telemetry(self: Core, payload: bytes, arrival_ns: int, key: str = "") -> CoreOutput:
         if payload.startswith(POISON):
             raise SystemError("a bug nobody knows yet")
         if payload.startswith(DEADLY):

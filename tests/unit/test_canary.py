@@ -25,22 +25,24 @@ from streams.canary.watch import BY, CODE, Watch
 from streams.canary.wearers import FALL_AT_S, Life, wearers
 from streams.config import ConfigError, load
 from streams.kafka.config import KafkaConfig
-from streams.kafka.records import CANARY, Kind, headers, parse
+from streams.kafka.records import CANARY, headers, parse
 from streams.pipeline.assembly import Parameters
-from streams.pipeline.core import Core, Said
-from streams.pipeline.partition import Partition, Registries
+from streams.pipeline.core import Core, CoreOutput
+from streams.pipeline.partition import Partition
+from streams.pipeline.records import Kind
+from streams.pipeline.registries import Registries
 
 START_S = 1_760_000_400
 BOUND_S = 60.0
 PARTITIONS = 4
 
 
-def lived(every_s: int, seconds: int, refractory_s: float) -> tuple[list[tuple[str, int]], Said]:
+def lived(every_s: int, seconds: int, refractory_s: float) -> tuple[list[tuple[str, int]], CoreOutput]:
     """(subject, second) of the falls of four wearers, and what the real core says about them, a second's data arriving at its end."""
     worn, life = wearers(PARTITIONS), Life(every_s)
     registry = RegistryData(bindings=tuple(binding for wearer in worn for binding in wearer.registry().bindings))
     core = Core(Parameters(falls=FallParams(refractory_s=refractory_s)), registry)
-    fallen, said = [], Said.nothing()
+    fallen, said = [], CoreOutput.nothing()
     for second in range(START_S, START_S + seconds):
         for wearer in worn:
             if life.falls(wearer.partition, second) and second - START_S >= FALL_AT_S and second < START_S + seconds - 4:
@@ -200,7 +202,7 @@ def test_its_fall_is_closed_and_not_audited() -> None:
     for offset, second in enumerate(range(START_S, START_S + 70)):
         stamp_ns = (second + 1) * NS_PER_S
         record = parse(offset, stamp_ns, wearer.ward.encode(), wearer.message(second, life.samples(0, second)), headers())
-        for item in part.apply(record):
+        for item in part.apply(record).items:
             change = item.body
             if hasattr(change, "transition") and (closing := watch.closing(change.transition, change.alert)) is not None:
                 opened.append(closing)
@@ -208,7 +210,7 @@ def test_its_fall_is_closed_and_not_audited() -> None:
     for offset, (ward, command) in enumerate(opened, start=70):
         assert (ward, command.by, command.outcome) == (wearer.ward, BY, Outcome.TEST)
         given = headers(kind=Kind.COMMAND)
-        items = part.apply(parse(offset, (START_S + 80) * NS_PER_S, ward.encode(), msgspec.json.encode(command), given))
+        items = part.apply(parse(offset, (START_S + 80) * NS_PER_S, ward.encode(), msgspec.json.encode(command), given)).items
         assert [item.kind.value for item in items] == ["alert"], "closed, and nobody did anything to anybody"
     assert part.core.book.open() == []
 

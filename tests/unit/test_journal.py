@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from engine.frame import NS_PER_S
-from streams.storage.arrival_clock import CATCH_UP, STAMP_NS_MAX, Stamps
+from streams.storage.arrival_clock import CATCH_UP, STAMP_NS_MAX, ArrivalClock
 from streams.storage.journal import Journal, JournalError
 from streams.storage.journal_records import Topic, torn
 
@@ -139,7 +139,7 @@ def test_an_impossible_stamp_is_refused_and_the_next_record_is_taken(tmp_path: P
 
 def test_stamps_go_on_while_the_clock_is_behind_and_fall_back_to_it() -> None:
     clock = [0, 0]
-    stamps = Stamps(lambda: clock[0], lambda: clock[1])
+    stamps = ArrivalClock(lambda: clock[0], lambda: clock[1])
     clock[:] = 8 * HOUR_NS, NS_PER_S  # it boots eight hours ahead
     assert stamps.now() == 8 * HOUR_NS
     clock[0] = NS_PER_S  # NTP sets it back

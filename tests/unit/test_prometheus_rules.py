@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from streams.canary.figures import Figures as CanaryFigures
-from streams.worker.figures import Figures as WorkerFigures
+from streams.worker.metrics import WorkerMetrics
 from tests.conftest import missing_service
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "prometheus"
@@ -27,7 +27,7 @@ def names(registry: CollectorRegistry) -> set[str]:
 
 
 def test_every_metric_in_the_rules_is_published() -> None:
-    published = names(WorkerFigures().registry) | names(CanaryFigures([0], []).registry)
+    published = names(WorkerMetrics().registry) | names(CanaryFigures([0], []).registry)
     wanted = {name for line in RULES.splitlines() if "expr:" in line for name in re.findall(r"\b(?:vigil|process)_[a-z_]+", line)}
     assert len(wanted) == 8
     assert wanted - published == set()

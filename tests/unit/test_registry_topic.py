@@ -10,7 +10,7 @@ import pytest
 from engine.registry import Assignment, Binding, CareSetting, Place, RegistryData
 from streams.kafka import topics
 from streams.kafka.registry_topic import divided, named, refusal, shared
-from streams.pipeline.partition import Registries
+from streams.pipeline.registries import Registries
 
 EAST, WEST = "home/east", "home/west"
 DATA = RegistryData(

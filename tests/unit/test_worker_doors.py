@@ -12,8 +12,10 @@ from schemas.recording import START_NS
 from schemas.wire import MESSAGE_BYTES_MAX
 from sinks.base import Item, ItemKind, Quarantined, encode
 from streams.kafka import topics
-from streams.kafka.records import FRAMED, Input, Kind, frame, headers, parse, single
-from streams.pipeline.partition import AUTHOR_MAX, COMMAND_BYTES_MAX, WHY_MAX, Partition, Registries
+from streams.kafka.records import FRAMED, frame, headers, parse, single
+from streams.pipeline.partition import AUTHOR_MAX, COMMAND_BYTES_MAX, WHY_MAX, Partition
+from streams.pipeline.records import Input, Kind
+from streams.pipeline.registries import Registries
 from streams.recordings.format import Builder
 from tests.unit.test_worker_partition import SECOND_NS, WARD, changes, command, pressed, telemetry
 
@@ -32,7 +34,7 @@ def alerted() -> tuple[Partition, str, int]:
     """A partition with an open alert: its id, and its time."""
     data, sent = pressed(2, 30)
     partition = Partition(0, live=False, registries=Registries({WARD: data}, 1))
-    return partition, changes(partition.apply(telemetry(0, *sent[0])))[0].alert.id, sent[0][0]
+    return partition, changes(partition.apply(telemetry(0, *sent[0])).items)[0].alert.id, sent[0][0]
 
 
 def contradiction() -> bytes:
@@ -52,8 +54,8 @@ def test_a_refused_registry_does_not_take_with_it_what_the_clocks_had_to_say() -
         for offset, record in enumerate(records):
             partition.apply(telemetry(offset, record.arrival_ns, record.payload))
     offset = len(records)
-    wanted = told.apply(parse(offset, 0, None, b"", headers(at_ns, kind=Kind.TIME)))
-    said = asked.apply(registry(offset, at_ns, contradiction()))
+    wanted = told.apply(parse(offset, 0, None, b"", headers(at_ns, kind=Kind.TIME))).items
+    said = asked.apply(registry(offset, at_ns, contradiction())).items
     assert changes(wanted), "nothing was due: this shows nothing"
     assert list(map(encode, said))[: len(wanted)] == list(map(encode, wanted))
     assert any(isinstance(item.body, Quarantined) for item in said[len(wanted) :])
@@ -73,7 +75,7 @@ def test_a_refused_registry_does_not_take_with_it_what_the_clocks_had_to_say() -
 )
 def test_no_command_kills_a_worker(value: bytes) -> None:
     partition, _, at_ns = alerted()
-    items = partition.apply(parse(1, 0, WARD.encode(), value, headers(at_ns, kind=Kind.COMMAND)))
+    items = partition.apply(parse(1, 0, WARD.encode(), value, headers(at_ns, kind=Kind.COMMAND))).items
     (body,) = [item.body for item in items if isinstance(item.body, Quarantined)]
     assert (body.reason, body.payload) == ("malformed", value)
     assert len(body.detail) <= WHY_MAX
@@ -84,7 +86,7 @@ def test_an_alert_fits_into_a_record_whatever_staff_write() -> None:
     said = []
     for offset, by in enumerate(["护" * AUTHOR_MAX, "a" * AUTHOR_MAX, "b" * 3_000_000], start=1):
         value = msgspec.json.encode(Command(f"c-{offset}", Action.ATTEND, alert, by, 0, note="n" * 200_000))
-        said += partition.apply(parse(offset, 0, WARD.encode(), value, headers(at_ns, kind=Kind.COMMAND)))
+        said += partition.apply(parse(offset, 0, WARD.encode(), value, headers(at_ns, kind=Kind.COMMAND))).items
     assert {item.kind for item in said} >= {ItemKind.AUDIT, ItemKind.QUARANTINE}
     assert max(sizes(said)) < topics.RECORD_BYTES_MAX - 1024
 
@@ -103,7 +105,7 @@ def test_an_alert_fits_into_a_record_whatever_staff_write() -> None:
 def test_no_registry_kills_a_worker(value: bytes, ward: bytes) -> None:
     partition, _, at_ns = alerted()
     before = partition.registries.merged()
-    items = partition.apply(registry(1, at_ns, value, ward=ward))
+    items = partition.apply(registry(1, at_ns, value, ward=ward)).items
     assert {item.kind for item in items} in ({ItemKind.AUDIT, ItemKind.QUARANTINE}, {ItemKind.AUDIT})
     assert max(sizes(items)) < topics.RECORD_BYTES_MAX - 1024
     if value is not NESTED_DEEPLY:  # fields nobody knows are not looked into
@@ -112,10 +114,10 @@ def test_no_registry_kills_a_worker(value: bytes, ward: bytes) -> None:
 
 def test_a_record_passed_over_fits_into_a_record() -> None:
     partition = Partition(0, live=False)
-    (item,) = partition.pass_over(telemetry(0, START_NS, b"x" * (MESSAGE_BYTES_MAX + 10**6)), "workers died on it")
+    (item,) = partition.skip_poison(telemetry(0, START_NS, b"x" * (MESSAGE_BYTES_MAX + 10**6)), "workers died on it").items
     assert sizes([item])[0] < topics.RECORD_BYTES_MAX - 1024
 
 
 def test_a_command_that_is_one_is_taken() -> None:
     partition, alert, at_ns = alerted()
-    assert changes(partition.apply(command(1, at_ns, alert)))[0].alert.acknowledged_by == "li"
+    assert changes(partition.apply(command(1, at_ns, alert)).items)[0].alert.acknowledged_by == "li"

@@ -11,14 +11,16 @@ from typing import Any, cast
 
 import pytest
 
-from sinks.base import Item
 from streams.kafka.config import KafkaConfig
-from streams.kafka.records import Input
-from streams.pipeline.partition import Partition
-from streams.storage.crash_log import LIVES_MAX, Deaths, written
+from streams.pipeline.core import CoreOutput
+from streams.pipeline.partition import Applied, Partition
+from streams.pipeline.records import Input
+from streams.storage.crash_log import RESTARTS_MAX, CrashLog, written
 from streams.storage.snapshots import DirectoryStore
+from streams.worker.checkpointer import NOTE_S
 from streams.worker.outbox import Outbox
-from streams.worker.owner import NOTE_S, Owned, Owner
+from streams.worker.owned import Owned
+from streams.worker.owner import Owner
 
 RECORDS = 16
 BEGIN = {0: 100, 1: 200}
@@ -36,33 +38,33 @@ class Taking(Partition):
         super().__init__(number, next_offset=BEGIN[number])
         self.over: list[int] = []
 
-    def apply(self, record: Input) -> list[Item]:
+    def apply(self, record: Input) -> Applied:
         if record.offset == DEADLY[self.number]:
             raise Gone
         self.next_offset = record.offset + 1
-        return []
+        return Applied(CoreOutput.nothing(), [], "", 0, record.offset)
 
-    def on_the_way(self, record: Input) -> Iterator[list[Item]]:
+    def advance_before(self, record: Input) -> Iterator[Applied]:
         del record
         return iter(())
 
-    def pass_over(self, record: Input, why: str) -> list[Item]:
+    def skip_poison(self, record: Input, why: str) -> Applied:
         assert "2 times" in why
         self.over.append(record.offset)
         self.next_offset = record.offset + 1
-        return []
+        return Applied(CoreOutput.nothing(), [], "", 0, record.offset)
 
 
 async def owned_by(owner: Owner, store: DirectoryStore, number: int) -> Owned:
-    """As when a partition is taken over."""
+    """As when a partition is assigned."""
     found = Owned(Taking(number), Outbox(None, "", number), 1, store.marked(number))
-    await owner._note(found, found.deaths.begun(BEGIN[number]))
+    await owner.checkpointer.note(found, found.crash_log.started(BEGIN[number]))
     owner.owned[number] = found
     return found
 
 
 async def live(store: DirectoryStore) -> dict[int, list[int]] | None:
-    """A worker's life, partitions in turn; the records it passed over, or None when it is gone."""
+    """A worker's life, partitions in turn; the records it skipped, or None when it is gone."""
     owner = Owner(KafkaConfig(), store)
     owned = [await owned_by(owner, store, number) for number in BEGIN]
     try:
@@ -71,7 +73,7 @@ async def live(store: DirectoryStore) -> dict[int, list[int]] | None:
                 record = SimpleNamespace(
                     offset=BEGIN[one.partition.number] + index, timestamp=0, key=b"ward", value=b"batch", headers=(), partition=0
                 )
-                await owner._take(one, record)
+                await owner.apply(one, record)
     except Gone:
         return None
     return {one.partition.number: cast("Taking", one.partition).over for one in owned}
@@ -79,7 +81,7 @@ async def live(store: DirectoryStore) -> dict[int, list[int]] | None:
 
 def test_only_the_record_on_which_it_was_gone_is_passed_over(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path)
-    for _ in range(LIVES_MAX + 2):
+    for _ in range(RESTARTS_MAX + 2):
         assert asyncio.run(live(store)) is None
     assert asyncio.run(live(store)) == {0: [], 1: [203]}
 
@@ -87,10 +89,10 @@ def test_only_the_record_on_which_it_was_gone_is_passed_over(tmp_path: Path) -> 
 def test_a_checkpoint_is_due_when_a_record_was_passed_over(tmp_path: Path) -> None:
     async def life() -> float:
         store = DirectoryStore(tmp_path)
-        store.mark(1, written(Deaths(BEGIN[1], LIVES_MAX, {BEGIN[1]: 2})))
+        store.mark(1, written(CrashLog(BEGIN[1], RESTARTS_MAX, {BEGIN[1]: 2})))
         owner = Owner(KafkaConfig(), store)
         owned = await owned_by(owner, store, 1)
-        await owner._take(owned, SimpleNamespace(offset=BEGIN[1], timestamp=0, key=b"ward", value=b"batch", headers=(), partition=1))
+        await owner.apply(owned, SimpleNamespace(offset=BEGIN[1], timestamp=0, key=b"ward", value=b"batch", headers=(), partition=1))
         return owned.saved_s
 
     assert asyncio.run(life()) == -float("inf")
@@ -99,10 +101,10 @@ def test_a_checkpoint_is_due_when_a_record_was_passed_over(tmp_path: Path) -> No
 def test_a_store_that_hangs_does_not_hold_up_the_records_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def life() -> tuple[int, int]:
         store = DirectoryStore(tmp_path)
-        store.mark(0, written(Deaths(BEGIN[0], LIVES_MAX)))
+        store.mark(0, written(CrashLog(BEGIN[0], RESTARTS_MAX)))
         owner = Owner(KafkaConfig(), store)
         owned = await owned_by(owner, store, 0)
-        assert owned.deaths.careful
+        assert owned.crash_log.notes_each_record
         release, asked = threading.Event(), []
 
         def hang(*given: Any) -> None:
@@ -110,10 +112,10 @@ def test_a_store_that_hangs_does_not_hold_up_the_records_behind(tmp_path: Path, 
             release.wait()
 
         monkeypatch.setattr(store, "mark", hang)
-        monkeypatch.setattr("streams.worker.owner.NOTE_S", NOTE_S / 10)
+        monkeypatch.setattr("streams.worker.checkpointer.NOTE_S", NOTE_S / 10)
         try:
             for index in range(RECORDS):
-                await owner._take(owned, SimpleNamespace(offset=BEGIN[0] + index, timestamp=0, key=b"", value=b"", headers=(), partition=0))
+                await owner.apply(owned, SimpleNamespace(offset=BEGIN[0] + index, timestamp=0, key=b"", value=b"", headers=(), partition=0))
             return owned.partition.next_offset, len(asked)
         finally:
             release.set()

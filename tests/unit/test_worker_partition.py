@@ -16,8 +16,10 @@ from schemas.codec import decode as decode_wire
 from schemas.recording import START_NS
 from sinks.base import AlertChange, AuditEntry, Item, ItemKind, Quarantined, encode
 from sinks.base import decode as decode_item
-from streams.kafka.records import FRAMED, SINGLE, Input, Kind, frame, headers, items_in, parse, single
-from streams.pipeline.partition import Partition, Registries
+from streams.kafka.records import FRAMED, SINGLE, frame, headers, items_in, parse, single
+from streams.pipeline.partition import Partition
+from streams.pipeline.records import Input, Kind
+from streams.pipeline.registries import Registries
 from streams.recordings.format import Builder
 from streams.storage.snapshots import KEPT, DirectoryStore, Snapshot
 
@@ -53,7 +55,7 @@ def log_of_a_minute() -> tuple[Registries, list[Input]]:
     registry, sent = pressed(2, 30, 50)
     registries = Registries({WARD: registry}, 1)
     first = Partition(0, live=False, registries=registries)
-    alert = changes(first.apply(telemetry(0, *sent[0])))[0].alert.id
+    alert = changes(first.apply(telemetry(0, *sent[0])).items)[0].alert.id
     again = msgspec.json.encode(registry)
     return registries, [
         telemetry(0, *sent[0], key="k"),
@@ -73,17 +75,17 @@ def log_of_a_minute() -> tuple[Registries, list[Input]]:
 def test_every_suffix_from_every_snapshot_says_the_same_again() -> None:
     registries, log = log_of_a_minute()
     whole = Partition(0, live=False, registries=registries)
-    said = [[encode(item) for item in whole.apply(record)] for record in log]
+    said = [[encode(item) for item in whole.apply(record).items] for record in log]
     assert sum(map(len, said)) > 10
     for cut in range(len(log)):
         before = Partition(0, live=False, registries=registries)
         for record in log[:cut]:
             before.apply(record)
         after = Partition(0, live=False)
-        after.thaw(before.freeze())
+        after.restore(before.snapshot())
         assert after.next_offset == cut
-        assert [[encode(item) for item in after.apply(record)] for record in log[cut:]] == said[cut:]
-        assert after.freeze() == whole.freeze()
+        assert [[encode(item) for item in after.apply(record).items] for record in log[cut:]] == said[cut:]
+        assert after.snapshot() == whole.snapshot()
 
 
 def test_the_order_of_two_logs_would_matter() -> None:
@@ -92,9 +94,9 @@ def test_the_order_of_two_logs_would_matter() -> None:
     contents = []
     for command_first in (True, False):
         partition = Partition(0, live=False, registries=registries)
-        opened = changes(partition.apply(telemetry(0, *sent[0])))[0].alert.id
+        opened = changes(partition.apply(telemetry(0, *sent[0])).items)[0].alert.id
         two = [command(1, 0, opened), telemetry(1, *sent[1])]
-        heard = [change for record in (two if command_first else two[::-1]) for change in changes(partition.apply(record))]
+        heard = [change for record in (two if command_first else two[::-1]) for change in changes(partition.apply(record).items)]
         contents.append({change.transition.id: change.transition.reason for change in heard})
     acknowledged_first, repeated_first = contents
     assert acknowledged_first.keys() == repeated_first.keys()
@@ -115,7 +117,7 @@ def test_no_clock_may_push_a_live_ward_ahead() -> None:
 def test_refused_inputs_say_why_and_change_nothing() -> None:
     registries, log = log_of_a_minute()
     partition = Partition(0, live=False, registries=registries)
-    said = [item for record in log for item in partition.apply(record)]
+    said = [item for record in log for item in partition.apply(record).items]
     refused = [item.body for item in said if isinstance(item.body, Quarantined)]
     assert [r.kind for r in refused] == ["registry", "command", ""]
     audit = {item.id: item.body for item in said if isinstance(item.body, AuditEntry)}
@@ -127,7 +129,7 @@ def test_refused_inputs_say_why_and_change_nothing() -> None:
 
 def test_a_record_passed_over_is_in_quarantine_with_its_bytes() -> None:
     partition = Partition(0, live=False)
-    (item,) = partition.pass_over(telemetry(0, START_NS, b"poison"), "workers died on it")
+    (item,) = partition.skip_poison(telemetry(0, START_NS, b"poison"), "workers died on it").items
     assert isinstance(item.body, Quarantined)
     assert (item.body.reason, item.body.payload) == (Reason.INTERNAL.value, b"poison")
     assert partition.next_offset == 1
@@ -136,7 +138,7 @@ def test_a_record_passed_over_is_in_quarantine_with_its_bytes() -> None:
 def test_outputs_come_back_from_their_records() -> None:
     registries, log = log_of_a_minute()
     partition = Partition(0, live=False, registries=registries)
-    said = [item for record in log for item in partition.apply(record)]
+    said = [item for record in log for item in partition.apply(record).items]
     assert {ItemKind.ALERT, ItemKind.EVENT, ItemKind.AUDIT, ItemKind.QUARANTINE} <= {item.kind for item in said}
     for item in said:
         alone = item.kind in SINGLE
@@ -157,7 +159,7 @@ def test_headers_nobody_can_read_are_telemetry_without_headers() -> None:
 
 def test_a_snapshot_of_another_version_is_refused() -> None:
     with pytest.raises((ValueError, msgspec.DecodeError)):
-        Partition(0).thaw(b"\x90")
+        Partition(0).restore(b"\x90")
 
 
 def test_the_newest_snapshot_of_the_newest_owner_counts(tmp_path: Path) -> None:
@@ -198,24 +200,24 @@ def test_a_long_silence_is_lived_through_in_pieces_that_say_the_same() -> None:
     registries = Registries({WARD: registry}, 1)
     log = [telemetry(offset, *one) for offset, one in enumerate(sent)]
     whole = Partition(0, live=False, registries=registries)
-    said = [encode(item) for record in log for item in whole.apply(record)]
+    said = [encode(item) for record in log for item in whole.apply(record).items]
     pieces = Partition(0, live=False, registries=registries)
     again, count = [], 0
     for record in log:
-        for items in pieces.on_the_way(record):
+        for items in (step.items for step in pieces.advance_before(record)):
             assert pieces.next_offset == record.offset
             count += 1
             again += [encode(item) for item in items]
             if count % 50 == 7:  # a worker that dies here goes on from here
-                saved = pieces.freeze()
+                saved = pieces.snapshot()
                 pieces = Partition(0, live=False)
-                pieces.thaw(saved)
-                again += [encode(item) for rest in pieces.on_the_way(record) for item in rest]
+                pieces.restore(saved)
+                again += [encode(item) for rest in pieces.advance_before(record) for item in rest.items]
                 break
-        again += [encode(item) for item in pieces.apply(record)]
+        again += [encode(item) for item in pieces.apply(record).items]
     assert count > 5
     assert sorted(again) == sorted(said)
     assert any(decode_item(data).kind is ItemKind.ACCOUNT for data in said)  # hours that ended in the silence
-    assert pieces.freeze() == whole.freeze()
+    assert pieces.snapshot() == whole.snapshot()
     beyond = telemetry(len(log), log[-1].arrival_ns + 8 * 86_400 * SECOND_NS, sent[0][1])  # the engine leaps over so much
-    assert list(pieces.on_the_way(beyond)) == []
+    assert list(pieces.advance_before(beyond)) == []

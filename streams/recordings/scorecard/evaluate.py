@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from alerts.policy import Policy
 from streams.pipeline.assembly import CLASSES, EVENTS
 from streams.recordings.format import read
 from streams.recordings.replay import replay
@@ -34,13 +35,14 @@ def windows_of_catalogue() -> dict[str, Window]:
 def evaluate(
     paths: Iterable[Path],
     parameters: BaseModel | None = None,
+    policy: Policy | None = None,
     *,
     windows: Mapping[str, Window] | None = None,
     progress: Progress | None = None,
 ) -> Scorecard:
     """Replay every recording in `paths` (folders `*.vigil`, or folders of them) and score what was said.
 
-    `parameters` as in `streams.recordings.replay.replay`; `windows` override those of the catalogue by code. RecordingError for a path
+    `parameters` and `policy` as in `streams.recordings.replay.replay`; `windows` override those of the catalogue by code. RecordingError for a path
     that is no recording; ValueError when there is none at all.
     """
     folders = [folder for path in paths for folder in _recordings(path)]
@@ -52,7 +54,7 @@ def evaluate(
         if progress is not None:
             progress(folder.name, number, len(folders))
         recording = read(folder)
-        replayed = replay(recording, parameters)
+        replayed = replay(recording, parameters, policy)
         matched.append(
             compare(Case(recording.meta.name, recording.truth, replayed.events, replayed.resident_days, replayed.room_days), allowed)
         )

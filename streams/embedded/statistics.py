@@ -20,7 +20,7 @@ class Source(NamedTuple):
     heard_ns: int | None
 
 
-class Figures(NamedTuple):
+class Statistics(NamedTuple):
     """`totals`: readings processed, duplicate, late, quarantined since the beginning."""
 
     totals: tuple[int, int, int, int]
@@ -28,7 +28,7 @@ class Figures(NamedTuple):
     unbound: list[Unbound]
 
 
-def figures(core: Core) -> Figures:
+def statistics(core: Core) -> Statistics:
     """A copy that shares nothing with the core. For the thread that runs the core."""
     engine = core.engine
     index = {name: s for s, name in enumerate(engine.devices.names)}
@@ -40,4 +40,4 @@ def figures(core: Core) -> Figures:
         subject = "" if s is None else engine.devices.subject[s] or ""
         sources.append(Source(account, subject, int(arrival_ns[s]) if heard else None))
     unbound = [msgspec.structs.replace(device, kinds=list(device.kinds)) for device in engine.devices.unbound.values()]
-    return Figures(engine.totals(), sources, unbound)
+    return Statistics(engine.totals(), sources, unbound)

@@ -21,8 +21,8 @@ from streams.kafka.config import WorkerOperations
 from streams.kafka.records import NS_PER_MS, parse
 from streams.ops import logs
 from streams.pipeline.assembly import HomePolicy
-from streams.worker.figures import Figures
 from streams.worker.health import Health
+from streams.worker.metrics import WorkerMetrics
 from streams.worker.owner import Progress
 from streams.worker.watchdog import Watchdog
 
@@ -38,21 +38,21 @@ def fell(subject: str, onset_ns: int, arrival_ns: int) -> list[Item]:
     return [event_item(event), *(alert_item(step, book.open()[0]) for step in steps)]
 
 
-def said(figures: Figures) -> str:
-    return generate_latest(figures.registry).decode()
+def said(metrics: WorkerMetrics) -> str:
+    return generate_latest(metrics.registry).decode()
 
 
 def test_a_canary_is_a_record_and_nobodys_event() -> None:
-    figures, now_ns = Figures(), time.time_ns()
+    metrics, now_ns = WorkerMetrics(), time.time_ns()
     record = parse(0, now_ns // NS_PER_MS * NS_PER_MS, b"ward", b"12345", ())
-    figures.took(record, fell(f"{CANARY_PREFIX}0", now_ns - 3_000_000_000, now_ns), 0.001)
-    text = said(figures)
+    metrics.applied(record, fell(f"{CANARY_PREFIX}0", now_ns - 3_000_000_000, now_ns), 0.001)
+    text = said(metrics)
     assert 'vigil_worker_records_total{kind="telemetry"} 1.0' in text
     assert "vigil_worker_bytes_total 5.0" in text
     assert "falls.fall" not in text
     assert "vigil_worker_detection_seconds_count 0.0" in text
-    figures.took(record, fell("resident/r-1", now_ns - 3_000_000_000, now_ns), 0.001)
-    text = said(figures)
+    metrics.applied(record, fell("resident/r-1", now_ns - 3_000_000_000, now_ns), 0.001)
+    text = said(metrics)
     assert 'vigil_worker_events_total{code="falls.fall",phase="onset"} 1.0' in text
     assert 'vigil_worker_alert_transitions_total{code="falls.fall",priority="high",state="firing"} 1.0' in text
     assert 'vigil_worker_onset_to_alert_seconds_sum{code="falls.fall"} 3.0' in text
@@ -61,24 +61,24 @@ def test_a_canary_is_a_record_and_nobodys_event() -> None:
 
 
 def test_readings_of_a_partition_that_comes_back_are_not_counted_twice() -> None:
-    figures = Figures()
-    figures.taken_over({0: 1}, {0: (100, 5, 0, 2)})
-    figures.counted(0, (150, 5, 1, 2))
-    figures.taken_over({1: 2}, {1: (7, 0, 0, 0)})
-    assert 'partition="0"' not in said(figures).replace('vigil_worker_snapshot_failures_total{partition="0"}', "").replace(
+    metrics = WorkerMetrics()
+    metrics.assigned({0: 1}, {0: (100, 5, 0, 2)})
+    metrics.counted(0, (150, 5, 1, 2))
+    metrics.assigned({1: 2}, {1: (7, 0, 0, 0)})
+    assert 'partition="0"' not in said(metrics).replace('vigil_worker_snapshot_failures_total{partition="0"}', "").replace(
         'vigil_worker_snapshot_failures_created{partition="0"}', ""
     )
-    figures.taken_over({0: 3}, {0: (150, 5, 1, 2)})
-    figures.counted(0, (160, 5, 1, 2))
-    text = said(figures)
+    metrics.assigned({0: 3}, {0: (150, 5, 1, 2)})
+    metrics.counted(0, (160, 5, 1, 2))
+    text = said(metrics)
     assert 'vigil_worker_readings_total{outcome="processed"} 60.0' in text
     assert 'vigil_worker_readings_total{outcome="late"} 1.0' in text
     assert 'vigil_worker_readings_total{outcome="duplicate"} 0.0' in text
 
 
-def asked(*, live: bool = True) -> tuple[Figures, Watchdog, Health]:
-    figures, watchdog = Figures(), Watchdog(60.0)
-    return figures, watchdog, Health(WorkerOperations(unhealthy_s=LIMIT_S, degraded_s=LIMIT_S), watchdog, figures, live=live)
+def asked(*, live: bool = True) -> tuple[WorkerMetrics, Watchdog, Health]:
+    metrics, watchdog = WorkerMetrics(), Watchdog(60.0)
+    return metrics, watchdog, Health(WorkerOperations(unhealthy_s=LIMIT_S, degraded_s=LIMIT_S), watchdog, metrics, live=live)
 
 
 def state(health: Health) -> tuple[bool, str]:
@@ -100,21 +100,21 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_joining_idle_working(later: Any) -> None:
-    figures, watchdog, health = asked()
+    metrics, watchdog, health = asked()
     later(100)
     assert state(health) == (True, "joining")
-    figures.taken_over({}, {})
+    metrics.assigned({}, {})
     watchdog.seen([])
     assert state(health) == (True, "idle")
-    figures.taken_over({0: 1}, {0: (0, 0, 0, 0)})
+    metrics.assigned({0: 1}, {0: (0, 0, 0, 0)})
     watchdog.seen([Progress(0, 5, 5)])
     assert state(health) == (True, "working")
 
 
 @pytest.mark.parametrize(("live", "end", "well"), [(True, 5, False), (False, 5, True), (True, 9, False), (False, 9, False)])
 def test_a_partition_that_does_not_move_while_it_should(later: Any, live: bool, end: int, well: bool) -> None:
-    figures, watchdog, health = asked(live=live)
-    figures.taken_over({0: 1, 1: 1}, {})
+    metrics, watchdog, health = asked(live=live)
+    metrics.assigned({0: 1, 1: 1}, {})
     for second in range(4):
         watchdog.seen([Progress(0, 5, end), Progress(1, second, second)])
         later(0.5)
@@ -125,8 +125,8 @@ def test_a_partition_that_does_not_move_while_it_should(later: Any, live: bool, 
 
 
 def test_a_loop_that_does_not_turn(later: Any) -> None:
-    figures, watchdog, health = asked()
-    figures.taken_over({}, {})
+    metrics, watchdog, health = asked()
+    metrics.assigned({}, {})
     watchdog.seen([])
     later(LIMIT_S + 0.1)
     ok, details = health()
@@ -135,18 +135,18 @@ def test_a_loop_that_does_not_turn(later: Any) -> None:
 
 
 def test_refused_snapshots_are_degraded_until_one_is_stored(later: Any) -> None:
-    figures, watchdog, health = asked()
-    figures.taken_over({0: 1}, {})
-    figures.not_saved(0)
+    metrics, watchdog, health = asked()
+    metrics.assigned({0: 1}, {})
+    metrics.not_saved(0)
     watchdog.seen([Progress(0, 1, 1)])
     assert state(health) == (True, "working")
     later(LIMIT_S + 0.5)
-    figures.not_saved(0)
+    metrics.not_saved(0)
     watchdog.seen([Progress(0, 2, 2)])
     assert state(health) == (True, "degraded")
-    figures.saved(0, 100, 0.1)
+    metrics.saved(0, 100, 0.1)
     assert state(health) == (True, "working")
-    assert 'vigil_worker_snapshot_failures_total{partition="0"} 2.0' in said(figures)
+    assert 'vigil_worker_snapshot_failures_total{partition="0"} 2.0' in said(metrics)
 
 
 def test_every_line_of_the_log_is_json_whoever_speaks_and_no_local_variable_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:

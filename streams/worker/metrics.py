@@ -16,8 +16,8 @@ from alerts.policy import is_canary
 from engine.events import Event, Priority
 from engine.frame import NS_PER_S
 from sinks.base import AlertChange, Item, Quarantined
-from streams.kafka.records import Input
 from streams.ops.metrics import process_registry
+from streams.pipeline.records import Input
 
 OUTCOMES: Final = ("processed", "duplicate", "late", "quarantined")
 """Where readings go, in the order of `Engine.totals`."""
@@ -31,13 +31,13 @@ _OF_THE_CONDITION: Final = frozenset({Reason.ONSET, Reason.REPEATED})
 """Transitions that a record of telemetry caused at once: the others wait for a clock or for staff."""
 
 
-class Figures:
+class WorkerMetrics:
     """Fed by the owner from the event loop; read by the operations server's thread."""
 
     def __init__(self) -> None:
         self.registry = registry = process_registry()
         self.joined = False
-        """Whether partitions were ever taken over."""
+        """Whether partitions were ever assigned."""
         self.refused_since_s: dict[int, float] = {}
         """Since when (monotonic) a partition's snapshots have not been stored."""
         self._totals: dict[int, tuple[int, ...]] = {}
@@ -63,7 +63,7 @@ class Figures:
         )
         self._lag = Gauge("vigil_worker_lag_records", "Records that wait.", ["partition"], registry=registry)
         self._epoch = Gauge("vigil_worker_epoch", "Generation under which a partition is owned.", ["partition"], registry=registry)
-        self._taken = Counter("vigil_worker_taken_over", "Partitions taken over.", registry=registry)
+        self._assigned = Counter("vigil_worker_assigned", "Partitions assigned.", registry=registry)
         self._saved = Gauge(
             "vigil_worker_snapshot_timestamp_seconds", "When the newest snapshot was stored or loaded.", ["partition"], registry=registry
         )
@@ -75,7 +75,7 @@ class Figures:
         for outcome in OUTCOMES:
             self._readings.labels(outcome)
 
-    def took(self, record: Input, items: Iterable[Item], apply_s: float) -> None:
+    def applied(self, record: Input, items: Iterable[Item], apply_s: float) -> None:
         """A record was applied in `apply_s`, and what it gave is handed to Kafka."""
         self._records.labels(record.kind.value).inc()
         self._bytes.inc(len(record.value))
@@ -97,13 +97,13 @@ class Figures:
         if step.reason is Reason.ONSET:
             self._onset.labels(alert.code).observe(max(0.0, (alert.arrival_ns - alert.onset_ns) / NS_PER_S))
 
-    def taken_over(self, epochs: Mapping[int, int], totals: Mapping[int, tuple[int, ...]]) -> None:
+    def assigned(self, epochs: Mapping[int, int], totals: Mapping[int, tuple[int, ...]]) -> None:
         """These partitions, and no others, are owned from now on; `totals` are the readings their states have counted already."""
         self.joined = True
         for number in set(self._totals) - set(epochs):
-            self._let_go(number)
+            self._revoke(number)
         self._totals = dict(totals)
-        self._taken.inc(len(epochs))
+        self._assigned.inc(len(epochs))
         for number, epoch in epochs.items():
             self._epoch.labels(str(number)).set(epoch)
             self._saved.labels(str(number)).set_to_current_time()
@@ -136,7 +136,7 @@ class Figures:
         self._refused.labels(str(number)).inc()
         self.refused_since_s.setdefault(number, time.monotonic())
 
-    def _let_go(self, number: int) -> None:
+    def _revoke(self, number: int) -> None:
         self.refused_since_s.pop(number, None)
         for gauge in (self._lag, self._epoch, self._saved, self._size):
             gauge.remove(str(number))
