@@ -1,1 +1,1 @@
-"""Where results go: one interface, one attempt, an answer for every item; one wrapper that retries, spools and buries."""
+"""Where results go. A sink makes one attempt and answers for every item; `sinks.delivery` has queue, spool, retry and dead letters."""

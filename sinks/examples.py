@@ -11,7 +11,7 @@ from alerts.policy import CodePolicy, Policy
 from engine.events import Ends, Event, Priority, event_id
 from engine.frame import NS_PER_S
 from engine.outputs import Account, Measurements, Reason, Reject
-from sinks.base import AuditEntry, Item, ItemKind, account_item, alert_item, audit_item, event_item, measurements_item, quarantine_item
+from sinks.items import AuditEntry, Item, ItemKind, account_item, alert_item, audit_item, event_item, measurements_item, quarantine_item
 
 T0_NS: Final = 1_760_000_000 * NS_PER_S
 HOUR_NS: Final = 3600 * NS_PER_S

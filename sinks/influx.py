@@ -17,7 +17,10 @@ from pydantic import Field, SecretStr
 from alerts.model import Alert
 from engine.events import Event
 from engine.outputs import Measurements
-from sinks.base import ACCEPTED, UNTRIED, AlertChange, Item, ItemKind, Outcome, Rejected, Retry, SinkConfig, redacted, refusal
+from sinks.contract import SinkConfig, redacted, refusal
+from sinks.declaration import Audience, Runs, SinkSpec
+from sinks.items import AlertChange, Item, ItemKind
+from sinks.outcome import ACCEPTED, UNTRIED, Outcome, Rejected, Retry
 
 _BAD_DATA: Final = frozenset({400, 413, 422})
 """Answers about the data: malformed or conflicting points, too many of them, points outside the retention period."""
@@ -34,15 +37,22 @@ class InfluxConfig(SinkConfig):
     type: Literal["influx"] = "influx"
     url: SecretStr = Field(description="address of the server; secret, because it may carry a password")
     token: SecretStr = Field(description="API token that may write the bucket")
-    org: str = Field(description="organisation")
-    bucket: str = Field(description="bucket (for InfluxDB 1.8: database/retention policy)")
+    org: str = Field(description="organisation", examples=["home"])
+    bucket: str = Field(description="bucket (for InfluxDB 1.8: database/retention policy)", examples=["vigil"])
     timeout_s: float = Field(default=10.0, gt=0.0, le=120.0, description="seconds for one write")
     gzip: bool = Field(default=True, description="compress what is sent")
     ca_file: str | None = Field(default=None, description="certificate authority of a private server; verification is always on")
 
 
 class InfluxSink:
-    """Writes a batch in one request, and item by item where the server refuses a part of it."""
+    """Writes a batch in one request, and item by item where the server refuses a part of it. `line_protocol` says what a point looks like.
+
+    >>> config = InfluxConfig(url=SecretStr("http://user:password@influx:8086"), token=SecretStr("t"), org="home", bucket="vigil")
+    >>> sink = InfluxSink(config)  # connects with the first delivery
+    >>> sink
+    InfluxSink('http://influx:8086/…', bucket='vigil')
+    >>> sink.close()
+    """
 
     name = "influx"
     takes = frozenset({ItemKind.ALERT, ItemKind.EVENT, ItemKind.MEASUREMENTS})
@@ -69,13 +79,15 @@ class InfluxSink:
         return f"InfluxSink({redacted(self._config.url.get_secret_value())!r}, bucket={self._config.bucket!r})"
 
     def deliver(self, items: Sequence[Item]) -> list[Outcome]:
-        """Write all; what cannot be a point is rejected before, what the server refuses is rejected with its words."""
+        """Write all: one outcome an item. What cannot be a point is rejected before, what the server refuses is rejected with its words; a
+        server that cannot be reached, is overloaded or does not know token or bucket is a retry.
+        """
         outcomes: list[Outcome] = [refusal(item, self.takes) or ACCEPTED for item in items]
         wanted: list[tuple[int, list[str]]] = []
         for index, item in enumerate(items):
             if outcomes[index] is ACCEPTED:
                 try:
-                    wanted.append((index, list(_lines(item))))
+                    wanted.append((index, list(line_protocol(item))))
                 except ValueError as error:
                     outcomes[index] = Rejected(str(error))
         self._write([entry for entry in wanted if entry[1]], outcomes)
@@ -124,8 +136,17 @@ class InfluxSink:
         return Retry(f"InfluxDB answered {error.status}: {words}", float(after) if after and after.isdecimal() else None)
 
 
-def _lines(item: Item) -> Iterator[str]:
-    """Line protocol of one item; ValueError for text that it cannot carry."""
+def line_protocol(item: Item) -> Iterator[str]:
+    """Line protocol of one item, times in nanoseconds since 1970 UTC; ValueError for text that it cannot carry.
+
+    Measurements give a line for each subject with a value, an alert or event one line, other kinds none.
+
+    >>> from sinks.examples import item
+    >>> for line in line_protocol(item(ItemKind.MEASUREMENTS)):
+    ...     print(line)
+    vitals,subject=resident/r-1 heart_rate_bpm=71.5 1760000000000000000
+    vitals,subject=resident/r-2 temperature_c=36.6 1760000000000000000
+    """
     body = item.body
     if isinstance(body, Measurements):
         yield from _measurement_lines(body)
@@ -198,3 +219,6 @@ def _plain(value: str, *, empty: bool = False) -> str:
     if (not value and not empty) or not value.isprintable() or value.endswith("\\"):
         raise ValueError(f"text for InfluxDB must be printable, not empty and not end in a backslash, got {value!r}")
     return value
+
+
+SINK: Final = SinkSpec(settings=InfluxConfig, sink=InfluxSink, audience=Audience.DASHBOARD, runs=frozenset(Runs))

@@ -6,12 +6,16 @@ import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
 import msgspec
 from pydantic import Field
 
-from sinks.base import ACCEPTED, Item, ItemKind, Outcome, Retry, SinkConfig, all_retry, plain, refusal
+from sinks.codec import plain
+from sinks.contract import SinkConfig, refusal
+from sinks.declaration import Audience, Runs, SinkSpec
+from sinks.items import Item, ItemKind
+from sinks.outcome import ACCEPTED, Outcome, Retry, all_retry
 
 _TAIL_BYTES: Final = 8 << 20
 """How much of the file is read back on opening to know what a crash may have left unacknowledged; more than any batch."""
@@ -23,14 +27,32 @@ class JsonlConfig(SinkConfig):
     """`<path>` grows to `file_max_bytes`, then becomes `<path>.1`, `<path>.1` becomes `<path>.2`, up to `files_max`."""
 
     type: Literal["jsonl"] = "jsonl"
-    path: Path = Field(description="file that grows; created with its folder")
+    path: Path = Field(description="file that grows; created with its folder", examples=["/var/lib/vigil/copy"])
     kinds: frozenset[ItemKind] = Field(default=frozenset(ItemKind), description="kinds of item to write")
     file_max_bytes: int = Field(default=256 << 20, ge=1 << 10, description="bytes after which the file is set aside")
     files_max: int = Field(default=10, ge=1, le=10_000, description="files set aside that are kept; the oldest goes, and is counted")
 
+    def for_instance(self, instance: str) -> Self:
+        """The same file in a folder of its own."""
+        return self.model_copy(update={"path": self.path.parent / instance / self.path.name})
+
 
 class JsonlSink:
-    """Appends one line an item, fsync once a batch. A torn last line is cut off on opening; ids in the tail are not written twice."""
+    """Appends one line an item, fsync once a batch. A torn last line is cut off on opening; ids in the tail are not written twice.
+
+    A line is a JSON object `{"kind", "id", "body"}`: the kind of item, its id, and the fields of its body with units in their names
+    (`onset_ns`: nanoseconds since 1970 UTC; missing values null; bytes base64).
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from sinks.examples import item
+    >>> with TemporaryDirectory() as folder:
+    ...     sink = JsonlSink(JsonlConfig(path=Path(folder) / "copy.jsonl"))
+    ...     sink.deliver([item(ItemKind.EVENT), item(ItemKind.EVENT)])  # a repeat is accepted and not written again
+    ...     [(line["kind"], line["body"]["code"]) for line in read(Path(folder) / "copy.jsonl")]
+    ...     sink.close()
+    [Accepted(), Accepted()]
+    [('event', 'falls.fall')]
+    """
 
     name = "jsonl"
 
@@ -43,7 +65,7 @@ class JsonlSink:
         self._known: OrderedDict[str, None] = OrderedDict()
 
     def deliver(self, items: Sequence[Item]) -> list[Outcome]:
-        """Write what is new; either the whole batch is on disk, or nothing of it."""
+        """Write what is new: one outcome an item. Either the whole batch is on disk, or nothing of it; a disk that refuses is a retry."""
         outcomes: list[Outcome] = []
         lines: dict[str, bytes] = {}
         try:
@@ -128,5 +150,8 @@ def _id_of(line: bytes) -> str:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The lines of one file as dicts (`kind`, `id`, `body`)."""
+    """The lines of one file as dicts (`kind`, `id`, `body`). OSError when it cannot be read, msgspec.DecodeError when a line is no JSON."""
     return [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
+
+
+SINK: Final = SinkSpec(settings=JsonlConfig, sink=JsonlSink, audience=Audience.MACHINES, runs=frozenset(Runs))

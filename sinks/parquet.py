@@ -12,7 +12,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,10 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from engine.outputs import Measurements
-from sinks.base import ACCEPTED, Item, ItemKind, Outcome, Rejected, Retry, SinkConfig, all_retry, refusal
+from sinks.contract import SinkConfig, refusal
+from sinks.declaration import Audience, Runs, SinkSpec
+from sinks.items import Item, ItemKind
+from sinks.outcome import ACCEPTED, Outcome, Rejected, Retry, all_retry
 
 _NS_PER_DAY: Final = 86_400 * 1_000_000_000
 _ITEMS_KEY: Final = b"vigil.items"
@@ -40,8 +43,12 @@ class ParquetConfig(SinkConfig):
     """A folder of Parquet files."""
 
     type: Literal["parquet"] = "parquet"
-    root: Path = Field(description="folder; created when missing")
+    root: Path = Field(description="folder; created when missing", examples=["/var/lib/vigil/copy"])
     compression: Literal["zstd", "snappy", "none"] = Field(default="zstd", description="column compression")
+
+    def for_instance(self, instance: str) -> Self:
+        """A folder of its own below the root."""
+        return self.model_copy(update={"root": self.root / instance})
 
 
 class _Group(NamedTuple):
@@ -53,7 +60,21 @@ class _Group(NamedTuple):
 
 
 class ParquetSink:
-    """Writes one file per batch, day, measurement and column set. Give its delivery a long linger and a large batch: fewer, larger files."""
+    """Writes one file per batch, day, measurement and column set. Give its delivery a long linger and a large batch: fewer, larger files.
+
+    Columns: `t_ns` (int64, nanoseconds since 1970 UTC), `subject` and `item` (text), and one float32 for each column of the measurements,
+    in the unit of its name (`heart_rate_bpm`), null where missing. `read` gives them back.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from sinks.examples import T0_NS, item
+    >>> with TemporaryDirectory() as folder:
+    ...     sink = ParquetSink(ParquetConfig(root=Path(folder)))
+    ...     sink.deliver([item(ItemKind.MEASUREMENTS), item(ItemKind.MEASUREMENTS)])  # a repeat is accepted and not written again
+    ...     rows = read(Path(folder), "vitals", T0_NS, T0_NS + 1)
+    ...     rows.num_rows, rows["heart_rate_bpm"].to_pylist()
+    [Accepted(), Accepted()]
+    (2, [71.5, None])
+    """
 
     name = "parquet"
     takes = frozenset({ItemKind.MEASUREMENTS})
@@ -65,7 +86,7 @@ class ParquetSink:
         self._to_merge: list[Path] = []
 
     def deliver(self, items: Sequence[Item]) -> list[Outcome]:
-        """Write what is new; a disk that fails leaves whole files only, and the rest is tried again."""
+        """Write what is new: one outcome an item. A disk that refuses leaves whole files only, and is a retry of the whole batch."""
         outcomes: list[Outcome] = []
         groups: dict[_Group, dict[str, Measurements]] = {}
         try:
@@ -218,7 +239,10 @@ def _unfit(body: Any) -> Rejected | None:
 
 
 def read(root: Path, name: str, from_ns: int, to_ns: int) -> pa.Table | None:
-    """Rows of measurement `name` with t_ns in [from_ns, to_ns), in time order; None when there are none."""
+    """Rows of measurement `name` with t_ns (nanoseconds since 1970 UTC) in [from_ns, to_ns), in time order; None when there are none.
+
+    OSError or pyarrow.ArrowException when a file cannot be read.
+    """
     first, last = from_ns // _NS_PER_DAY, (to_ns - 1) // _NS_PER_DAY
     tables = []
     for folder in sorted(root.glob(f"date=*/name={name}")):
@@ -229,3 +253,6 @@ def read(root: Path, name: str, from_ns: int, to_ns: int) -> pa.Table | None:
     table = pa.concat_tables(tables, promote_options="default")
     kept = table.filter(pc.and_(pc.greater_equal(table["t_ns"], from_ns), pc.less(table["t_ns"], to_ns)))
     return kept.sort_by([("t_ns", "ascending"), ("subject", "ascending")])
+
+
+SINK: Final = SinkSpec(settings=ParquetConfig, sink=ParquetSink, audience=Audience.MACHINES, runs=frozenset(Runs))

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, Self, TypeVar
 
 import msgspec
 from pydantic import Field
@@ -19,7 +19,10 @@ from pydantic import Field
 from alerts.model import Alert, State, Transition
 from engine.events import Event
 from engine.outputs import Account
-from sinks.base import ACCEPTED, AlertChange, AuditEntry, Item, ItemKind, Outcome, Rejected, Retry, SinkConfig, all_retry, refusal
+from sinks.contract import SinkConfig, refusal
+from sinks.declaration import Audience, Runs, SinkSpec
+from sinks.items import AlertChange, AuditEntry, Item, ItemKind
+from sinks.outcome import ACCEPTED, Outcome, Rejected, Retry, all_retry
 
 SCHEMA_VERSION: Final = 1
 _SCHEMA: Final = """
@@ -70,13 +73,30 @@ class SqliteConfig(SinkConfig):
     """One file; its `-wal` and `-shm` companions lie beside it."""
 
     type: Literal["sqlite"] = "sqlite"
-    path: Path = Field(description="database file; created with its folder")
+    path: Path = Field(description="database file; created with its folder", examples=["/var/lib/vigil/copy"])
     busy_timeout_s: float = Field(default=5.0, ge=0.0, le=60.0, description="seconds to wait for another writer")
+
+    def for_instance(self, instance: str) -> Self:
+        """The same file in a folder of its own."""
+        return self.model_copy(update={"path": self.path.parent / instance / self.path.name})
 
 
 class SqliteSink:
     """Stores alerts (latest state), transitions, events, audit entries and accounts. A repeat changes nothing; an older state of an alert
     never replaces a newer one.
+
+    One table a kind, with columns for what is searched (times in nanoseconds since 1970 UTC) and the whole body as msgpack. `SqliteReader`
+    reads it.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from sinks.examples import item
+    >>> with TemporaryDirectory() as folder:
+    ...     sink = SqliteSink(SqliteConfig(path=Path(folder) / "vigil.db"))
+    ...     sink.deliver([item(ItemKind.ALERT), item(ItemKind.ALERT)])  # a repeat is accepted and changes nothing
+    ...     [(alert.code, alert.state.value) for alert in SqliteReader(Path(folder) / "vigil.db").open_alerts()]
+    ...     sink.close()
+    [Accepted(), Accepted()]
+    [('falls.fall', 'firing')]
     """
 
     name = "sqlite"
@@ -87,7 +107,9 @@ class SqliteSink:
         self._db: sqlite3.Connection | None = None
 
     def deliver(self, items: Sequence[Item]) -> list[Outcome]:
-        """One transaction; an item that the schema refuses is left out of it and rejected."""
+        """One transaction, one outcome an item. An item that the schema refuses is left out of it and rejected; a file that is locked, full
+        or unreadable is a retry of the whole batch.
+        """
         try:
             db = self._open()
             db.execute("BEGIN IMMEDIATE")
@@ -156,7 +178,13 @@ def _pack(value: Any) -> bytes:
 
 
 class SqliteReader:
-    """Read queries for the console. Opens the file read-only for each query, so it may be used from any thread and before the file exists."""
+    """Read queries for the console. Opens the file read-only for each query, so it may be used from any thread and before the file exists.
+
+    Times are nanoseconds since 1970 UTC. Every query raises sqlite3.Error when the file cannot be read, and finds nothing when there is none.
+
+    >>> SqliteReader(Path("no-such-file.db")).open_alerts()
+    []
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -219,3 +247,6 @@ class SqliteReader:
             yield db if ready else None
         finally:
             db.close()
+
+
+SINK: Final = SinkSpec(settings=SqliteConfig, sink=SqliteSink, audience=Audience.MACHINES, runs=frozenset(Runs))

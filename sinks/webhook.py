@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, Literal
@@ -21,13 +21,13 @@ import msgspec
 from pydantic import Field, SecretStr, field_validator
 
 from alerts.texts import LANGUAGES, STATE_NAMES, Texts
-from sinks.base import ACCEPTED, UNTRIED, AlertChange, Item, ItemKind, Outcome, Rejected, Retry, SinkConfig, redacted, refusal
+from sinks.contract import Identity, SinkConfig, redacted, refusal
+from sinks.declaration import Audience, Runs, SinkSpec
+from sinks.items import AlertChange, Item, ItemKind
+from sinks.outcome import ACCEPTED, UNTRIED, Outcome, Rejected, Retry
 
 _BUSY: Final = frozenset({408, 425, 429})
 """Statuses of the 4xx range that mean later, not never: request timeout, too early, too many requests (RFC 9110, 8470, 6585)."""
-
-Identity = Callable[[str], Mapping[str, str]]
-"""From a subject's pseudonym to what staff may read about it (name, room, bed). The only way a name gets into a message."""
 
 
 class WebhookConfig(SinkConfig):
@@ -57,7 +57,17 @@ class WebhookConfig(SinkConfig):
 
 
 class WebhookSink:
-    """Posts one request a transition. 2xx is accepted; 408, 425, 429, 5xx and no answer are tried again; anything else is rejected."""
+    """Posts one request a transition. 2xx is accepted; 408, 425, 429, 5xx and no answer are tried again; anything else is rejected.
+
+    `identity` gives names for pseudonyms, `clock` seconds since 1970 UTC. `body` says what a message holds.
+
+    >>> from sinks.examples import item
+    >>> address, secret = SecretStr("http://127.0.0.1:9/token"), SecretStr("sixteen characters")
+    >>> sink = WebhookSink(WebhookConfig(url=address, secret=secret), Texts(()))  # nobody listens on port 9
+    >>> sink.deliver([item(ItemKind.ALERT)])
+    [Retry(why='ConnectError at http://127.0.0.1:9/…', after_s=None, scope='target')]
+    >>> sink.close()
+    """
 
     takes = frozenset({ItemKind.ALERT})
 
@@ -75,7 +85,7 @@ class WebhookSink:
         return f"WebhookSink({self.name!r}, {redacted(self._config.url.get_secret_value())!r})"
 
     def deliver(self, items: Sequence[Item]) -> list[Outcome]:
-        """Post in order; once the receiver fails as a whole the rest is not tried."""
+        """Post in order: one outcome an item. Once the receiver fails as a whole the rest is not tried."""
         outcomes: list[Outcome] = []
         for item in items:
             if outcomes and isinstance(outcomes[-1], Retry) and outcomes[-1].scope != "item":
@@ -126,7 +136,13 @@ def _judge(status: int, retry_after: str | None, now_s: float) -> Outcome:
 
 
 def retry_after_s(value: str | None, now_s: float) -> float | None:
-    """Seconds to wait by a Retry-After header (RFC 9110, 10.2.3: seconds or a date); None when absent or unreadable."""
+    """Seconds to wait by a Retry-After header (RFC 9110, 10.2.3: seconds or a date); None when absent or unreadable.
+
+    `now_s` is seconds since 1970 UTC.
+
+    >>> retry_after_s("30", 0.0), retry_after_s("Thu, 01 Jan 1970 00:01:00 GMT", 15.0), retry_after_s("soon", 0.0)
+    (30.0, 45.0, None)
+    """
     if value is None:
         return None
     if value.strip().isdecimal():
@@ -139,7 +155,17 @@ def retry_after_s(value: str | None, now_s: float) -> float | None:
 
 
 def body(change: AlertChange, texts: Texts, identity: Identity | None) -> dict[str, Any]:
-    """The message: the transition, the alert (its history left out), words in both languages, and who it is where a resolver says so."""
+    """The message: the transition, the alert (its history left out), words in both languages, and who it is where a resolver says so.
+
+    JSON-ready builtins; times in nanoseconds since 1970 UTC (`onset_ns`). A resolver that fails costs the name, not the message.
+
+    >>> from sinks.examples import item
+    >>> message = body(item(ItemKind.ALERT).body, Texts(()), lambda subject: {"room": "201"})
+    >>> sorted(message)
+    ['alert', 'id', 'identity', 'text', 'transition', 'version']
+    >>> message["alert"]["code"], message["transition"]["to_state"], message["identity"]
+    ('falls.fall', 'firing', {'room': '201'})
+    """
     alert, step = change.alert, change.transition
     states = dict(zip(LANGUAGES, STATE_NAMES[step.to_state.value], strict=True))
     words = {}
@@ -159,12 +185,22 @@ def body(change: AlertChange, texts: Texts, identity: Identity | None) -> dict[s
 
 
 def signature(secret: str, timestamp: str, content: bytes) -> str:
-    """The value of `Vigil-Signature`."""
+    """The value of `Vigil-Signature`: `v1=` and 64 hex digits. `timestamp` is whole seconds since 1970 UTC, as text."""
     return "v1=" + hmac.new(secret.encode(), timestamp.encode() + b"." + content, hashlib.sha256).hexdigest()
 
 
 def verify(secret: str, timestamp: str, content: bytes, given: str, now_s: float, tolerance_s: float = 300.0) -> bool:
-    """Whether a received message is genuine and not older (or newer) than `tolerance_s`; compares in constant time."""
+    """Whether a received message is genuine and not older (or newer) than `tolerance_s`; compares in constant time.
+
+    >>> given = signature("the shared secret", "1760000000", b"{}")
+    >>> verify("the shared secret", "1760000000", b"{}", given, now_s=1760000007.0)
+    True
+    >>> verify("the shared secret", "1760000000", b"{}", given, now_s=1760009999.0)  # somebody replays it
+    False
+    """
     if not timestamp.isdecimal() or abs(now_s - int(timestamp)) > tolerance_s:
         return False
     return hmac.compare_digest(signature(secret, timestamp, content).encode(), given.encode())
+
+
+SINK: Final = SinkSpec(settings=WebhookConfig, sink=WebhookSink, audience=Audience.ON_CALL, runs=frozenset(Runs))

@@ -15,13 +15,9 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, Union, get_args, 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from alerts.policy import CodePolicy
-from sinks.catalogue import AnySinkConfig
+from sinks.catalogue import SINKS, AnySinkConfig
+from sinks.declaration import Runs
 from sinks.delivery import DeliverySettings
-from sinks.influx import InfluxConfig
-from sinks.jsonl import JsonlConfig
-from sinks.parquet import ParquetConfig
-from sinks.sqlite import SqliteConfig
-from sinks.webhook import WebhookConfig
 from streams.canary.config import CanaryConfig
 from streams.ingest.config import IngestConfig
 from streams.intake.mqtt import MqttConfig
@@ -156,13 +152,10 @@ _EXAMPLES: Final[dict[str, Any]] = {
     "cert_file": "/etc/vigil/client.pem",
     "endpoint_url": "https://s3.oss-cn-hangzhou.aliyuncs.com",
     "tokens_file": "/etc/vigil/tokens",
-    "path": "/var/lib/vigil/copy",
-    "root": "/var/lib/vigil/copy",
-    "org": "home",
     "bucket": "vigil",
     "data_kinds": ["vitals"],
 }
-"""What the sample shows where there is no default."""
+"""What the sample shows where there is no default and the field names no example of its own."""
 
 
 class Setting(NamedTuple):
@@ -175,6 +168,7 @@ class Setting(NamedTuple):
     required: bool
     text: str
     secret: bool
+    example: Any = None
 
 
 def settings(model: type[BaseModel], section: str = "", given: BaseModel | None = None) -> Iterator[Setting]:
@@ -194,7 +188,8 @@ def settings(model: type[BaseModel], section: str = "", given: BaseModel | None 
             bounds = [f"{sign} {getattr(m, key)}" for m in field.metadata for key, sign in _BOUNDS if getattr(m, key, None) is not None]
             kind = " ".join(filter(None, [_word(field.annotation), ", ".join(bounds)]))
             text = " ".join((field.description or "").split())
-            yield Setting(section, name, kind, default, required, text, _is_secret(field.annotation))
+            example = field.examples[0] if field.examples else _EXAMPLES.get(name)
+            yield Setting(section, name, kind, default, required, text, _is_secret(field.annotation), example)
     for where, nested, default in inner:
         yield from settings(nested, where, default)
 
@@ -251,9 +246,6 @@ def _table(found: Iterator[Setting]) -> list[str]:
     return rows
 
 
-_SINK_CHOICES: Final[tuple[type[BaseModel], ...]] = (WebhookConfig, InfluxConfig, JsonlConfig, SqliteConfig, ParquetConfig)
-
-
 def reference(codes: Mapping[str, CodePolicy] = DEFAULT_CODES) -> str:
     """The reference page, Markdown."""
     rows = ["# Configuration reference", "", "Generated from `streams/config.py` by `vigil config reference`; edit there.", ""]
@@ -268,15 +260,11 @@ def reference(codes: Mapping[str, CodePolicy] = DEFAULT_CODES) -> str:
     rows += ["copy the line from the sample file and change it there.", "", "| code | default |", "|---|---|"]
     rows += [f"| `{code}` | `{_toml(policy)}` |" for code, policy in codes.items()]
     rows += ["", "## sinks", "", "A list: one `[[sinks]]` for each further place results go to.", "", *_table(settings(Sink))]
-    for choice in _SINK_CHOICES:
-        rows += [
-            "",
-            f'### to.type = "{choice.model_fields["type"].default}"',
-            "",
-            " ".join((choice.__doc__ or "").split("\n\n")[0].split()),
-            "",
-        ]
-        rows += _table(settings(choice, "to"))
+    for spec in SINKS.values():
+        text = " ".join((spec.settings.__doc__ or "").split("\n\n")[0].split())
+        runs = ", ".join(run.value.replace("_", " ") for run in Runs if run in spec.runs)
+        rows += ["", f'### to.type = "{spec.type}"', "", text, ""]
+        rows += [f"Audience: {spec.audience.value.replace('_', ' ')}. Runs: {runs}.", "", *_table(settings(spec.settings, "to"))]
     return "\n".join(rows) + "\n"
 
 
@@ -294,8 +282,8 @@ def sample(codes: Mapping[str, CodePolicy] = DEFAULT_CODES) -> str:
         *(f'#"{code}" = {_toml(policy)}' for code, policy in codes.items()),
     ]
     rows += ["", "# Further places for results, as many as wanted; [sinks.delivery] as under the first one may follow each."]
-    for number, choice in enumerate(_SINK_CHOICES):
-        kind = choice.model_fields["type"].default
+    for number, (kind, spec) in enumerate(SINKS.items()):
+        choice = spec.settings
         rows += ["", f"# Sink: {' '.join((choice.__doc__ or '').split())}", "#[[sinks]]", f'#name = "my-{kind}"']
         rows += ["#[sinks.to]", f'#type = "{kind}"']
         rows += _lines((s for s in settings(choice) if s.name != "type"), f"VIGIL_{kind.upper()}")
@@ -311,6 +299,8 @@ def _lines(found: Iterator[Setting], prefix: str) -> list[str]:
             rows += ["", f"#[{section}]"]
         where = "" if s.section in {"", "listen"} else f"{s.section.split('.')[0].upper()}_"
         variable = f"{prefix}_{where}{s.name.upper()}"
-        value = f"${{{variable}}}" if s.secret else s.default if s.default is not None else _EXAMPLES[s.name]
+        value = f"${{{variable}}}" if s.secret else s.default if s.default is not None else s.example
+        if value is None:
+            raise ValueError(f"{s.section}.{s.name} has neither a default nor an example: give its Field `examples=[…]`")
         rows += [f"# {s.text} ({s.kind})", f"#{s.name} = {_toml(value)}"]
     return rows

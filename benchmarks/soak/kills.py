@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-from sinks.base import ItemKind
+from sinks.items import ItemKind
 from tests.integration.kafka_sinks import FINISH_S, storm, webhook, written
 from tests.integration.kafka_wards import Bench, compare, config_for, expected, wards
 from tests.services.receiver import receiving

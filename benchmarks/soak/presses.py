@@ -13,7 +13,7 @@ import numpy as np
 from aiokafka import AIOKafkaConsumer
 
 from engine.registry import Binding, RegistryData
-from sinks.base import AlertChange
+from sinks.items import AlertChange
 from streams.kafka import topics
 from streams.kafka.config import KafkaConfig
 from streams.kafka.records import headers

@@ -66,4 +66,4 @@ class Figures:
 
 
 def _queued(delivery: Delivery) -> float:
-    return delivery.figures().queued
+    return delivery.statistics().queued

@@ -21,8 +21,8 @@ from aiokafka.errors import KafkaError
 from alerts.model import Command, Refusal
 from alerts.policy import Policy
 from engine.frame import NS_PER_S
-from sinks.base import AlertChange, Item, alert_item
 from sinks.delivery import Delivery
+from sinks.items import AlertChange, Item, alert_item
 from streams.canary.config import CanaryConfig
 from streams.canary.figures import Figures
 from streams.canary.state import Folder, Kept

@@ -20,11 +20,11 @@ def canary_run(
     port: Annotated[int | None, typer.Option(help="Port of /metrics and /healthz (overrides the configuration).")] = None,
 ) -> None:
     """Watch Vigil until SIGTERM. One process for the whole of it, best on a machine of its own."""
-    from sinks.catalogue import build
+    from sinks.catalogue import SINKS, build
+    from sinks.declaration import Audience
     from sinks.delivery import Delivery
-    from sinks.spool import SpoolBusyError
+    from sinks.delivery.spool import SpoolBusyError
     from streams.canary.process import Canary
-    from streams.cli.sink import tried
     from streams.ops import logs
     from streams.pipeline.assembly import TEXTS
 
@@ -36,8 +36,10 @@ def canary_run(
 
     async def watch() -> None:
         spool = own.folder / "spool"
-        webhooks = [sink for sink in settings.sinks if sink.to.type == "webhook"]
-        deliveries = [Delivery(build(sink.to, TEXTS), spool / sink.name, tried(sink), name=sink.name) for sink in webhooks]
+        on_call = [(sink, spec) for sink in settings.sinks if (spec := SINKS[sink.to.type]).audience is Audience.ON_CALL]
+        deliveries = [
+            Delivery(build(sink.to, TEXTS), spool / sink.name, spec.delivery(sink.delivery), name=sink.name) for sink, spec in on_call
+        ]
         canary = Canary(settings.kafka, own, deliveries, settings.policy)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -12,8 +12,6 @@ import typer
 from streams.cli.common import ConfigOption, example, fail, loaded
 
 if TYPE_CHECKING:
-    from sinks.catalogue import AnySinkConfig
-    from sinks.delivery import DeliverySettings
     from streams.config import Sink
 
 sink_app = typer.Typer(help="Places for results, each a process of its own beside the workers.", no_args_is_help=True)
@@ -30,28 +28,6 @@ def chosen(sinks: tuple[Sink, ...], name: str) -> Sink:
         return found[0]
     names = ", ".join(sink.name for sink in found or sinks) or "none: add [[sinks]] to the configuration"
     raise ValueError(f"{'there are several sinks of type' if found else 'there is no sink'} {name}; choose one of: {names}")
-
-
-def placed(to: AnySinkConfig, instance: str) -> AnySinkConfig:
-    """`to` with files of their own for `instance`: two processes that write one file spoil it."""
-    from sinks.jsonl import JsonlConfig
-    from sinks.parquet import ParquetConfig
-    from sinks.sqlite import SqliteConfig
-
-    if not instance:
-        return to
-    if isinstance(to, ParquetConfig):
-        return to.model_copy(update={"root": to.root / instance})
-    if isinstance(to, SqliteConfig | JsonlConfig):
-        return to.model_copy(update={"path": to.path.parent / instance / to.path.name})
-    return to
-
-
-def tried(sink: Sink) -> DeliverySettings:
-    """The sink's delivery; of a webhook one request at a time, unless set: a call is known to be made before the next is, kill -9 or not."""
-    if sink.to.type == "webhook" and "batch_max" not in sink.delivery.model_fields_set:
-        return sink.delivery.model_copy(update={"batch_max": 1})
-    return sink.delivery
 
 
 @sink_app.command("list", epilog=example("vigil sink list --config vigil.toml"))
@@ -88,14 +64,14 @@ def sink_run(
     """Deliver to one sink until SIGTERM. Start as many as are wanted; the partitions are divided among them."""
     from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
-    from sinks.catalogue import build
-    from sinks.spool import SpoolBusyError
+    from sinks.catalogue import SINKS, build
+    from sinks.declaration import Runs
+    from sinks.delivery.spool import SpoolBusyError
     from streams.kafka.preflight import ensure
     from streams.ops import logs
     from streams.pipeline.assembly import TEXTS
     from streams.sink_process.people import People
     from streams.sink_process.process import SinkProcess, StalledError, UnsafeError
-    from streams.sink_process.reading import left_out
 
     logs.configure()
     settings = loaded(config)
@@ -105,9 +81,10 @@ def sink_run(
 
     async def deliver(sink: Sink) -> None:
         folder = own.folder / "-".join(filter(None, (sink.name, instance)))
-        target = build(placed(sink.to, instance), TEXTS, People(settings.data_dir / "identity.json"))
-        leave_out = left_out(sink.to.type)
-        process = SinkProcess(settings.kafka, own, sink.name, target, folder, settings=tried(sink), leave_out=leave_out)
+        spec = SINKS[sink.to.type]
+        target = build(sink.to.for_instance(instance), TEXTS, People(settings.data_dir / "identity.json"), where=Runs.BESIDE_WORKERS)
+        delivery = spec.delivery(sink.delivery)
+        process = SinkProcess(settings.kafka, own, sink.name, target, folder, settings=delivery, leave_out=spec.leave_out)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, process.stop)

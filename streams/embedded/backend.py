@@ -115,10 +115,10 @@ class Backend:
             devices=devices,
             quarantine=quarantine,
             unbound=strangers,
-            deliveries=[*self._deliveries(), *(DeliveryView(s.name, "source", s.health, detail=s.detail) for s in self.sources)],
+            deliveries=[*self._deliveries(now_ms), *(DeliveryView(s.name, "source", s.health, detail=s.detail) for s in self.sources)],
         )
 
-    def _deliveries(self) -> list[DeliveryView]:
+    def _deliveries(self, now_ms: int) -> list[DeliveryView]:
         views = []
         journal = self._vigil.journal
         lag = self._vigil.lag
@@ -126,16 +126,18 @@ class Backend:
         detail = "; ".join(filter(None, [str(journal.error or self._vigil.error or ""), journal.clock_fault, journal.damage]))
         views.append(DeliveryView("journal", "source", state, waiting=lag, detail=detail))
         for delivery in self._vigil.deliveries:
-            figures = delivery.figures()
-            health: Health = "down" if figures.failures > 2 else "waiting" if figures.failures else "ok"
+            statistics = delivery.statistics()
+            health: Health = "down" if statistics.failures > 2 else "waiting" if statistics.failures else "ok"
+            ago_s = statistics.since_accepted_s
             views.append(
                 DeliveryView(
                     delivery.name,
                     "sink",
                     health,
-                    waiting=figures.queued,
-                    given_up=figures.dead,
-                    detail=figures.last_error if figures.failures else "",
+                    waiting=statistics.queued,
+                    given_up=statistics.dead,
+                    last_ok_ms=None if ago_s is None else now_ms - round(ago_s * 1000),
+                    detail=statistics.last_error if statistics.failures else "",
                 )
             )
         return views

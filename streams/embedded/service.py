@@ -18,10 +18,11 @@ from console.board import LiveBoard
 from console.server import ConsoleServer
 from engine.registry import RegistryData
 from schemas.recording import Record
-from sinks.base import ItemKind
-from sinks.base import Sink as AnySink
 from sinks.catalogue import build
+from sinks.contract import Sink as AnySink
+from sinks.declaration import Runs
 from sinks.delivery import Delivery, DeliverySettings
+from sinks.items import ItemKind
 from sinks.jsonl import JsonlConfig, JsonlSink
 from sinks.parquet import ParquetConfig, ParquetSink
 from sinks.sqlite import SqliteConfig, SqliteSink
@@ -90,7 +91,7 @@ class Service:
             ("measurements", ParquetSink(ParquetConfig(root=folder / "measurements")), measured),
             ("quarantine", JsonlSink(quarantine), DeliverySettings()),
         ]
-        more = [(sink.name, build(sink.to, TEXTS, self._identity), sink.delivery) for sink in self.config.sinks]
+        more = [(sink.name, build(sink.to, TEXTS, self._identity, where=Runs.EMBEDDED), sink.delivery) for sink in self.config.sinks]
         return [Delivery(sink, spool / name, settings, name=name) for name, sink, settings in (*own, *more)]
 
     def _people_at_start(self) -> Mapping[str, Person]:

@@ -25,8 +25,8 @@ from alerts.policy import Policy
 from console.board import LiveBoard
 from engine.outputs import Reason
 from engine.registry import RegistryData
-from sinks.base import Item, account_item
 from sinks.delivery import Delivery
+from sinks.items import Item, account_item
 from streams.embedded.statistics import Statistics, statistics
 from streams.pipeline.core import Core, CoreOutput
 from streams.pipeline.partition import Applied, Partition, command_in

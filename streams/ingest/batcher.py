@@ -20,7 +20,8 @@ from engine.outputs import Reject
 from schemas.codec import Decoded, decode
 from schemas.encode import batches, encode_chunk_json, encode_wire, take
 from schemas.wire import BLOCKS_MAX, MESSAGE_BYTES_MAX
-from sinks.base import Item, ItemKind, Quarantined, encode
+from sinks.codec import encode
+from sinks.items import Item, ItemKind, Quarantined
 from streams.ingest.senders import Sender
 from streams.ingest.spool import Message
 from streams.ingest.wards import Wards

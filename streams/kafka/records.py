@@ -15,7 +15,8 @@ import msgspec
 from alerts import policy
 from engine.events import Event
 from engine.frame import NS_PER_S
-from sinks.base import AlertChange, AuditEntry, Item, ItemKind, alert_item, audit_item, decode, event_item
+from sinks.codec import decode
+from sinks.items import AlertChange, AuditEntry, Item, ItemKind, alert_item, audit_item, event_item
 from streams.kafka import topics
 from streams.pipeline.records import Input, Kind
 
@@ -95,7 +96,7 @@ def single(item: Item) -> tuple[bytes, bytes]:
 
 
 def frame(items: Iterable[bytes]) -> bytes:
-    """A frame of items that `sinks.base.encode` made."""
+    """A frame of items that `sinks.codec.encode` made."""
     return msgspec.msgpack.encode(list(items))
 
 

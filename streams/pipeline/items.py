@@ -5,7 +5,7 @@ from __future__ import annotations
 from alerts.model import Command, Refusal
 from engine.frame import NS_PER_S
 from engine.outputs import Late, Reason, Reject
-from sinks.base import AuditEntry, Item, account_item, alert_item, audit_item, event_item, measurements_item, quarantine_item
+from sinks.items import AuditEntry, Item, account_item, alert_item, audit_item, event_item, measurements_item, quarantine_item
 from streams.pipeline.core import CoreOutput
 
 

@@ -20,7 +20,7 @@ from engine.frame import NS_PER_S
 from engine.outputs import Reason, Reject
 from engine.registry import RegistryData
 from schemas.wire import MESSAGE_BYTES_MAX, TEXT_BYTES_MAX
-from sinks.base import AuditEntry, Item, audit_item
+from sinks.items import AuditEntry, Item, audit_item
 from streams.pipeline.core import Core, CoreOutput
 from streams.pipeline.items import audit_of, items_of
 from streams.pipeline.records import Input, Kind

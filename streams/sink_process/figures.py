@@ -11,8 +11,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from engine.frame import NS_PER_S
-from sinks.base import Accepted, AlertChange, Item, ItemKind, Outcome, Sink
+from sinks.contract import Sink
 from sinks.delivery import Delivery
+from sinks.items import AlertChange, Item, ItemKind
+from sinks.outcome import Accepted, Outcome
 
 AGES_S: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0, 21_600.0, 86_400.0)
 """From a prompt call to one that comes a day late."""
@@ -111,7 +113,7 @@ class Collected(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Called at every request for metrics."""
-        now_s, known, figures = time.monotonic(), self._delivery.figures(), self._figures
+        now_s, known, figures = time.monotonic(), self._delivery.statistics(), self._figures
         yield _gauge("vigil_sink_lag_records", "Records not settled yet, by topic", "topic", figures.lag)
         queue = {kind.value: count for kind, count in self._delivery.queue().items() if kind in self._delivery.sink.takes}
         yield _gauge("vigil_sink_queue_items", "Items that wait for the target, by kind", "kind", queue)
@@ -146,7 +148,7 @@ def health(figures: Figures, delivery: Delivery, stalled_s: float) -> Callable[[
     """The answer to /healthz. A target that is down is told and is no reason to restart this process: that would not bring it back."""
 
     def answer() -> tuple[bool, dict[str, Any]]:
-        known, now_s = delivery.figures(), time.monotonic()
+        known, now_s = delivery.statistics(), time.monotonic()
         turned_s = now_s - figures.turned_s
         details: dict[str, Any] = {
             "sink": figures.name,

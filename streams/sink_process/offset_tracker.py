@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from sinks.base import ItemKind
 from sinks.delivery import Delivery
+from sinks.items import ItemKind
 from streams.sink_process.reading import Bad
 
 Key = tuple[ItemKind, str]
@@ -44,7 +44,7 @@ class Ledger:
         """Pass over what is settled; the offset of the first record that is not."""
         while self._waiting:
             record = self._waiting[0]
-            while record.letters and delivery.bury(*record.letters[0], self.kind):
+            while record.letters and delivery.dead_letter(*record.letters[0], self.kind):
                 record.letters.pop(0)
             if record.letters or delivery.waits(record.keys):
                 return self.settled_offset

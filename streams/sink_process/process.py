@@ -18,15 +18,17 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
-from sinks.base import NEVER_SHED, Item, ItemKind, Sink
+from sinks.contract import Sink
+from sinks.declaration import Filter, nothing
 from sinks.delivery import REMEMBERED, Delivery, DeliverySettings
+from sinks.items import NEVER_SHED, Item, ItemKind
 from streams.kafka import topics
 from streams.kafka.config import HEARTBEATS_A_SESSION, KafkaConfig
 from streams.ops.http_server import Operations
 from streams.sink_process.config import SinkProcessConfig
 from streams.sink_process.figures import SILENT_S, Collected, Counted, Figures, health
 from streams.sink_process.offset_tracker import Ledger
-from streams.sink_process.reading import KIND_OF, TOPIC_OF, LeaveOut, nothing, read
+from streams.sink_process.reading import KIND_OF, TOPIC_OF, read
 
 log = structlog.get_logger("vigil.sink")
 
@@ -79,7 +81,7 @@ class SinkProcess(ConsumerRebalanceListener):  # type: ignore[misc]
         folder: Path,
         *,
         settings: DeliverySettings | None = None,
-        leave_out: LeaveOut = nothing,
+        leave_out: Filter = nothing,
     ) -> None:
         self.name = name
         own = [TOPIC_OF[kind] for kind in ItemKind if kind in sink.takes]
@@ -209,7 +211,7 @@ class SinkProcess(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _balance(self) -> None:
         """Read on in topics of which little waits. While the disk refuses the spool, only alerts and audit entries are read."""
-        full = self.delivery.figures().unsaved > 0
+        full = self.delivery.statistics().unsaved > 0
         for name in self._topics:
             topic = name.removeprefix(self._kafka.prefix)
             if full and topic not in _URGENT:
@@ -236,7 +238,7 @@ class SinkProcess(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _settle(self) -> None:
         """Commit what has been delivered or set aside. A commit that fails costs a repeat, which the ids catch."""
         self._committed_s = time.monotonic()
-        if any(self.delivery.figures().shed[kind] for kind in NEVER_SHED):
+        if any(self.delivery.statistics().shed[kind] for kind in NEVER_SHED):
             raise UnsafeError("alerts were given up while the disk was full: free some space; nothing is committed past them")
         moved = {}
         for tp, ledger in self._ledgers.items():
@@ -258,7 +260,7 @@ class SinkProcess(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _look(self) -> None:
         """How far behind we are; StalledError when Kafka has records and gives none."""
         self._looked_s = time.monotonic()
-        known = self.delivery.figures()
+        known = self.delivery.statistics()
         if bool(known.failures) != self._failing:
             self._failing = bool(known.failures)
             log.warning("the target fails" if self._failing else "the target takes items again", sink=self.name, why=known.last_error)
@@ -294,7 +296,7 @@ class SinkProcess(ConsumerRebalanceListener):  # type: ignore[misc]
         """Called by aiokafka: let alerts under way arrive, and commit."""
         self._ready.clear()
         for _ in range(round(GRACE_S / GRACE_LOOK_S)):
-            if self.delivery.figures().failures or not self.delivery.queue()[ItemKind.ALERT]:
+            if self.delivery.statistics().failures or not self.delivery.queue()[ItemKind.ALERT]:
                 break
             await asyncio.sleep(GRACE_LOOK_S)
         await self._settle()

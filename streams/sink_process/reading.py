@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import msgspec
 
-from alerts.policy import is_canary
-from engine.events import Event
-from engine.outputs import Measurements
-from sinks.base import AlertChange, Item, decode
+from sinks.codec import decode
+from sinks.items import Item
 from streams.kafka.records import FRAMED, SINGLE, items_in
 
 KIND_OF: Final = {topic: kind for kind, topic in (FRAMED | SINGLE).items()}
 """The kind of item in each output topic."""
 TOPIC_OF: Final = FRAMED | SINGLE
 """The output topic of each kind of item."""
-
-FOR_PEOPLE: Final = frozenset({"webhook", "influx"})
-"""Types of sinks behind which people look; the others are archives, in which everything stands."""
-
-LeaveOut = Callable[[Item], bool]
-"""Says which items a sink is not given."""
 
 
 class Bad(NamedTuple):
@@ -60,23 +51,3 @@ def read(topic: str, value: bytes | None) -> Read:
         else:
             found.bad.append(Bad(piece, f"{item.kind.value} {item.id} does not belong into the topic {topic}"))
     return found
-
-
-def of_a_canary(item: Item) -> bool:
-    """Whether an alert, event or measurement is about the simulated wearer that watches Vigil itself."""
-    body = item.body
-    if isinstance(body, AlertChange):
-        return is_canary(body.alert.subject)
-    if isinstance(body, Measurements):
-        return bool(body.subjects) and all(is_canary(subject) for subject in body.subjects)
-    return isinstance(body, Event) and is_canary(body.subject)
-
-
-def nothing(_: Item) -> bool:
-    """Leave nothing out."""
-    return False
-
-
-def left_out(type_: str) -> LeaveOut:
-    """What a sink of this type is not given: nobody's phone is to hear of a simulated wearer, and no wall is to count one."""
-    return of_a_canary if type_ in FOR_PEOPLE else nothing

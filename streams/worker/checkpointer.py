@@ -10,7 +10,7 @@ from typing import Any, Final
 import structlog
 from faust.types import TP
 
-from sinks.base import account_item
+from sinks.items import account_item
 from streams.kafka import topics
 from streams.kafka.config import KafkaConfig
 from streams.storage.crash_log import CrashLog, written

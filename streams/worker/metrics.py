@@ -15,7 +15,7 @@ from alerts.model import Reason
 from alerts.policy import is_canary
 from engine.events import Event, Priority
 from engine.frame import NS_PER_S
-from sinks.base import AlertChange, Item, Quarantined
+from sinks.items import AlertChange, Item, Quarantined
 from streams.ops.metrics import process_registry
 from streams.pipeline.records import Input
 

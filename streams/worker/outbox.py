@@ -9,7 +9,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
-from sinks.base import Item, ItemKind, encode
+from sinks.codec import encode
+from sinks.items import Item, ItemKind
 from streams.kafka.records import FRAMED, SINGLE, frame, single
 
 FRAME_BYTES: Final = 100_000

@@ -19,9 +19,11 @@ from typing import Final
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from sinks.base import Accepted, Item, ItemKind, Rejected, Retry, decode, encode
 from sinks.catalogue import SINKS, AnySinkConfig, build
+from sinks.codec import decode, encode
 from sinks.examples import item
+from sinks.items import Item, ItemKind
+from sinks.outcome import Accepted, Rejected, Retry
 from streams.pipeline.assembly import TEXTS
 from tests.conftest import missing_service
 from tests.services import influx
@@ -31,6 +33,9 @@ from tests.services.sinks import CASES, Case, InfluxCase, opened
 ROOT: Final = Path(__file__).resolve().parents[2]
 LEFT_OUT: Final[dict[tuple[str, str], str]] = {}
 """(check, sink) -> why this sink cannot pass it."""
+
+NEEDS: Final = {"influx": pytest.mark.services}
+"""Sinks whose target is a service of its own."""
 
 CONFIG: Final = TypeAdapter[AnySinkConfig](AnySinkConfig)
 
@@ -44,13 +49,15 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[influx.Influx
         yield running
 
 
-@pytest.fixture(params=[*CASES, pytest.param("influx", marks=pytest.mark.services)])
+@pytest.fixture(params=[pytest.param(type_, marks=NEEDS.get(type_, ())) for type_ in SINKS])
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
     reason = LEFT_OUT.get((request.function.__name__, request.param))
     if reason:
         request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
     if request.param == "influx":
         yield InfluxCase(request.getfixturevalue("database"))
+    elif request.param not in CASES:
+        pytest.fail(f"the sink {request.param} has no case: give it a real target in tests/services/sinks.py")
     else:
         with opened(request.param, tmp_path) as opened_case:
             yield opened_case
@@ -191,7 +198,18 @@ def test_its_configuration_is_complete(case: Case) -> None:
     assert CONFIG.validate_python(case.config_json()) == config
     for name, field in type(config).model_fields.items():
         assert name == "type" or field.description, f"{config.type}.{name} has no description"
-    assert type(build(config, TEXTS)) is SINKS[config.type]
+    assert type(build(config, TEXTS)) is SINKS[config.type].sink
+
+
+def test_two_instances_share_no_file(case: Case) -> None:
+    config = case.config()
+    one, two = config.for_instance("one"), config.for_instance("two")
+    assert config.for_instance("") == config
+    paths = [name for name in type(config).model_fields if isinstance(getattr(config, name), Path)]
+    for name in paths:
+        assert getattr(one, name) != getattr(two, name), f"{config.type}.{name} is the same for two processes: override for_instance"
+        assert getattr(config, name) not in {getattr(one, name), getattr(two, name)}
+    assert paths or one == two == config, "nothing else than files may depend on the instance"
 
 
 class Lives:

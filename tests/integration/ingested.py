@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sinks.base import Item, account_item
+from sinks.items import Item, account_item
 from streams.pipeline.partition import Partition
 from streams.pipeline.registries import Registries
 from tests.integration.kafka_wards import Bench, Ward

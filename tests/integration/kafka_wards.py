@@ -15,7 +15,7 @@ from engine.registry import RegistryData
 from schemas.recording import Meta, Record, Recording
 from simulator.scenario import Incident, Scenario, Trouble
 from simulator.simulation import Simulation
-from sinks.base import AlertChange, Item, ItemKind
+from sinks.items import AlertChange, Item, ItemKind
 from streams.kafka import topics
 from streams.kafka.config import Connection, KafkaConfig
 from streams.kafka.records import NS_PER_MS, headers, items_in, parse
@@ -215,7 +215,7 @@ def compare(ward: Ward, wanted: Replayed, said: Sequence[Item]) -> None:
     assert list(events.values()) == [msgspec.json.encode(e) for e in wanted.events]
     changes = by_id(said, ItemKind.ALERT)
     assert list(changes.values()) == [msgspec.json.encode(AlertChange(t, a)) for t, a in wanted.transitions]
-    from sinks.base import measurements_item
+    from sinks.items import measurements_item
 
     assert set(by_id(said, ItemKind.MEASUREMENTS)) == {measurements_item(rows).id for rows in wanted.measurements}
     assert len(by_id(said, ItemKind.QUARANTINE)) == len(wanted.rejects) + len(wanted.late)

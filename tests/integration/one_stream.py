@@ -18,7 +18,7 @@ from engine.registry import Binding, Place, RegistryData
 from schemas.codec import decode
 from schemas.encode import encode_batch
 from schemas.recording import Meta, Record, Recording, Truth
-from sinks.base import Item, ItemKind
+from sinks.items import Item, ItemKind
 from sinks.sqlite import SqliteReader
 from streams.recordings.format import read, write
 from streams.recordings.importers.catalogue import IMPORTERS

@@ -16,7 +16,7 @@ from kafka import KafkaProducer
 from alerts.events import CANARY_MISSING
 from alerts.model import Action, Command, State
 from alerts.policy import is_canary
-from sinks.base import AlertChange, AuditEntry
+from sinks.items import AlertChange, AuditEntry
 from sinks.webhook import verify
 from streams.config import VigilConfig, load
 from streams.kafka import topics

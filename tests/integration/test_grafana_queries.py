@@ -11,8 +11,9 @@ import pytest
 
 from engine.frame import NS_PER_S
 from simulator.scenario import Scenario
-from sinks.base import Accepted, Item, alert_item, event_item, measurements_item
 from sinks.influx import InfluxConfig, InfluxSink
+from sinks.items import Item, alert_item, event_item, measurements_item
+from sinks.outcome import Accepted
 from streams.pipeline.assembly import DEFAULT_CODES, TEXTS
 from streams.recordings.format import read
 from streams.recordings.replay import replay

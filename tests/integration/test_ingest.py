@@ -16,7 +16,7 @@ import pytest
 
 from schemas.codec import decode, encode_chunk_json
 from schemas.recording import Record
-from sinks.base import Item, ItemKind, Quarantined
+from sinks.items import Item, ItemKind, Quarantined
 from streams.ingest.senders import token_hash
 from streams.kafka.config import KafkaConfig
 from streams.ops.warm_up import warm_up

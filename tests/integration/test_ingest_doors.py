@@ -21,7 +21,7 @@ from schemas.codec import decode
 from schemas.wire import MESSAGE_BYTES_MAX
 from simulator.scenario import Incident, Scenario, Trouble
 from simulator.simulation import Simulation
-from sinks.base import Item, ItemKind, Quarantined
+from sinks.items import Item, ItemKind, Quarantined
 from streams.ingest.batcher import FOREIGN_WARD
 from streams.ingest.senders import token_hash
 from streams.kafka import topics

@@ -15,8 +15,9 @@ import pytest
 from kafka import KafkaConsumer, TopicPartition
 
 from benchmarks.soak.latency import resident_mb
-from sinks.base import ItemKind, encode
+from sinks.codec import encode
 from sinks.examples import item
+from sinks.items import ItemKind
 from streams.kafka import topics
 from streams.kafka.records import frame, single
 from streams.ops.warm_up import warm_up

@@ -12,9 +12,10 @@ from alerts.book import AlertBook
 from alerts.model import Action, Command, Outcome, State
 from engine.outputs import Account, Measurements
 from sinks import jsonl, parquet
-from sinks.base import Accepted, Item, ItemKind, Rejected, Retry, account_item, alert_item, measurements_item
 from sinks.examples import HOUR_NS, T0_NS, event, item
+from sinks.items import Item, ItemKind, account_item, alert_item, measurements_item
 from sinks.jsonl import JsonlConfig, JsonlSink
+from sinks.outcome import Accepted, Rejected, Retry
 from sinks.parquet import ParquetConfig, ParquetSink
 from sinks.sqlite import SqliteConfig, SqliteReader, SqliteSink
 from streams.pipeline.assembly import HomePolicy

@@ -12,10 +12,11 @@ from alerts.book import AlertBook
 from alerts.model import Action, Command, Outcome
 from engine.events import Event
 from engine.outputs import Measurements
-from sinks.base import Accepted, Item, ItemKind, Rejected, Retry, alert_item, event_item, measurements_item
 from sinks.delivery import Delivery, DeliverySettings
 from sinks.examples import T0_NS, event, item
 from sinks.influx import InfluxConfig, InfluxSink
+from sinks.items import Item, ItemKind, alert_item, event_item, measurements_item
+from sinks.outcome import Accepted, Rejected, Retry
 from streams.pipeline.assembly import HomePolicy
 from tests.conftest import missing_service
 from tests.services import influx

@@ -13,9 +13,10 @@ import msgspec
 import pytest
 from pydantic import ValidationError
 
-from sinks.base import Accepted, AlertChange, Item, ItemKind, Rejected, Retry
 from sinks.delivery import Delivery, DeliverySettings
 from sinks.examples import item
+from sinks.items import AlertChange, Item, ItemKind
+from sinks.outcome import Accepted, Rejected, Retry
 from sinks.webhook import WebhookConfig, WebhookSink, retry_after_s, signature, verify
 from streams.pipeline.assembly import TEXTS
 from tests.services.receiver import Answer, Got, Receiver, receiving
@@ -149,15 +150,15 @@ def test_a_receiver_that_is_down_then_ill_then_well_gets_everything_once(tmp_pat
     delivery = Delivery(WebhookSink(settings, TEXTS), tmp_path / "spool", fast)
     delivery.start()
     delivery.put([alert(index) for index in range(20)])
-    wait_for(lambda: delivery.figures().retried > 2)
-    assert delivery.figures().accepted == 0
+    wait_for(lambda: delivery.statistics().retried > 2)
+    assert delivery.statistics().accepted == 0
     back = Receiver(answer, port)
-    wait_for(lambda: delivery.figures().queued == 0)
+    wait_for(lambda: delivery.statistics().queued == 0)
     assert delivery.close()
     back.close()
     accepted = back.keys[2:]
     assert sorted(accepted) == sorted(alert(index).id for index in range(20))
-    assert delivery.figures().dead == 0
+    assert delivery.statistics().dead == 0
 
 
 def test_an_unsafe_configuration_is_refused_without_showing_it() -> None:

@@ -20,7 +20,7 @@ from engine.frame import NS_PER_S
 from schemas.wire import MESSAGE_BYTES_MAX
 from simulator.scenario import Incident, Scenario
 from simulator.simulation import Simulation
-from sinks.base import AlertChange, AuditEntry, ItemKind, Quarantined
+from sinks.items import AlertChange, AuditEntry, ItemKind, Quarantined
 from streams.kafka import topics
 from streams.kafka.config import KafkaConfig
 from streams.ops.warm_up import warm_up

@@ -15,10 +15,10 @@ from typing import Final, TextIO
 
 from pydantic import TypeAdapter
 
-from sinks.base import ItemKind
 from sinks.catalogue import AnySinkConfig, build
 from sinks.delivery import Delivery, DeliverySettings
 from sinks.examples import item
+from sinks.items import ItemKind
 from streams.pipeline.assembly import TEXTS
 
 _KILLED_WITHIN_S: Final = 60.0
@@ -43,9 +43,9 @@ def live(config_file: str, folder: str, first: str, count: str, last: str, out: 
         time.sleep(0.002)
     if last == "yes":
         give_up = time.monotonic() + 60
-        while delivery.figures().queued and time.monotonic() < give_up:
+        while delivery.statistics().queued and time.monotonic() < give_up:
             time.sleep(0.02)
-        figures = delivery.figures()
+        figures = delivery.statistics()
         empty = delivery.close(10)
         print("done" if empty and not figures.dead and not any(figures.shed.values()) else figures, file=out, flush=True)
     else:

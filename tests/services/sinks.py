@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 
 from engine.outputs import Account, Measurements
 from sinks import jsonl
-from sinks.base import AlertChange, Item, Sink, SinkConfig, account_item
 from sinks.catalogue import build
+from sinks.contract import Sink, SinkConfig
 from sinks.influx import InfluxConfig
+from sinks.items import AlertChange, Item, account_item
 from sinks.jsonl import JsonlConfig
 from sinks.parquet import ParquetConfig
 from sinks.sqlite import SqliteConfig

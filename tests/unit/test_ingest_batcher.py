@@ -17,7 +17,7 @@ from engine.registry import Binding, RegistryData
 from schemas.codec import decode, encode_batch, encode_chunk_json
 from schemas.encode import take
 from schemas.wire import MESSAGE_BYTES_MAX
-from sinks.base import ItemKind, Quarantined
+from sinks.items import ItemKind, Quarantined
 from streams.ingest.batcher import FOREIGN_WARD, Batcher, Out
 from streams.ingest.spool import Message
 from streams.ingest.wards import Wards

@@ -15,20 +15,23 @@ from typer.testing import CliRunner
 
 from alerts.policy import CANARY_PREFIX
 from engine.outputs import Measurements
-from sinks.base import ACCEPTED, AlertChange, Item, ItemKind, Outcome, Rejected, Retry, encode
+from sinks.catalogue import SINKS
+from sinks.codec import encode
 from sinks.delivery import Delivery, DeliverySettings
 from sinks.examples import item
+from sinks.items import AlertChange, Item, ItemKind
 from sinks.jsonl import JsonlConfig
+from sinks.outcome import ACCEPTED, Outcome, Rejected, Retry
 from sinks.parquet import ParquetConfig
 from streams.cli.main import app
-from streams.cli.sink import chosen, placed, tried
+from streams.cli.sink import chosen
 from streams.config import Sink
 from streams.kafka import topics
 from streams.kafka.records import frame, single
 from streams.sink_process.figures import HUNG_S, Collected, Counted, Figures, health
 from streams.sink_process.offset_tracker import Ledger
 from streams.sink_process.people import People
-from streams.sink_process.reading import Bad, left_out, read
+from streams.sink_process.reading import Bad, read
 
 ANSWERS: dict[str, Outcome] = {"accept": ACCEPTED, "retry": Retry("busy", scope="item"), "reject": Rejected("never")}
 
@@ -112,13 +115,13 @@ def test_a_simulated_wearer_is_left_out_where_people_look_and_stays_in_the_archi
     assert isinstance(real.body, AlertChange)
     alert = msgspec.structs.replace(real.body.alert, subject=f"{CANARY_PREFIX}3")
     simulated = real._replace(body=AlertChange(real.body.transition, alert))
-    assert [left_out(type_)(real) for type_ in ("webhook", "influx", "sqlite")] == [False, False, False]
-    assert [left_out(type_)(simulated) for type_ in ("webhook", "influx", "sqlite", "jsonl")] == [True, True, False, False]
+    assert [SINKS[type_].leave_out(real) for type_ in ("webhook", "influx", "sqlite")] == [False, False, False]
+    assert [SINKS[type_].leave_out(simulated) for type_ in ("webhook", "influx", "sqlite", "jsonl")] == [True, True, False, False]
     rows = item(ItemKind.MEASUREMENTS)
     assert isinstance(rows.body, Measurements)
     everybody = rows.body._replace(subjects=tuple(f"{CANARY_PREFIX}{n}" for n, _ in enumerate(rows.body.subjects)))
     somebody = everybody._replace(subjects=(*everybody.subjects[:-1], rows.body.subjects[-1]))
-    kept = [left_out("influx")(rows._replace(body=body)) for body in (rows.body, somebody, everybody)]
+    kept = [SINKS["influx"].leave_out(rows._replace(body=body)) for body in (rows.body, somebody, everybody)]
     assert kept == [False, False, True], "a person's measurement is never left out"
 
 
@@ -171,7 +174,7 @@ def test_what_is_withdrawn_is_not_delivered_and_may_come_again(tmp_path: Path) -
     delivery.put([alerts[1]])
     delivered(delivery)
     assert target.got[2:] == [alerts[1].id]
-    assert delivery.figures().shed[ItemKind.ALERT] == 0
+    assert delivery.statistics().shed[ItemKind.ALERT] == 0
     delivery.close()
 
 
@@ -192,7 +195,7 @@ def test_withdrawn_while_under_way_and_put_again_is_counted_once(tmp_path: Path)
     assert delivery.waits([key(one)])  # the second putting is another entry: its delivery is still to come
     delivered(delivery)
     assert target.got == [one.id, one.id]
-    assert (delivery.figures().queued, delivery.figures().queued_bytes) == (0, 0)
+    assert (delivery.statistics().queued, delivery.statistics().queued_bytes) == (0, 0)
     delivery.close()
 
 
@@ -210,7 +213,7 @@ def test_withdrawn_items_are_gone_after_a_restart_and_delivered_ids_are_not(tmp_
     second.put(alerts)
     delivered(second)
     assert target.got == [alerts[1].id]
-    assert second.figures().duplicates == 2
+    assert second.statistics().duplicates == 2
     second.close()
 
 
@@ -278,13 +281,17 @@ def test_a_sink_is_chosen_by_name_or_by_a_type_that_is_alone() -> None:
 
 def test_each_instance_writes_files_of_its_own() -> None:
     jsonl, parquet = JsonlConfig(path=Path("d/x.jsonl")), ParquetConfig(root=Path("d"))
-    assert placed(jsonl, "") == jsonl
-    assert placed(jsonl, "two") == JsonlConfig(path=Path("d/two/x.jsonl"))
-    assert placed(parquet, "two") == ParquetConfig(root=Path("d/two"))
+    assert jsonl.for_instance("") == jsonl
+    assert jsonl.for_instance("two") == JsonlConfig(path=Path("d/two/x.jsonl"))
+    assert parquet.for_instance("two") == ParquetConfig(root=Path("d/two"))
 
 
 def test_a_webhook_is_called_one_request_at_a_time_unless_set() -> None:
     to = {"type": "webhook", "url": "http://127.0.0.1/", "secret": "0123456789abcdef"}
+
+    def tried(sink: Sink) -> DeliverySettings:
+        return SINKS[sink.to.type].delivery(sink.delivery)
+
     assert tried(Sink.model_validate({"name": "w", "to": to})).batch_max == 1
     assert tried(Sink.model_validate({"name": "w", "to": to, "delivery": {"batch_max": 7}})).batch_max == 7
     assert tried(sinks("a")[0]).batch_max == DeliverySettings().batch_max

@@ -14,22 +14,13 @@ import pytest
 
 from alerts.book import AlertBook
 from alerts.model import Action, Command
-from sinks.base import (
-    ACCEPTED,
-    Item,
-    ItemKind,
-    Outcome,
-    Rejected,
-    Retry,
-    alert_item,
-    decode,
-    encode,
-    event_item,
-    redacted,
-)
+from sinks.codec import decode, encode
+from sinks.contract import redacted
 from sinks.delivery import Delivery, DeliverySettings
+from sinks.delivery.spool import DeliverySpool, SpoolBusyError
 from sinks.examples import event, item
-from sinks.spool import Spool, SpoolBusyError
+from sinks.items import Item, ItemKind, alert_item, event_item
+from sinks.outcome import ACCEPTED, Outcome, Rejected, Retry
 from streams.pipeline.assembly import HomePolicy
 
 Judge = Callable[[Item], Outcome]
@@ -100,8 +91,8 @@ def test_alerts_go_before_everything_else(tmp_path: Path, clock: Clock) -> None:
     subject.run_once()
     assert [one.kind for one in target.accepted] == [ItemKind.ALERT] * 2 + [ItemKind.EVENT] * 2
     drain(subject)
-    assert subject.figures().accepted == 14
-    assert subject.figures().queued == subject.figures().queued_bytes == 0
+    assert subject.statistics().accepted == 14
+    assert subject.statistics().queued == subject.statistics().queued_bytes == 0
 
 
 def test_backoff_doubles_is_spread_and_honours_the_target(tmp_path: Path, clock: Clock) -> None:
@@ -124,8 +115,8 @@ def test_backoff_doubles_is_spread_and_honours_the_target(tmp_path: Path, clock:
     clock.now_s += 1
     asked[0] = 1e9
     assert subject.run_once() == 100.0
-    assert subject.figures().failures == 8
-    assert subject.figures().last_error == "down"
+    assert subject.statistics().failures == 8
+    assert subject.statistics().last_error == "down"
 
 
 def test_an_item_that_always_fails_keeps_nobody_waiting(tmp_path: Path, clock: Clock) -> None:
@@ -137,7 +128,7 @@ def test_an_item_that_always_fails_keeps_nobody_waiting(tmp_path: Path, clock: C
         for _ in range(4):
             clock.now_s += subject.run_once() or 0
         assert {one.id for one in target.accepted} == {item(ItemKind.ALERT, index).id for index in (1, 2)}
-        assert subject.figures().queued == 1
+        assert subject.statistics().queued == 1
 
 
 def test_transitions_of_one_alert_keep_their_order(tmp_path: Path, clock: Clock) -> None:
@@ -156,7 +147,7 @@ def test_transitions_of_one_alert_keep_their_order(tmp_path: Path, clock: Clock)
     assert [got.id for got in target.tried] == [one.id, one.id, two.id]
 
 
-def test_what_is_refused_is_buried_with_the_reason(tmp_path: Path, clock: Clock) -> None:
+def test_what_is_refused_is_a_dead_letter_with_the_reason(tmp_path: Path, clock: Clock) -> None:
     target = Target(lambda one: Rejected("receiver answered 410") if one.id == item(ItemKind.ALERT, 1).id else ACCEPTED)
     subject = delivery(tmp_path, target, clock)
     subject.put(items(ItemKind.ALERT, 3))
@@ -164,14 +155,14 @@ def test_what_is_refused_is_buried_with_the_reason(tmp_path: Path, clock: Clock)
     letter = json.loads((tmp_path / "spool" / "dead-alert.jsonl").read_text())
     assert (letter["why"], letter["id"]) == ("receiver answered 410", item(ItemKind.ALERT, 1).id)
     assert letter["body"]["alert"]["subject"] == "resident/r-1"
-    assert (subject.figures().dead, subject.figures().accepted, subject.figures().queued) == (1, 2, 0)
+    assert (subject.statistics().dead, subject.statistics().accepted, subject.statistics().queued) == (1, 2, 0)
 
 
-def test_a_body_that_cannot_be_is_buried_not_raised(tmp_path: Path, clock: Clock) -> None:
+def test_a_body_that_cannot_be_is_a_dead_letter_and_raises_nothing(tmp_path: Path, clock: Clock) -> None:
     subject = delivery(tmp_path, Target(), clock)
     subject.put([Item(ItemKind.EVENT, "x", item(ItemKind.ALERT).body), item(ItemKind.EVENT)])
     drain(subject)
-    assert (subject.figures().dead, subject.figures().accepted) == (1, 1)
+    assert (subject.statistics().dead, subject.statistics().accepted) == (1, 1)
 
 
 def test_dead_letters_are_bounded_but_for_alerts(tmp_path: Path, clock: Clock) -> None:
@@ -182,19 +173,19 @@ def test_dead_letters_are_bounded_but_for_alerts(tmp_path: Path, clock: Clock) -
     assert sum(path.stat().st_size for path in folder.glob("dead-event.jsonl*")) <= 4096
     assert len((folder / "dead-alert.jsonl").read_text().splitlines()) == 20
     kept = sum(len(path.read_text().splitlines()) for path in folder.glob("dead-event.jsonl*"))
-    assert kept + subject.figures().dead_dropped == 60
+    assert kept + subject.statistics().dead_dropped == 60
 
 
 def test_when_full_the_least_dangerous_goes_first_and_alerts_never(tmp_path: Path, clock: Clock) -> None:
     subject = delivery(tmp_path, Target(lambda _: Retry("down")), clock, spool_max_bytes=20_000)
     subject.put(items(ItemKind.EVENT, 30))
     subject.put(items(ItemKind.MEASUREMENTS, 200))
-    figures = subject.figures()
+    figures = subject.statistics()
     assert figures.queued_bytes <= 20_000
     assert figures.shed[ItemKind.MEASUREMENTS] > 0
     assert figures.shed[ItemKind.EVENT] == 0
     subject.put(items(ItemKind.ALERT, 60))
-    figures = subject.figures()
+    figures = subject.statistics()
     assert figures.shed[ItemKind.MEASUREMENTS] == 200
     assert figures.shed[ItemKind.EVENT] == 30
     assert figures.queued == 60
@@ -211,7 +202,7 @@ def test_what_was_put_survives_a_process_that_dies(tmp_path: Path, clock: Clock)
     again.put(items(ItemKind.EVENT, 4))  # the input is replayed: three were delivered before
     drain(again)
     assert [one.kind for one in target.accepted] == [ItemKind.ALERT] * 2 + [ItemKind.EVENT]
-    assert again.figures().duplicates == 3
+    assert again.statistics().duplicates == 3
 
 
 @pytest.mark.parametrize("cut", [1, 5, 9, 40, 200])
@@ -226,7 +217,7 @@ def test_a_torn_tail_costs_the_torn_record_only(tmp_path: Path, clock: Clock, cu
     again = delivery(tmp_path, target, clock)
     drain(again)
     assert [one.id for one in target.accepted] == [item(ItemKind.EVENT, index).id for index in range(2)]
-    assert again.figures().damaged_bytes == (len(data) // 3 - cut) if len(data) % 3 == 0 else again.figures().damaged_bytes > 0
+    assert again.statistics().damaged_bytes == (len(data) // 3 - cut) if len(data) % 3 == 0 else again.statistics().damaged_bytes > 0
     again.put(items(ItemKind.EVENT, 1, start=7))
     drain(again)
     assert len(target.accepted) == 3
@@ -240,7 +231,7 @@ def test_the_log_does_not_grow_with_what_is_delivered(tmp_path: Path, clock: Clo
     for start in range(0, 20_000, 1000):
         subject.put(items(ItemKind.MEASUREMENTS, 1000, start=start))
         subject.run_once()
-    assert subject.figures().spool_bytes < 3 << 20
+    assert subject.statistics().spool_bytes < 3 << 20
     subject.close(0)
     again_target = Target()
     again = delivery(tmp_path, again_target, clock)
@@ -279,10 +270,10 @@ def test_a_sink_that_raises_or_miscounts_loses_nothing(tmp_path: Path, clock: Cl
     subject = delivery(tmp_path, target, clock)
     subject.put(items(ItemKind.EVENT, 3))
     clock.now_s += subject.run_once() or 0
-    assert "KeyError" in subject.figures().last_error
+    assert "KeyError" in subject.statistics().last_error
     target.deliver = lambda items: [ACCEPTED]  # type: ignore[method-assign]
     clock.now_s += subject.run_once() or 0
-    assert (subject.figures().errors, subject.figures().queued) == (2, 3)
+    assert (subject.statistics().errors, subject.statistics().queued) == (2, 3)
 
 
 def test_two_deliveries_cannot_share_a_folder(tmp_path: Path, clock: Clock) -> None:
@@ -290,7 +281,7 @@ def test_two_deliveries_cannot_share_a_folder(tmp_path: Path, clock: Clock) -> N
     with pytest.raises(SpoolBusyError, match="another process"):
         delivery(tmp_path, Target(), clock)
     first.close()
-    Spool(tmp_path / "spool").close()
+    DeliverySpool(tmp_path / "spool").close()
 
 
 def test_a_hanging_sink_delays_nobody_and_close_keeps_its_deadline(tmp_path: Path) -> None:
@@ -345,7 +336,7 @@ def test_a_thread_delivers_at_once_and_drains_on_close(tmp_path: Path) -> None:
 def test_kinds_a_sink_does_not_take_pass_by(tmp_path: Path, clock: Clock) -> None:
     subject = delivery(tmp_path, Target(takes=frozenset({ItemKind.ALERT})), clock)
     subject.put([item(kind) for kind in ItemKind])
-    assert subject.figures().queued == 1
+    assert subject.statistics().queued == 1
 
 
 def test_an_address_is_redacted() -> None:

@@ -14,11 +14,13 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-import sinks.delivery
+import sinks.delivery.queue
 from engine.outputs import Measurements
-from sinks.base import ACCEPTED, Item, ItemKind, Outcome, Rejected, Retry, encode, measurements_item
+from sinks.codec import encode
 from sinks.delivery import Delivery, DeliverySettings
 from sinks.examples import item
+from sinks.items import Item, ItemKind, measurements_item
+from sinks.outcome import ACCEPTED, Outcome, Rejected, Retry
 from tests.unit.test_sinks_delivery import Clock, Target, delivery, drain, items
 
 DOWN = Retry("down", scope="item")
@@ -54,7 +56,7 @@ def test_put_at_the_bound_frees_whole_segments_and_rewrites_nothing(tmp_path: Pa
         one = big(index)
         subject.put([one, *items(ItemKind.ALERT, 1, start=index)])
         written_bytes += len(encode(one))
-    figures = subject.figures()
+    figures = subject.statistics()
     assert written_bytes > 16 << 20
     assert figures.queued_bytes <= 8 << 20
     assert figures.spool_bytes <= (8 << 20) + (3 << 20)
@@ -71,11 +73,11 @@ def test_put_at_the_bound_frees_whole_segments_and_rewrites_nothing(tmp_path: Pa
 
 
 def test_memory_is_bounded_in_bytes_too(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sinks.delivery, "_MEMORY_MAX_BYTES", 1 << 20)
+    monkeypatch.setattr(sinks.delivery.queue, "_MEMORY_MAX_BYTES", 1 << 20)
     target = Target()
     subject = delivery(tmp_path, target, clock)
     subject.put([big(index) for index in range(60)])
-    kept = [entry for entry in subject._lanes[ItemKind.MEASUREMENTS].values() if entry.item is not None]
+    kept = [entry for entry in subject._queue.entries(ItemKind.MEASUREMENTS) if entry.item is not None]
     assert 0 < sum(entry.length for entry in kept) <= 1 << 20
     drain(subject)
     assert {one.id for one in target.accepted} == {big(index).id for index in range(60)}
@@ -89,7 +91,7 @@ def test_on_a_full_disk_items_go_from_memory_and_sync_refuses(tmp_path: Path, cl
     subject.sync()
     with full_disk():
         subject.put([*items(ItemKind.ALERT, 3, start=1), *items(ItemKind.AUDIT, 2), *items(ItemKind.MEASUREMENTS, 4)])
-        figures = subject.figures()
+        figures = subject.statistics()
         assert (figures.queued, figures.unsaved) == (10, 9)
         assert figures.failures >= 1
         assert "cannot be written" in figures.last_error
@@ -99,11 +101,11 @@ def test_on_a_full_disk_items_go_from_memory_and_sync_refuses(tmp_path: Path, cl
         clock.now_s += 1
         drain(subject)
         assert len(target.accepted) == 10
-        assert subject.figures().unsaved == 0
+        assert subject.statistics().unsaved == 0
         subject.sync()  # nothing is left that the disk would have to keep
     subject.put(items(ItemKind.ALERT, 1, start=9))
-    assert subject.figures().unsaved == 0
-    assert "cannot be written" not in subject.figures().last_error
+    assert subject.statistics().unsaved == 0
+    assert "cannot be written" not in subject.statistics().last_error
 
 
 def test_what_waited_in_memory_is_saved_in_order_once_there_is_space(tmp_path: Path, clock: Clock) -> None:
@@ -113,10 +115,10 @@ def test_what_waited_in_memory_is_saved_in_order_once_there_is_space(tmp_path: P
             subject.put(items(ItemKind.ALERT, 1, start=index))
         clock.now_s += 1
         subject.run_once()
-        assert subject.figures().unsaved == 100
+        assert subject.statistics().unsaved == 100
     subject.put(items(ItemKind.ALERT, 1, start=100))
     subject.sync()
-    assert subject.figures().unsaved == 0
+    assert subject.statistics().unsaved == 0
     os.close(subject._spool._lock)  # what the kernel does for a dead process
     target = Target()
     again = delivery(tmp_path, target, clock)
@@ -129,29 +131,29 @@ def test_the_delivering_thread_saves_by_itself(tmp_path: Path) -> None:
     subject.start()
     with full_disk():
         subject.put(items(ItemKind.ALERT, 5))
-        assert subject.figures().unsaved == 5
+        assert subject.statistics().unsaved == 5
     give_up = time.monotonic() + 10
-    while subject.figures().unsaved and time.monotonic() < give_up:
+    while subject.statistics().unsaved and time.monotonic() < give_up:
         time.sleep(0.01)
-    assert subject.figures().unsaved == 0
+    assert subject.statistics().unsaved == 0
     assert subject.close(1) is False
 
 
 def test_memory_on_a_full_disk_is_bounded_and_alerts_are_the_last_to_go(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sinks.delivery, "_MEMORY_MAX_BYTES", 20_000)
+    monkeypatch.setattr(sinks.delivery.queue, "_MEMORY_MAX_BYTES", 20_000)
     subject = delivery(tmp_path, Target(lambda _: DOWN), clock)
     with full_disk():
         subject.put(items(ItemKind.EVENT, 20))
         subject.put(items(ItemKind.MEASUREMENTS, 200))
-        figures = subject.figures()
+        figures = subject.statistics()
         assert figures.shed[ItemKind.MEASUREMENTS] > 0
         assert figures.shed[ItemKind.EVENT] == figures.shed[ItemKind.ALERT] == 0
         subject.put(items(ItemKind.ALERT, 20))
-        assert subject.figures().shed[ItemKind.ALERT] == 0
+        assert subject.statistics().shed[ItemKind.ALERT] == 0
         subject.put(items(ItemKind.ALERT, 100, start=20))
-        figures = subject.figures()
+        figures = subject.statistics()
         assert figures.shed[ItemKind.MEASUREMENTS] == 200
         assert figures.shed[ItemKind.ALERT] > 0
         assert figures.queued_bytes <= 20_000
@@ -164,12 +166,12 @@ def test_an_item_whose_dead_letter_cannot_be_written_waits(tmp_path: Path, clock
     subject.put(items(ItemKind.ALERT, 3))
     with full_disk():
         subject.run_once()
-        assert (subject.figures().queued, subject.figures().accepted, subject.figures().dead) == (1, 2, 0)
+        assert (subject.statistics().queued, subject.statistics().accepted, subject.statistics().dead) == (1, 2, 0)
         subject.put([Item(ItemKind.EVENT, "x", item(ItemKind.ALERT).body)])
-        assert subject.figures().dead_dropped == 1
+        assert subject.statistics().dead_dropped == 1
     clock.now_s += 60
     drain(subject)
-    assert (subject.figures().queued, subject.figures().dead) == (0, 1)
+    assert (subject.statistics().queued, subject.statistics().dead) == (0, 1)
 
 
 def test_a_delivery_starts_on_a_full_disk(tmp_path: Path, clock: Clock) -> None:
@@ -184,7 +186,7 @@ def test_a_delivery_starts_on_a_full_disk(tmp_path: Path, clock: Clock) -> None:
         again.put(items(ItemKind.ALERT, 1, start=2))
         drain(again)
         assert [one.id for one in target.accepted] == [item(ItemKind.ALERT, index).id for index in range(3)]
-        assert again.figures().damaged_bytes > 0
+        assert again.statistics().damaged_bytes > 0
 
 
 def test_damage_costs_the_rest_of_its_segment_only(tmp_path: Path, clock: Clock) -> None:
@@ -203,7 +205,7 @@ def test_damage_costs_the_rest_of_its_segment_only(tmp_path: Path, clock: Clock)
     per_segment = 60 / (len(logs) - 0.5)
     assert 60 - per_segment <= len(target.accepted) < 60
     assert big(59).id in {one.id for one in target.accepted}
-    assert (tmp_path / "spool" / "spool.damaged").stat().st_size == again.figures().damaged_bytes
+    assert (tmp_path / "spool" / "spool.damaged").stat().st_size == again.statistics().damaged_bytes
 
 
 def test_an_item_that_cannot_be_read_back_is_set_aside_and_the_others_go(tmp_path: Path, clock: Clock) -> None:
@@ -215,7 +217,7 @@ def test_an_item_that_cannot_be_read_back_is_set_aside_and_the_others_go(tmp_pat
     log.write_bytes(data[: len(data) // 4 * 3] + b"\xc1" * (len(data) - len(data) // 4 * 3))
     drain(subject)
     assert len(target.accepted) == 3
-    assert (subject.figures().dead, subject.figures().queued) == (1, 0)
+    assert (subject.statistics().dead, subject.statistics().queued) == (1, 0)
     assert (tmp_path / "spool" / "dead-unreadable.jsonl").exists()
 
 
@@ -237,12 +239,12 @@ def test_whatever_breaks_the_thread_goes_on_and_says_so(tmp_path: Path) -> None:
     give_up = time.monotonic() + 10
     seen = 0
     while not target.accepted and time.monotonic() < give_up:
-        seen = max(seen, subject.figures().failures)
+        seen = max(seen, subject.statistics().failures)
         time.sleep(0.001)
     assert len(target.accepted) == 2
     assert seen >= 1
-    assert subject.figures().errors == 2
-    assert "TypeError" in subject.figures().last_error
+    assert subject.statistics().errors == 2
+    assert "TypeError" in subject.statistics().last_error
     assert subject.close(5) is True
 
 

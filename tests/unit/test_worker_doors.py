@@ -10,7 +10,8 @@ from alerts.model import Action, Command
 from engine.registry import Binding, RegistryData
 from schemas.recording import START_NS
 from schemas.wire import MESSAGE_BYTES_MAX
-from sinks.base import Item, ItemKind, Quarantined, encode
+from sinks.codec import encode
+from sinks.items import Item, ItemKind, Quarantined
 from streams.kafka import topics
 from streams.kafka.records import FRAMED, frame, headers, parse, single
 from streams.pipeline.partition import AUTHOR_MAX, COMMAND_BYTES_MAX, WHY_MAX, Partition

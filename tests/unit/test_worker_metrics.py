@@ -16,7 +16,7 @@ from prometheus_client import generate_latest
 from alerts.book import AlertBook
 from alerts.policy import CANARY_PREFIX
 from engine.events import Event, Priority, event_id
-from sinks.base import Item, alert_item, event_item
+from sinks.items import Item, alert_item, event_item
 from streams.kafka.config import WorkerOperations
 from streams.kafka.records import NS_PER_MS, parse
 from streams.ops import logs

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaTimeoutError
 
-from sinks.base import AuditEntry, Item, audit_item
+from sinks.items import AuditEntry, Item, audit_item
 from streams.worker.outbox import Outbox
 
 

@@ -14,8 +14,9 @@ from engine.outputs import Reason
 from engine.registry import RegistryData
 from schemas.codec import decode as decode_wire
 from schemas.recording import START_NS
-from sinks.base import AlertChange, AuditEntry, Item, ItemKind, Quarantined, encode
-from sinks.base import decode as decode_item
+from sinks.codec import decode as decode_item
+from sinks.codec import encode
+from sinks.items import AlertChange, AuditEntry, Item, ItemKind, Quarantined
 from streams.kafka.records import FRAMED, SINGLE, frame, headers, items_in, parse, single
 from streams.pipeline.partition import Partition
 from streams.pipeline.records import Input, Kind

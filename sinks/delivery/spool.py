@@ -1,9 +1,9 @@
-"""What is still to be delivered, on disk: survives kill -9 at once, and a power cut after `sync`.
+"""The spool of a delivery: what waits, on disk. Survives kill -9 at once, and a power cut after `flush`.
 
-Every kind of item has its own row of segment files, so that what is shed or delivered oldest first empties whole files: an empty one
-is unlinked, nothing is ever rewritten. A record is `<state><crc32><length>` and the item; once it needs no more delivery its state
+Every kind of item has its own sequence of segment files, so that what is shed or delivered oldest first empties whole files: a segment
+without a use is unlinked, nothing is ever rewritten. A record is `<state><crc32><length>` and the item; once it needs no more delivery its state
 byte is overwritten in place, which needs no space on a full disk. On opening, a torn tail is cut off and set aside in `spool.damaged`;
-damage in the middle of a segment costs the rest of that segment.
+damage in the middle of a segment costs the rest of that segment. The form of the files does not change: earlier versions wrote them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from sinks.base import ItemKind
+from sinks.items import ItemKind
 
 WAITING: Final = 1
 DONE: Final = 2
@@ -27,37 +27,37 @@ SHED: Final = 3
 _HEADER: Final = struct.Struct("<BII")
 _NAME: Final = re.compile(rf"({'|'.join(ItemKind)})-(\d{{12}})\.log")
 _SEGMENT_BYTES: Final = 1 << 20
-"""A segment that has grown so large is followed by another: small enough that a single item that waits keeps little on disk."""
+"""Bytes after which a segment is followed by another: small enough that a single item that waits keeps little on disk."""
 
 
 @dataclass(slots=True, eq=False)
 class Segment:
-    """One file. `held`: its records somebody still needs, because they wait or because their ids are remembered."""
+    """One file. `uses`: how many of its records are still needed, because they wait or because their ids are remembered."""
 
     kind: ItemKind
     number: int
     path: Path
     size: int = 0
-    held: int = 0
+    uses: int = 0
 
 
-class Place(NamedTuple):
-    """Where an item's bytes stand."""
+class Location(NamedTuple):
+    """Where the bytes of an item are: `offset` and `length` in bytes, in `segment`."""
 
     segment: Segment
     offset: int
     length: int
 
     def read(self) -> bytes:
-        """The bytes of the item; FileNotFoundError when the last use of its segment ended meanwhile."""
+        """The bytes of the item; FileNotFoundError when the last use of its segment has ended meanwhile."""
         with _opened(self.segment, os.O_RDONLY) as file:
             return os.pread(file, self.length, self.offset)
 
 
-class Found(NamedTuple):
-    """A record found on opening."""
+class SpoolRecord(NamedTuple):
+    """A record found on opening; `state` is WAITING, DONE or SHED."""
 
-    place: Place
+    location: Location
     payload: bytes
     state: int
 
@@ -66,8 +66,20 @@ class SpoolBusyError(RuntimeError):
     """Another process delivers from this folder."""
 
 
-class Spool:
-    """The files of one delivery. Calls must not overlap (the delivery holds its lock); `flush` and `Place.read` may."""
+class DeliverySpool:
+    """The files of one delivery. Calls must not overlap (the delivery holds its lock); `flush` and `Location.read` may.
+
+    SpoolBusyError when another process has the folder open.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     spool = DeliverySpool(Path(folder))
+    ...     (first, second) = spool.put(ItemKind.ALERT, [b"one", b"two"])
+    ...     spool.mark([first], DONE)
+    ...     spool.close()  # a new process finds what the old one left
+    ...     [(record.payload, record.state == WAITING) for record in DeliverySpool(Path(folder)).load()]
+    [(b'one', False), (b'two', True)]
+    """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -97,28 +109,30 @@ class Spool:
 
     @property
     def dirty(self) -> bool:
-        """Whether something was written since it was last forced onto the disk."""
+        """Whether something was written since the last fsync."""
         return bool(self._dirty) or self._folder_dirty
 
-    def load(self) -> Iterator[Found]:
-        """Every whole record, those of a kind in the order in which they were put. The caller holds those it needs, then calls `sweep`."""
+    def load(self) -> Iterator[SpoolRecord]:
+        """Every whole record, those of a kind in the order in which they were put. The caller adds a use for each
+        that it needs, then calls `sweep`.
+        """
         for segment in list(self._segments.values()):
             end = 0
             data = segment.path.read_bytes()
             for found in _records(segment, data):
-                end = found.place.offset + found.place.length
+                end = found.location.offset + found.location.length
                 yield found
             if end < len(data):
                 self.damaged_bytes += len(data) - end
                 self._set_aside(segment, data, end)
 
-    def put(self, kind: ItemKind, payloads: Sequence[bytes]) -> list[Place]:
-        """Append items, held; once it returns they survive the end of this process. OSError (disk full) leaves all as it was."""
+    def put(self, kind: ItemKind, payloads: Sequence[bytes]) -> list[Location]:
+        """Append items, each a use of its segment; once it returns they survive the end of this process. OSError (disk full) leaves all as it was."""
         segment, file = self._writable(kind)
-        blob, places = bytearray(), []
+        blob, locations = bytearray(), []
         for payload in payloads:
             blob += _HEADER.pack(WAITING, zlib.crc32(payload), len(payload))
-            places.append(Place(segment, segment.size + len(blob), len(payload)))
+            locations.append(Location(segment, segment.size + len(blob), len(payload)))
             blob += payload
         written, view = 0, memoryview(blob)
         try:
@@ -128,35 +142,35 @@ class Spool:
             os.ftruncate(file, segment.size)
             raise
         segment.size += len(blob)
-        segment.held += len(places)
+        segment.uses += len(locations)
         self._dirty[segment] = None
-        return places
+        return locations
 
-    def mark(self, places: Sequence[Place], state: int) -> None:
-        """Note that items need no more delivery. Losing a note costs a repeat, never an item."""
-        by_segment: dict[Segment, list[Place]] = {}
-        for place in places:
-            by_segment.setdefault(place.segment, []).append(place)
+    def mark(self, locations: Sequence[Location], state: int) -> None:
+        """Mark items that need no more delivery. A mark that is lost costs a repeat, never an item."""
+        by_segment: dict[Segment, list[Location]] = {}
+        for location in locations:
+            by_segment.setdefault(location.segment, []).append(location)
         for segment, own in by_segment.items():
             with _opened(segment, os.O_WRONLY) as file:
-                for place in own:
-                    os.pwrite(file, bytes((state,)), place.offset - _HEADER.size)
+                for location in own:
+                    os.pwrite(file, bytes((state,)), location.offset - _HEADER.size)
             self._dirty[segment] = None
 
     def release(self, segment: Segment) -> None:
-        """One record of `segment` is needed no more; with the last one a full segment goes."""
-        segment.held -= 1
-        if segment.held == 0 and (segment.size >= _SEGMENT_BYTES or not self._is_current(segment)):
+        """One use of `segment` less; with the last one a full segment is deleted."""
+        segment.uses -= 1
+        if segment.uses == 0 and (segment.size >= _SEGMENT_BYTES or not self._is_current(segment)):
             self._drop(segment)
 
     def sweep(self) -> None:
-        """Drop the segments of earlier lives that nobody holds."""
+        """Delete the segments of earlier processes that have no use."""
         for segment in list(self._segments.values()):
-            if segment.held == 0 and not self._is_current(segment):
+            if segment.uses == 0 and not self._is_current(segment):
                 self._drop(segment)
 
     def handles(self) -> list[int]:
-        """Descriptors of what was written and not yet forced onto the disk, for `flush` outside the delivery's lock."""
+        """Descriptors of what was written since the last fsync, for `flush` outside the delivery's lock."""
         files = [os.open(segment.path, os.O_RDWR) for segment in self._dirty if segment.path in self._segments]
         if self._folder_dirty:
             files.append(os.open(self._folder, os.O_RDONLY))
@@ -166,7 +180,7 @@ class Spool:
 
     @staticmethod
     def flush(handles: list[int]) -> None:
-        """Force onto the disk what was written before `handles` were taken, and give them back."""
+        """fsync what was written before `handles` were taken, and close them; OSError when the disk refuses."""
         try:
             for file in handles:
                 os.fsync(file)
@@ -189,7 +203,7 @@ class Spool:
         return current is not None and current[0] is segment
 
     def _writable(self, kind: ItemKind) -> tuple[Segment, int]:
-        """The segment that `kind` is appended to. What an earlier life wrote is never appended to: its end may be torn."""
+        """The segment that `kind` is appended to. What an earlier process wrote is never appended to: its end may be torn."""
         current = self._current.get(kind)
         if current is not None and current[0].size < _SEGMENT_BYTES:
             return current
@@ -200,7 +214,7 @@ class Spool:
         self._current[kind] = fresh
         if current is not None:
             os.close(current[1])
-            if current[0].held == 0:
+            if current[0].uses == 0:
                 self._drop(current[0])
         return fresh
 
@@ -218,7 +232,7 @@ class Spool:
                 aside.write(data[end:])
             os.truncate(segment.path, end)
         except OSError:
-            return  # on a full disk it stays where it is; nothing is appended to it, and the next life finds it again
+            return  # on a full disk it stays where it is; nothing is appended to it, and the next process finds it again
         segment.size = end
 
 
@@ -231,7 +245,7 @@ def _opened(segment: Segment, flags: int) -> Iterator[int]:
         os.close(file)
 
 
-def _records(segment: Segment, data: bytes) -> Iterator[Found]:
+def _records(segment: Segment, data: bytes) -> Iterator[SpoolRecord]:
     at = 0
     while at + _HEADER.size <= len(data):
         state, crc, length = _HEADER.unpack_from(data, at)
@@ -239,5 +253,5 @@ def _records(segment: Segment, data: bytes) -> Iterator[Found]:
         payload = data[start : start + length]
         if state not in {WAITING, DONE, SHED} or len(payload) < length or zlib.crc32(payload) != crc:
             return
-        yield Found(Place(segment, start, length), payload, state)
+        yield SpoolRecord(Location(segment, start, length), payload, state)
         at = start + length

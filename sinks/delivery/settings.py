@@ -1,16 +1,14 @@
-"""What can be set about a delivery, and what it says about itself."""
+"""What can be set about a delivery."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-from pydantic import Field
-
-from sinks.base import ItemKind, SinkConfig
+from pydantic import BaseModel, ConfigDict, Field
 
 
-class DeliverySettings(SinkConfig):
+class DeliverySettings(BaseModel):
     """How hard one sink is tried, and how much may wait for it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     batch_max: int = Field(default=500, ge=1, le=100_000, description="items given to the sink at once")
     linger_s: float = Field(default=0.0, ge=0.0, le=3600.0, description="seconds to gather a batch of measurements; other kinds never wait")
@@ -28,27 +26,3 @@ class DeliverySettings(SinkConfig):
     dead_max_bytes: int = Field(
         default=64 << 20, ge=1 << 10, description="bytes of dead letters per kind before the older half goes; alerts' never"
     )
-
-
-class Figures(NamedTuple):
-    """Counts since start (queued, unsaved: now), for metrics.
-
-    `failures`: batches in a row that did not get through at all; at least 1 while the spool's disk refuses writes. `unsaved`: items in
-    memory alone for that reason. `shed` has alerts and audit entries only when even that memory was full.
-    """
-
-    queued: int
-    queued_bytes: int
-    spool_bytes: int
-    accepted: int
-    retried: int
-    dead: int
-    dead_dropped: int
-    duplicates: int
-    shed: dict[ItemKind, int]
-    over_bound: int
-    damaged_bytes: int
-    errors: int
-    failures: int
-    last_error: str
-    unsaved: int

@@ -1,0 +1,42 @@
+"""What a sink answers for each item of an attempt: accepted, rejected, or to be retried."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, NamedTuple
+
+
+class Accepted(NamedTuple):
+    """The target has it, durably."""
+
+
+class Rejected(NamedTuple):
+    """The target will never take this item; `why` is one sentence. The item becomes a dead letter."""
+
+    why: str
+
+
+class Retry(NamedTuple):
+    """Not now: `why` is one sentence; `after_s` the seconds that the target asked to wait, None if it did not say.
+
+    `scope` "target": nothing would have got through (unreachable, overloaded, misconfigured); "item": only this one failed;
+    "untried": the target failed on an earlier item of the batch, and `why` says nothing about the target.
+    """
+
+    why: str
+    after_s: float | None = None
+    scope: Literal["target", "item", "untried"] = "target"
+
+
+Outcome = Accepted | Rejected | Retry
+
+ACCEPTED: Final = Accepted()
+UNTRIED: Final = Retry("not tried: the target failed on an earlier item", scope="untried")
+
+
+def all_retry(first: Retry, count: int) -> list[Outcome]:
+    """The outcomes of `count` items when the target failed as a whole: `first`, and the rest untried.
+
+    >>> [outcome.scope for outcome in all_retry(Retry("connection refused"), 3)]
+    ['target', 'untried', 'untried']
+    """
+    return [first, *[UNTRIED] * (count - 1)]
