@@ -49,6 +49,13 @@ class FallDetector(Detector[FallParams, FallState]):
     Sources: Sucerquia et al., Sensors 2017;17:198 (SisFall); Kangas et al., Gait & Posture 2008;28:285 (impact, posture,
     thresholds); Bourke & Lyons, Med Eng Phys 2008;30:84 (change of trunk angle). Changed: bins instead of filters, no fixed
     axis, and a product of evidence instead of a chain of limits.
+
+    >>> from detectors.falls.examples import negative, positive
+    >>> fires, quiet = FallDetector(), FallDetector()
+    >>> sorted({found.code for frame in positive() for found in fires.step(frame).detections})
+    ['falls.fall']
+    >>> [found for frame in negative() for found in quiet.step(frame).detections]
+    []
     """
 
     spec: ClassVar[Spec] = Spec(

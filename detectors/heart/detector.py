@@ -47,6 +47,13 @@ class HeartDetector(Detector[HeartParams, HeartState]):
     Warm-up: 2 s for beats, 8 beats for rates and asystole, 128 beats for atrial fibrillation. Latency after onset:
     asystole, ventricular tachycardia and fibrillation within 6 s; rates 30 s (parameter) plus 8 beats.
     Methods and papers: `qrs`, `rhythm`, `ventricles` and the README. Raises nothing on valid frames.
+
+    >>> from detectors.heart.examples import negative, positive
+    >>> fires, quiet = HeartDetector(), HeartDetector()
+    >>> sorted({found.code for frame in positive() for found in fires.step(frame).detections})
+    ['heart.tachycardia']
+    >>> [found for frame in negative() for found in quiet.step(frame).detections]
+    []
     """
 
     spec: ClassVar[Spec] = Spec(

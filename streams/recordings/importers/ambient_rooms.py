@@ -55,7 +55,19 @@ def _one_room(builder: Builder, room: str, times_s: Series, **channels: Series) 
 
 
 def occupancy(builder: Builder, path: Path, *, days: float = float("inf")) -> str:
-    """The first `days` of one file of UCI Occupancy: an office, one reading a minute. Temperature, humidity."""
+    """The first `days` of one file of UCI Occupancy: an office, one reading a minute. Temperature, humidity.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> builder = Builder("office", SOURCES["uci-occupancy-detection"])
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "datatest.txt"
+    ...     rows = [f'"{n}","2015-02-02 14:{n:02d}:00",23.5,26.2,585.2,749.2,0.0047,1' for n in range(3)]
+    ...     _ = path.write_text("\\n".join(['"date","Temperature","Humidity"', *rows]))
+    ...     occupancy(builder, path)
+    'room/occupancy-datatest'
+    >>> len(list(builder.build().records))
+    3
+    """
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))[1:]
     times = [datetime.strptime(row[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC).timestamp() for row in rows]

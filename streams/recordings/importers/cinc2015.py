@@ -37,7 +37,19 @@ class Alarm(NamedTuple):
 
 
 def load(folder: Path) -> list[Alarm]:
-    """Every alarm in `folder`, in the order of ALARMS.csv."""
+    """Every alarm in `folder`, in the order of ALARMS.csv.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from scipy.io import savemat
+    >>> with TemporaryDirectory() as name:
+    ...     folder = Path(name)
+    ...     _ = (folder / "ALARMS.csv").write_text("a103l,Asystole,0\\n")
+    ...     _ = (folder / "a103l.hea").write_text("a103l 2 250 4\\na103l.mat 16+24 100/mV 16 0 0 0 0 II\\na103l.mat 16+24 1/NU 16 0 0 0 0 PLETH\\n")
+    ...     savemat(folder / "a103l.mat", {"val": np.array([[0, 50, MISSING, 100], [1, 2, 3, 4]])})
+    ...     (alarm,) = load(folder)
+    >>> alarm.code, alarm.true, alarm.leads[:, 0].tolist()
+    ('heart.asystole', False, [0.0, 0.5, nan, 1.0])
+    """
     with (folder / "ALARMS.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.reader(file) if len(row) == 3]
     return [Alarm(name, CODES[kind], true.strip() == "1", _leads(folder, name)) for name, kind, true in rows]

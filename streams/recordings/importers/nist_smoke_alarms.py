@@ -38,7 +38,15 @@ def alarms(folder: Path) -> dict[str, dict[str, float]]:
 
 def fire(folder: Path, *names: str) -> Recording:
     """Fires, all lit at the start of the recording; every station with a smoke meter is a room: smoke, CO and temperature just
-    under the ceiling, 2–5 s a row. The time of the first row is kept (2 s in SDC05)."""
+    under the ceiling, 2–5 s a row. The time of the first row is kept (2 s in SDC05).
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as name:
+    ...     rows = [f"{2 * n},{0.01 * n},{20 + n}" for n in range(10)]
+    ...     _ = (Path(name) / "NIST_Smoke_Alarms_SDC05.csv").write_text("\\n".join(["TIME,SMA_1,TCA_1", *rows]))
+    ...     tests(Path(name)), fire(Path(name), "SDC05").truth[0].subject
+    (['SDC05'], 'room/SDC05-A')
+    """
     builder = Builder(f"nist-smoke-alarms/{'+'.join(names)}", SOURCE)
     for test in names:
         table = read_columns(folder / f"{PREFIX}{test}.csv")

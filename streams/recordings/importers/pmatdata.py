@@ -73,7 +73,17 @@ OVERDUE: Final = (Stay(SUPINE, 5400), Stay(RIGHT, 10800), Stay(SUPINE, 5400), St
 
 
 def experiment_i(root: Path) -> Iterator[Trial]:
-    """Every file of experiment i below `root` (the pmatdata folder), in a stable order."""
+    """Every file of experiment i below `root` (the pmatdata folder), in a stable order.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as name:
+    ...     person = Path(name) / "experiment-i" / "S1"
+    ...     person.mkdir(parents=True)
+    ...     np.savetxt(person / "2.txt", np.full((8, 64 * 32), 40), fmt="%d")
+    ...     (found,) = experiment_i(Path(name))
+    >>> found.person, found.posture == RIGHT, found.maps.shape, found.shape
+    ('S1', True, (3, 2048), (64, 32))
+    """
     for person in sorted((root / "experiment-i").glob("S*")):
         for path in sorted(person.glob("*.txt"), key=lambda p: int(p.stem)):
             raw = np.loadtxt(path, np.uint16, ndmin=2).reshape(-1, *SHAPE_I)

@@ -28,7 +28,18 @@ class Series(NamedTuple):
 
 
 def day(path: Path) -> Series:
-    """One file of RR intervals in seconds; the first line (offset to the first beat) is dropped."""
+    """One file of RR intervals in seconds; the first line (offset to the first beat) is dropped.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "nsr001_rr_secs.txt"
+    ...     _ = path.write_text("0.4\\n0.8\\n0.8\\n5.0\\n0.9\\n")
+    ...     series = day(path)
+    >>> series.name, series.rr_s.tolist()
+    ('nsr001', [0.8, 0.8, 5.0, 0.9])
+    >>> len(list(recording(series, "RR series").records))  # 5 s are a hole in the recording
+    2
+    """
     rr = np.loadtxt(path)[1:]
     start = np.concatenate([[0.0], np.cumsum(rr)[:-1]])
     return Series(path.stem.removesuffix("_rr_secs"), start, rr, np.full(rr.size, np.nan))

@@ -59,7 +59,13 @@ def put(builder: Builder, trial: Trial, subject: str) -> None:
 
 
 def recording(trial: Trial, source: str, licence: str = "") -> Recording:
-    """One trial as a recording of its own."""
+    """One trial as a recording of its own.
+
+    >>> signal = Signal("belt", "waist", 50.0, np.tile(np.float32([0, 0, 1]), (200, 1)), "g")
+    >>> made = recording(Trial("set/F01", "p1", "F01", False, signal, ((1.0, 2.0, "labelled"),)), "a data set")
+    >>> [(truth.subject, truth.code) for truth in made.truth], len(list(made.records))
+    ([('resident/p1', 'falls.fall')], 4)
+    """
     builder = Builder(trial.name, source, licence=licence)
     put(builder, trial, f"resident/{trial.person or trial.name.rpartition('/')[2]}")
     return builder.build()
