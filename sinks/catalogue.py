@@ -36,7 +36,7 @@ else:
 def build(config: SinkConfig, texts: Texts, identity: Identity | None = None, where: Runs | None = None) -> Sink:
     """The sink that `config` describes. ValueError when it may not run `where`.
 
-    `texts` (what a carer reads) and `identity` (names for pseudonyms) are given to sinks that call people, and to no other.
+    `texts` (words for event codes) and `identity` (names for pseudonyms) are given to sinks that call people, and to no other.
 
     >>> from pathlib import Path
     >>> build(jsonl.JsonlConfig(path=Path("copy.jsonl")), Texts(())).name

@@ -51,8 +51,8 @@ class Runs(StrEnum):
 class SinkSpec:
     """One type of sink. `audience` and `runs` have to be said: a forgotten one is a TypeError at import.
 
-    `sink` is the class. It is called with its settings, and for an audience on call with what a carer reads (`Texts`) and the resolver of
-    names (`Identity`) as well: a name leaves Vigil only where somebody is called.
+    `sink` is the class. It is called with its settings, and for an audience on call with the words for event codes (`Texts`)
+    and the resolver of names (`Identity`) as well: a name leaves Vigil only where somebody is called.
 
     >>> class PagerConfig(SinkConfig):
     ...     type: Literal["pager"] = "pager"

@@ -59,7 +59,7 @@ class WebhookConfig(SinkConfig):
 class WebhookSink:
     """Posts one request a transition. 2xx is accepted; 408, 425, 429, 5xx and no answer are tried again; anything else is rejected.
 
-    `identity` gives names for pseudonyms, `clock` seconds since 1970 UTC. `body` says what a message holds.
+    `texts` are the words for each event code, `identity` gives names for pseudonyms, `clock` seconds since 1970 UTC. `body` says what a message holds.
 
     >>> from sinks.examples import item
     >>> address, secret = SecretStr("http://127.0.0.1:9/token"), SecretStr("sixteen characters")

@@ -255,7 +255,7 @@ def reference(codes: Mapping[str, CodePolicy] = DEFAULT_CODES) -> str:
         "",
         "## policy.codes",
         "",
-        "One table for each event code, with the settings of `policy.unknown`. A code that is given replaces its whole default:",
+        "One table for each event code, with the settings of `policy.unknown`. Settings that are given for a code lie over that code's default, the others stay:",
     ]
     rows += ["copy the line from the sample file and change it there.", "", "| code | default |", "|---|---|"]
     rows += [f"| `{code}` | `{_toml(policy)}` |" for code, policy in codes.items()]
@@ -277,7 +277,7 @@ def sample(codes: Mapping[str, CodePolicy] = DEFAULT_CODES) -> str:
         "",
         *_lines(settings(VigilConfig), "VIGIL"),
         "",
-        "# How alerts of each event code are treated. A line replaces the whole default of its code.",
+        "# How alerts of each event code are treated. Settings that are left out keep the default of their code.",
         "#[policy.codes]",
         *(f'#"{code}" = {_toml(policy)}' for code, policy in codes.items()),
     ]

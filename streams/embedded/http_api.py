@@ -1,4 +1,4 @@
-"""The device door of the embedded Vigil over HTTP: chunks, ward batches, registry."""
+"""The HTTP API of the embedded Vigil for devices: chunks, ward batches, registry."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ class _Bind(msgspec.Struct, forbid_unknown_fields=True):
 _NOT_JSON: Final = json_response({"error": "send Content-Type: application/json"}, 415)
 
 
-class Intake:
+class DeviceApi:
     """POST /v1/chunks (JSON or binary ward batch), GET/PUT /v1/registry, POST /v1/bindings, GET /v1/unbound.
 
-    Two doors. Devices: with a token every chunk must carry `Authorization: Bearer <token>`; without one only this machine is
+    Two rules of entry. Devices: with a token every chunk must carry `Authorization: Bearer <token>`; without one only this machine is
     answered, and no web page of another site. Registry: who watches whom is decided by people, so the console's rule of entry
     (`access`) holds, and a device's token opens nothing there.
 
@@ -75,7 +75,7 @@ class Intake:
             Route("/v1/unbound", self.unbound, methods=["GET"]),
         ]
 
-    def _no_device(self, request: Request) -> Response | None:
+    def _refuse_device(self, request: Request) -> Response | None:
         """Why this request may not bring data, if so."""
         headers = request.headers
         if self._token is not None:
@@ -84,7 +84,7 @@ class Intake:
             return NO_TOKEN
         return not_from_here(request)
 
-    def _nobody(self, request: Request) -> Response | None:
+    def _refuse_person(self, request: Request) -> Response | None:
         """Why this request may neither see nor change who watches whom, if so."""
         headers = request.headers
         if not self._access.names_us(headers):
@@ -97,9 +97,9 @@ class Intake:
         return json_response({"error": "send Authorization: Bearer <console password>"}, 401, {"WWW-Authenticate": "Bearer"})
 
     async def chunks(self, request: Request) -> Response:
-        """Take a message. 202 when it is on disk (with what was refused of it and why), 422 when nothing in it was usable
+        """Store a message. 202 when it is on disk (with what was refused of it and why), 422 when nothing in it was usable
         (it is kept in quarantine all the same), 413 too large, 503 the disk does not take it: send again."""
-        if (no := self._no_device(request)) is not None:
+        if (no := self._refuse_device(request)) is not None:
             return no
         message = await sent(request, sender_clock=self._sender_clock)
         if isinstance(message, Response):
@@ -114,7 +114,7 @@ class Intake:
 
     async def registry(self, request: Request) -> Response:
         """GET the registry in force; PUT a whole new one (422 with the reason when it contradicts itself, is empty or has unknown fields)."""
-        if (no := self._nobody(request)) is not None:
+        if (no := self._refuse_person(request)) is not None:
             return no
         if request.method == "GET":
             return json_response(self._vigil.core.engine.registry.data)
@@ -129,7 +129,7 @@ class Intake:
 
     async def bind(self, request: Request) -> Response:
         """Bind one device from now on."""
-        if (no := self._nobody(request)) is not None:
+        if (no := self._refuse_person(request)) is not None:
             return no
         raw = await read_body(request)
         if raw is None:
@@ -143,7 +143,7 @@ class Intake:
 
     async def unbound(self, request: Request) -> Response:
         """Devices that send and are bound to nobody."""
-        if (no := self._nobody(request)) is not None:
+        if (no := self._refuse_person(request)) is not None:
             return no
         registry = self._vigil.core.engine.registry
         return json_response([msgspec.structs.asdict(u) for u in self._vigil.statistics.unbound if not registry.knows(u.device)])
@@ -158,6 +158,6 @@ class Intake:
         return json_response({"ok": True})
 
 
-def with_console(intake: Intake, console: ASGIApp) -> Starlette:
-    """Device door and console on one port; each guards itself."""
+def with_console(intake: DeviceApi, console: ASGIApp) -> Starlette:
+    """Device API and console on one port; each checks its own requests."""
     return Starlette(routes=[*intake.routes(), Mount("/", console)])

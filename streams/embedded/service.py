@@ -1,4 +1,4 @@
-"""`vigil run` put together from its configuration: core, sinks, doors, console, one folder."""
+"""`vigil run` put together from its configuration: core, sinks, APIs, console, one folder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from sinks.parquet import ParquetConfig, ParquetSink
 from sinks.sqlite import SqliteConfig, SqliteSink
 from streams.config import VigilConfig
 from streams.embedded.backend import Backend
-from streams.embedded.http_api import Intake, with_console
+from streams.embedded.http_api import DeviceApi, with_console
 from streams.embedded.vigil import ANSWER_S, Listener, Vigil
 from streams.intake.access import Access
 from streams.intake.mqtt import MqttSource
@@ -70,13 +70,13 @@ class Service:
             live=live,
             snapshot_every_s=config.snapshot_every_s,
             listeners=listeners,
-            on_registry=self._keep_registry,
+            on_registry=self._save_registry,
         )
         self.backend = Backend(self.vigil)
         listen = config.listen
         token = listen.device_token.get_secret_value() if listen.device_token is not None else None
         access = Access(listen.console_password.get_secret_value() if listen.console_password is not None else None)
-        intake = Intake(self.vigil, access=access, token=token, sender_clock=not live)
+        intake = DeviceApi(self.vigil, access=access, token=token, sender_clock=not live)
         self.server = ConsoleServer(with_console(intake, create_app(self.backend, access)), board.live, listen.host, listen.port)
         self.mqtt = MqttSource(lambda _topic, payload: self.vigil.telemetry(payload), config.mqtt) if config.mqtt is not None else None
         self._stopping = threading.Event()
@@ -117,7 +117,7 @@ class Service:
         self.server.start()
         if self.mqtt is not None:
             self.mqtt.start()
-        self._look()
+        self._reload_files()
         self._watcher.start()
 
     def stop(self) -> None:
@@ -153,19 +153,19 @@ class Service:
         """Write registry and identity files (demo, recordings); they are in force when this returns."""
         self._registry_path.write_bytes(msgspec.json.format(msgspec.json.encode(registry)))
         self._people_path.write_bytes(msgspec.json.format(msgspec.json.encode(dict(people))))
-        self._look()
+        self._reload_files()
 
     # -- hot reload -------------------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
         while not self._stopping.wait(WATCH_EVERY_S):
-            self._look()
+            self._reload_files()
             if self.mqtt is not None:
                 self.backend.sources = [self.mqtt.view()]
 
-    def _look(self) -> None:
-        """Take over registry.json and identity.json if they changed; say so if they cannot be used."""
-        for path, take in ((self._registry_path, self._take_registry), (self._people_path, self._take_people)):
+    def _reload_files(self) -> None:
+        """Apply registry.json and identity.json if they changed; log the reason if they cannot be used."""
+        for path, take in ((self._registry_path, self._apply_registry), (self._people_path, self._apply_people)):
             try:
                 raw = path.read_bytes()
             except FileNotFoundError:
@@ -186,7 +186,7 @@ class Service:
             except ValueError as error:
                 log.error("file refused; the old one stays in force", file=path.name, why=str(error))  # noqa: TRY400 - the reason is the message
 
-    def _take_registry(self, raw: bytes) -> None:
+    def _apply_registry(self, raw: bytes) -> None:
         try:
             data = msgspec.json.decode(raw, type=RegistryData)
         except msgspec.DecodeError as error:
@@ -197,11 +197,11 @@ class Service:
             try:
                 taken.result(ANSWER_S)
             except TimeoutError:
-                taken.add_done_callback(_tell_refusal)
+                taken.add_done_callback(_log_refusal)
                 raise
 
-    def _keep_registry(self, data: RegistryData, by: str) -> None:
-        """A change that came through a door is written to the file, or the next start would undo it."""
+    def _save_registry(self, data: RegistryData, by: str) -> None:
+        """A change that came over the API is written to the file, or the next start would undo it."""
         if by == FROM_FILE:
             return
         raw = msgspec.json.format(msgspec.json.encode(data))
@@ -210,12 +210,12 @@ class Service:
         self._seen[self._registry_path] = raw
         draft.replace(self._registry_path)
 
-    def _take_people(self, _: bytes) -> None:
+    def _apply_people(self, _: bytes) -> None:
         self._people = load_people(self._people_path)
         self.vigil.board.set_people(self._people)
 
 
-def _tell_refusal(taken: Future[Refusal | None]) -> None:
+def _log_refusal(taken: Future[Refusal | None]) -> None:
     if (error := taken.exception()) is not None:
         log.error("registry.json refused; the old one stays in force", why=str(error))
 

@@ -33,7 +33,7 @@ from streams.pipeline.partition import Applied, Partition, command_in
 from streams.pipeline.records import Kind
 from streams.pipeline.registry_change import RegistryChange
 from streams.storage.crash_log import CrashLog, read, skipped_because, written
-from streams.storage.journal import Journal, JournalError, promise
+from streams.storage.journal import Journal, JournalError, new_future
 from streams.storage.journal_records import Entry, Topic, as_input, keyed
 from streams.storage.snapshots import KEPT, DirectoryStore, Snapshot
 
@@ -43,7 +43,7 @@ SNAPSHOT_EVERY_S: Final = 10.0
 TICK_EVERY_S: Final = 0.2
 """How often the loop looks whether a second is over when no input comes."""
 ANSWER_S: Final = 10.0
-"""How long a command may wait for the core before its sender is told to look again."""
+"""How long a command may wait for the core before its sender gets the answer that it is still to come."""
 STATISTICS_EVERY_S: Final = 1.0
 """The system page is about this old."""
 
@@ -93,7 +93,7 @@ class Vigil:
         self._lock = threading.Lock()
         self._clock_fault_logged = False
         self.partition = self._restored()
-        self._noted = self.snapshots.marked(self.journal.identity)
+        self._noted = self.snapshots.note(self.journal.identity)
         self._crash_log = read(self._noted, self.partition.number)
         self._note(self._crash_log.started(self.next_offset))
         if self._crash_log.notes_each_record:
@@ -154,28 +154,28 @@ class Vigil:
     # -- input ------------------------------------------------------------------------------------------------------
 
     def telemetry(self, payload: bytes, arrival_ns: int | None = None, key: str = "") -> Future[int]:
-        """Take a wire message; the future resolves when it is on disk. A `key` makes sending it again harmless."""
+        """Store a wire message; the future resolves when it is on disk. A `key` makes sending it again harmless."""
         if key:
             return self.journal.append(Topic.KEYED_TELEMETRY, keyed(key, payload), arrival_ns)
         return self.journal.append(Topic.TELEMETRY, payload, arrival_ns)
 
     def command(self, command: Command) -> Future[Refusal | None]:
-        """Take what staff said; resolves when it is on disk and carried out (None) or refused."""
+        """Store a command of staff; resolves when it is on disk and carried out (None) or refused."""
         payload = msgspec.json.encode(command)
         try:
             command_in(payload)  # refused before it is stored: whoever asked gets the reason
         except ValueError as error:
-            refused: Future[Refusal | None] = promise()
+            refused: Future[Refusal | None] = new_future()
             refused.set_exception(error)
             return refused
         return self._ask(Topic.COMMAND, command.id, payload, command.at_ns)
 
     def change_registry(self, change: RegistryChange) -> Future[Refusal | None]:
-        """Take a change of the registry; resolves when it is on disk and in force, or with why it cannot be (ValueError)."""
+        """Store a change of the registry; resolves when it is on disk and in force, or with why it cannot be (ValueError)."""
         return self._ask(Topic.REGISTRY, change.id, msgspec.json.encode(change), None)
 
     def _ask(self, topic: Topic, key: str, payload: bytes, at_ns: int | None) -> Future[Refusal | None]:
-        answer: Future[Refusal | None] = promise()
+        answer: Future[Refusal | None] = new_future()
         with self._lock:
             self._answers[key] = answer
 
@@ -223,7 +223,7 @@ class Vigil:
                 continue
             if snapshot.next_offset > journal.synced:
                 log.error("the journal lost records that a snapshot covers", end=journal.synced, goes_on_from=snapshot.next_offset)
-                journal.go_on_from(snapshot.next_offset)
+                journal.resume_from(snapshot.next_offset)
             return partition
         if journal.first_offset > 0:
             log.warning("cold start: detectors warm up again, from the oldest record that is left", offset=journal.first_offset)
@@ -245,7 +245,7 @@ class Vigil:
             while not self._stopping.is_set():
                 if self.journal.wait(self.next_offset, TICK_EVERY_S):
                     due_s = min(saved_s + self._snapshot_every_s, shown_s + STATISTICS_EVERY_S)
-                    for entry in reader.take():
+                    for entry in reader.read_batch():
                         self._consume(entry)
                         if self._stopping.is_set() or time.monotonic() >= due_s:
                             break
@@ -253,7 +253,7 @@ class Vigil:
                         self._caught_up.notify_all()
                 elif self.journal.error is not None:
                     raise self.journal.error
-                elif self._live and (now_ns := self.journal.quiet_ns()) is not None:
+                elif self._live and (now_ns := self.journal.now_if_idle_ns()) is not None:
                     self._publish(self.partition.advance(now_ns))
                 if time.monotonic() - shown_s >= STATISTICS_EVERY_S:
                     self.statistics = statistics(self.core)
@@ -348,7 +348,7 @@ class Vigil:
         if text == self._noted:
             return
         try:
-            self.snapshots.mark(self.journal.identity, text)
+            self.snapshots.set_note(self.journal.identity, text)
         except OSError as error:
             log.warning("crash log not written: free disk space", why=error.strerror or str(error))
         else:

@@ -199,7 +199,7 @@ class _Cutter:
         self._live = live
         before = max(self._journal.first_offset, spool.position - BATCHES_REMEMBERED)
         self._reader = self._journal.reader(before)
-        self._entries = self._reader.take()
+        self._entries = self._reader.read_batch()
         while self._reader.offset < spool.position:
             batcher.remember(next(self._entries))
         self._ahead: Entry | None = None
@@ -231,7 +231,7 @@ class _Cutter:
             return self._ahead
         entry = next(self._entries, None)
         if entry is None and self._journal.wait(self._reader.offset, WAIT_S):
-            self._entries = self._reader.take()
+            self._entries = self._reader.read_batch()
             entry = next(self._entries, None)
         return entry
 
@@ -239,7 +239,7 @@ class _Cutter:
         """Whether no record can come any more that belongs to the open window."""
         if not self._live:
             return time.monotonic() - self._read_s >= QUIET_S
-        now_ns = self._journal.quiet_ns()
+        now_ns = self._journal.now_if_idle_ns()
         # Asked in this order: what was synced since is stamped after `now_ns`.
         return now_ns is not None and self._journal.synced == self._reader.offset and self.batcher.window_of(now_ns) > self.batcher.window
 

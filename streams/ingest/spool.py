@@ -18,7 +18,7 @@ import msgspec
 import structlog
 
 from streams.ingest.senders import Sender
-from streams.storage.journal import Journal, JournalBusy, promise
+from streams.storage.journal import Journal, JournalBusy, new_future
 from streams.storage.journal_records import Topic
 
 log = structlog.get_logger("vigil.ingest")
@@ -69,7 +69,7 @@ class Spool:
             return journal.first_offset
         if noted > journal.synced:
             log.error("the spool lost records that Kafka already has", end=journal.synced, goes_on_from=noted)
-            journal.go_on_from(noted)
+            journal.resume_from(noted)
         return max(noted, journal.first_offset)
 
     @property
@@ -85,7 +85,7 @@ class Spool:
     def put(self, message: Message, arrival_ns: int | None = None) -> Future[int]:
         """Keep a message; the future gives its number once it is on disk. JournalBusy when it is full, JournalError when it cannot be written."""
         if self.full:
-            future: Future[int] = promise()
+            future: Future[int] = new_future()
             future.set_exception(JournalBusy("the spool is full because Kafka is away: keep your data and send it again later"))
             return future
         return self.journal.append(Topic.TELEMETRY, msgspec.msgpack.encode(message), arrival_ns)

@@ -1,4 +1,4 @@
-"""What whoever runs a process asks it over HTTP: `/metrics` (Prometheus) and `/healthz` (alive and moving?)."""
+"""The operations HTTP server of a process: `/metrics` (Prometheus) and `/healthz` (does it make progress?)."""
 
 from __future__ import annotations
 
@@ -33,9 +33,7 @@ class OperationsConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    host: str = Field(
-        default=LOOPBACK, description="address of /metrics and /healthz; nobody is asked for a password, no resident is named"
-    )
+    host: str = Field(default=LOOPBACK, description="address of /metrics and /healthz; no password is asked for, no resident is named")
     port: int = Field(default=0, ge=0, le=65535, description="port of /metrics and /healthz; 0: off")
 
 

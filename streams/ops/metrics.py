@@ -1,4 +1,4 @@
-"""What every process of Vigil tells Prometheus about itself."""
+"""Metrics that every process of Vigil exports about itself."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def versions() -> dict[str, str]:
 
 
 def process_registry() -> CollectorRegistry:
-    """A registry of its own with what every process says of itself: memory, CPU, file handles, garbage collection, versions."""
+    """A registry of its own with what every process exports: memory, CPU, file handles, garbage collection, versions."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     GCCollector(registry=registry)

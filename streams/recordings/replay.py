@@ -28,7 +28,7 @@ Progress = Callable[[int, int], None]
 
 
 class Replayed(NamedTuple):
-    """All that Vigil said about a recording."""
+    """All outputs of a recording."""
 
     events: list[Event]
     transitions: list[tuple[Transition, Alert]]

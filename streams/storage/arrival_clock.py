@@ -1,4 +1,4 @@
-"""Arrival stamps that never go back and never stand still."""
+"""Arrival times: strictly a clock that never goes back, also when the system clock is set back."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from engine.frame import NS_PER_S
 CATCH_UP: Final = 0.9
 """Seconds that pass in a second while the stamps are ahead of the clock: alarms come a tenth late at most, and a clock that was 8 h
 ahead is caught up with in 80 h. At 1 the stamps would stay ahead for ever."""
-AHEAD_TOLD_NS: Final = 60 * NS_PER_S
-"""Stamps this far ahead of the clock are worth a word; smaller steps are NTP at work."""
+AHEAD_LOGGED_NS: Final = 60 * NS_PER_S
+"""Stamps this far ahead of the clock are logged; smaller steps are NTP at work."""
 STAMP_NS_MAX: Final = 2**62
 """The year 2116. Sums and differences of such times fit 64 bits."""
 

@@ -4,7 +4,7 @@ An exception is noted as it happens. A process that is simply gone (a fault in c
 back from) notes nothing; but then the next start begins at the same record. After RESTARTS_MAX such starts each record is noted before
 it is applied, until a checkpoint has been reached. A record that crashed the process CRASHES_MAX times is quarantined unread.
 
-The notes are kept beside the snapshots (`SnapshotStore.mark`), by `vigil worker` for each of its partitions and by `vigil run` for its
+The notes are kept beside the snapshots (`SnapshotStore.set_note`), by `vigil worker` for each of its partitions and by `vigil run` for its
 journal.
 """
 
@@ -78,7 +78,7 @@ class CrashLog(msgspec.Struct, frozen=True):
 
 
 def read(text: str | None, partition: int) -> CrashLog:
-    """What was noted. A note that cannot be read keeps nothing down: counting begins afresh."""
+    """What was noted. A note that cannot be read stops nothing: counting begins afresh."""
     if text is None:
         return CrashLog()
     try:

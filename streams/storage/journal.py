@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, Self, TypeVar
 
 from engine.frame import NS_PER_S
-from streams.storage.arrival_clock import AHEAD_TOLD_NS, STAMP_NS_MAX, ArrivalClock
-from streams.storage.journal_records import Entry, Topic, encoded, entries, read_one, torn
+from streams.storage.arrival_clock import AHEAD_LOGGED_NS, STAMP_NS_MAX, ArrivalClock
+from streams.storage.journal_records import Entry, Topic, encoded, entries, is_torn, read_one
 
 SEGMENT_BYTES: Final = 64 * 2**20
 PENDING_BYTES_MAX: Final = 64 * 2**20
@@ -31,7 +31,7 @@ IDENTITY_MIN: Final = 10**11
 
 
 class JournalError(Exception):
-    """The journal cannot take or give what was asked; the message says why and what to do."""
+    """The journal cannot store or read what was asked; the message says why and what to do."""
 
 
 class JournalBusy(JournalError):
@@ -41,8 +41,8 @@ class JournalBusy(JournalError):
 T = TypeVar("T")
 
 
-def promise() -> Future[T]:
-    """A future that only its maker settles: whoever waits may give up, but what is on its way cannot be called back."""
+def new_future() -> Future[T]:
+    """A future that only its maker resolves: a caller may stop waiting, but cannot cancel what is being written."""
     future: Future[T] = Future()
     future.set_running_or_notify_cancel()
     return future
@@ -83,7 +83,7 @@ class Journal:
 
         `arrival_ns` stamps recorded or simulated input; stamps never go back, so an older one is raised to the last.
         """
-        future: Future[int] = promise()
+        future: Future[int] = new_future()
         if arrival_ns is not None and not 0 <= arrival_ns <= STAMP_NS_MAX:
             future.set_exception(JournalError(f"a record is stamped 0 to {STAMP_NS_MAX} ns, got {arrival_ns}: send UTC nanoseconds"))
             return future
@@ -100,7 +100,7 @@ class Journal:
             self._changed.notify_all()
         return future
 
-    def quiet_ns(self) -> int | None:
+    def now_if_idle_ns(self) -> int | None:
         """The present, if nothing is on its way: every later record is stamped at or after it. None while records wait."""
         with self._changed:
             return None if self._pending or self._next != self.synced else self._stamps.now()
@@ -171,7 +171,7 @@ class Journal:
     def clock_fault(self) -> str:
         """What is wrong with the clock, if so."""
         ahead_ns = self._stamps.ahead_ns
-        if ahead_ns < AHEAD_TOLD_NS:
+        if ahead_ns < AHEAD_LOGGED_NS:
             return ""
         return f"the clock was ahead and has been set back: Vigil's time is still {ahead_ns / NS_PER_MIN:.0f} min ahead and slowly falls back to it"
 
@@ -203,7 +203,7 @@ class Journal:
     def read(self, offset: int) -> Iterator[Entry]:
         """Records from `offset` up to what is synced now."""
         with self.reader(offset) as reader:
-            yield from reader.take()
+            yield from reader.read_batch()
 
     def drop_before(self, offset: int) -> int:
         """Delete whole segments below `offset`; returns how many."""
@@ -216,7 +216,7 @@ class Journal:
                 gone += 1
         return gone
 
-    def go_on_from(self, offset: int) -> None:
+    def resume_from(self, offset: int) -> None:
         """Number the next record `offset`, beyond the end: a snapshot covers records that the files have lost.
 
         Before anything is appended. What is left is older than the snapshot, and dropped.
@@ -263,7 +263,7 @@ class Journal:
                 self._stamps.at(entry.arrival_ns)
             file.seek(end)
             rest = file.read()
-            if not torn(rest):
+            if not is_torn(rest):
                 _write_whole(self.folder / f"{number:016d}-{zlib.crc32(rest):08x}.damaged", rest)
             file.truncate(end)
             file.flush()
@@ -294,7 +294,7 @@ class Reader:
             self._file.close()
             self._file = None
 
-    def take(self) -> Iterator[Entry]:
+    def read_batch(self) -> Iterator[Entry]:
         """Records from here up to what is synced when asked; the place moves with each."""
         while self.offset < self._journal.synced:
             file = self._file if self._file is not None else self._open()

@@ -86,7 +86,7 @@ def entries(path: Path, start: int) -> Iterator[Entry]:
             yield entry
 
 
-def torn(rest: bytes) -> bool:
+def is_torn(rest: bytes) -> bool:
     """Whether `rest`, which does not begin with a sound record, is one that was being written when the power went.
 
     Such a record runs beyond the end of the file and nothing whole comes after it. Anything else was once whole: damage.

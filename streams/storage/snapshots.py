@@ -44,10 +44,10 @@ class SnapshotStore(Protocol):
     def newest_epoch(self, partition: int) -> int:
         """The highest epoch ever stored and kept, 0 when there is none."""
 
-    def mark(self, partition: int, text: str | None) -> None:
+    def set_note(self, partition: int, text: str | None) -> None:
         """Keep a short note about the partition across a crash; None forgets it."""
 
-    def marked(self, partition: int) -> str | None:
+    def note(self, partition: int) -> str | None:
         """The note, if there is one."""
 
 
@@ -83,14 +83,14 @@ class NamedStore(ABC):
         """See SnapshotStore."""
         return max((_parsed(name)[0] for name in self._newest_first(partition)), default=0)
 
-    def mark(self, partition: int, text: str | None) -> None:
+    def set_note(self, partition: int, text: str | None) -> None:
         """See SnapshotStore."""
         if text is None:
             self._delete(partition, _MARK)
         else:
             self._write(partition, _MARK, text.encode())
 
-    def marked(self, partition: int) -> str | None:
+    def note(self, partition: int) -> str | None:
         """See SnapshotStore."""
         raw = self._read(partition, _MARK)
         return None if raw is None else raw.decode("utf-8", "replace")

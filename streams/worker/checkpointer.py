@@ -104,7 +104,7 @@ class Checkpointer:
             if text == owned.noted:
                 return
             try:
-                await asyncio.to_thread(self._store.mark, owned.partition.number, text)
+                await asyncio.to_thread(self._store.set_note, owned.partition.number, text)
             except OSError as error:  # a full store must not stop detection
                 log.warning("crash log not written", partition=owned.partition.number, why=error.strerror or str(error))
             else:

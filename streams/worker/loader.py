@@ -38,7 +38,7 @@ class Loader:
         """The partition, whose log has the records [begin, end); its epoch; its crash log as stored; and whether it starts cold."""
         epoch = max(generation, await asyncio.to_thread(self._store.newest_epoch, number) + 1)
         self._progress()
-        noted = await asyncio.to_thread(self._store.marked, number)
+        noted = await asyncio.to_thread(self._store.note, number)
         self._progress()
         partition = await asyncio.to_thread(self._restored, number, end)
         cold = partition is None

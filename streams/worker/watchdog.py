@@ -15,7 +15,7 @@ from streams.worker.owned import Progress
 log = structlog.get_logger("vigil.worker")
 
 EXIT_STALLED: Final = 70
-"""EX_SOFTWARE of sysexits.h; whoever runs workers starts a new one."""
+"""EX_SOFTWARE of sysexits.h; the service manager starts a new worker."""
 LOOKS: Final = 10
 """Looks within the time that a stall may last."""
 

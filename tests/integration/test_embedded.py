@@ -182,7 +182,7 @@ def test_poison_records_between_two_snapshots_are_all_skipped(stream: Stream, tm
 def test_an_unreadable_note_about_poison_does_not_keep_vigil_down(tmp_path: Path) -> None:
     vigil = embedded(tmp_path)
     (tmp_path / "snapshots" / str(vigil.journal.identity)).mkdir(exist_ok=True)
-    vigil.snapshots.mark(vigil.journal.identity, '{"9": ')
+    vigil.snapshots.set_note(vigil.journal.identity, '{"9": ')
     vigil.stop()
     again = embedded(tmp_path)
     again.start()
@@ -201,7 +201,7 @@ def test_a_crash_while_time_passes_blames_no_record(tmp_path: Path, monkeypatch:
     vigil.start()
     vigil._thread.join(10)
     assert isinstance(vigil.error, SystemError)
-    assert read(vigil.snapshots.marked(vigil.journal.identity), 0).crashes_at == {}
+    assert read(vigil.snapshots.note(vigil.journal.identity), 0).crashes_at == {}
     vigil.stop()
 
 

@@ -126,13 +126,13 @@ def test_the_same_snapshot_stored_twice_is_one(place: Place) -> None:
 
 def test_a_note_is_kept_replaced_and_forgotten(place: Place) -> None:
     store = place.open()
-    store.mark(7, None)
-    assert store.marked(7) is None
-    store.mark(7, "first")
-    store.mark(7, "offset 17, 老人院")
-    assert (place.open().marked(7), store.marked(8), offsets(store), store.newest_epoch(7)) == ("offset 17, 老人院", None, [], 0)
-    store.mark(7, None)
-    assert store.marked(7) is None
+    store.set_note(7, None)
+    assert store.note(7) is None
+    store.set_note(7, "first")
+    store.set_note(7, "offset 17, 老人院")
+    assert (place.open().note(7), store.note(8), offsets(store), store.newest_epoch(7)) == ("offset 17, 老人院", None, [], 0)
+    store.set_note(7, None)
+    assert store.note(7) is None
 
 
 def test_a_ward_of_forty_megabytes(place: Place) -> None:
@@ -208,9 +208,9 @@ def asks(config: S3Config) -> list[Callable[[], object]]:
     store = S3Store(config)
     return [
         lambda: store.newest_epoch(7),
-        lambda: store.marked(7),
+        lambda: store.note(7),
         lambda: list(store.newest_first(7)),
-        lambda: store.mark(7, "note"),
+        lambda: store.set_note(7, "note"),
         lambda: store.put(7, Snapshot(1, 1, bytes(1_000_000))),
     ]
 
@@ -251,7 +251,7 @@ def test_a_server_that_hangs_blocks_nobody_for_long(server: s3.S3Server) -> None
     store.put(7, Snapshot(1, 1, b"before"))
     server.hang(True)
     try:
-        refusal(lambda: store.marked(7), HANG_DEADLINE_S)
+        refusal(lambda: store.note(7), HANG_DEADLINE_S)
         assert "no answer within 1 s" in refusal(lambda: store.put(7, Snapshot(1, 2, b"hanging")), HANG_DEADLINE_S)
         assert "not asked again" in refusal(lambda: store.put(8, Snapshot(1, 2, b"hanging")), 0.0)
     finally:
@@ -298,7 +298,7 @@ def test_a_server_that_drips_is_given_up_at_the_deadline() -> None:
                         return
 
         threading.Thread(target=drip, daemon=True).start()
-        assert "no end within 1.5 s" in refusal(lambda: S3Store(strange(listening.getsockname()[1])).marked(7), DEADLINE_S)
+        assert "no end within 1.5 s" in refusal(lambda: S3Store(strange(listening.getsockname()[1])).note(7), DEADLINE_S)
 
 
 def test_what_is_sent_is_what_other_stores_take_too() -> None:
@@ -318,7 +318,7 @@ def test_what_is_sent_is_what_other_stores_take_too() -> None:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Any200) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        S3Store(strange(server.server_port)).mark(7, "note")
+        S3Store(strange(server.server_port)).set_note(7, "note")
         server.shutdown()
     (headers,) = sent
     assert headers["Content-Length"] == "4"

@@ -13,7 +13,7 @@ import pytest
 from engine.frame import NS_PER_S
 from streams.storage.arrival_clock import CATCH_UP, STAMP_NS_MAX, ArrivalClock
 from streams.storage.journal import Journal, JournalError
-from streams.storage.journal_records import Topic, torn
+from streams.storage.journal_records import Topic, is_torn
 
 HOUR_NS = 3600 * NS_PER_S
 
@@ -79,15 +79,15 @@ def test_a_flipped_bit_sets_what_follows_aside_and_says_so(tmp_path: Path, at: i
 
 
 def test_a_torn_length_with_whole_records_behind_it_is_damage() -> None:
-    assert torn(b"")
-    assert torn(b"\xff" * 40)
-    assert not torn(bytes(40))
+    assert is_torn(b"")
+    assert is_torn(b"\xff" * 40)
+    assert not is_torn(bytes(40))
 
 
 def test_a_snapshot_beyond_the_end_lets_the_numbers_go_on(tmp_path: Path) -> None:
     journal = open_journal(tmp_path)
     put(journal, b"a", b"b")
-    journal.go_on_from(10)
+    journal.resume_from(10)
     assert put(journal, b"c") == [10]
     assert [(e.offset, e.payload) for e in journal.read(10)] == [(10, b"c")]
     journal.close()
@@ -160,10 +160,10 @@ def test_a_clock_that_was_ahead_is_announced(tmp_path: Path) -> None:
     put(journal, b"x")
     assert journal.clock_fault == ""
     clock[0] = HOUR_NS
-    first = journal.quiet_ns()
+    first = journal.now_if_idle_ns()
     assert "480 min ahead" in journal.clock_fault
     time.sleep(0.02)
-    second = journal.quiet_ns()
+    second = journal.now_if_idle_ns()
     assert first is not None
     assert second is not None
     assert second - first >= 0.01 * NS_PER_S
@@ -189,7 +189,7 @@ def test_stamps_never_go_back(tmp_path: Path) -> None:
     journal = Journal(tmp_path, None)
     journal.append(Topic.TELEMETRY, b"", 9_000).result(5)
     journal.append(Topic.TELEMETRY, b"", 8_000).result(5)
-    assert journal.quiet_ns() == 9_000
+    assert journal.now_if_idle_ns() == 9_000
     assert [e.arrival_ns for e in journal.read(0)] == [9_000, 9_000]
     journal.close()
     with pytest.raises(JournalError, match="closed"):

@@ -57,7 +57,7 @@ class Taking(Partition):
 
 async def owned_by(owner: Owner, store: DirectoryStore, number: int) -> Owned:
     """As when a partition is assigned."""
-    found = Owned(Taking(number), Outbox(None, "", number), 1, store.marked(number))
+    found = Owned(Taking(number), Outbox(None, "", number), 1, store.note(number))
     await owner.checkpointer.note(found, found.crash_log.started(BEGIN[number]))
     owner.owned[number] = found
     return found
@@ -89,7 +89,7 @@ def test_only_the_record_on_which_it_was_gone_is_passed_over(tmp_path: Path) -> 
 def test_a_checkpoint_is_due_when_a_record_was_passed_over(tmp_path: Path) -> None:
     async def life() -> float:
         store = DirectoryStore(tmp_path)
-        store.mark(1, written(CrashLog(BEGIN[1], RESTARTS_MAX, {BEGIN[1]: 2})))
+        store.set_note(1, written(CrashLog(BEGIN[1], RESTARTS_MAX, {BEGIN[1]: 2})))
         owner = Owner(KafkaConfig(), store)
         owned = await owned_by(owner, store, 1)
         await owner.apply(owned, SimpleNamespace(offset=BEGIN[1], timestamp=0, key=b"ward", value=b"batch", headers=(), partition=1))
@@ -101,7 +101,7 @@ def test_a_checkpoint_is_due_when_a_record_was_passed_over(tmp_path: Path) -> No
 def test_a_store_that_hangs_does_not_hold_up_the_records_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def life() -> tuple[int, int]:
         store = DirectoryStore(tmp_path)
-        store.mark(0, written(CrashLog(BEGIN[0], RESTARTS_MAX)))
+        store.set_note(0, written(CrashLog(BEGIN[0], RESTARTS_MAX)))
         owner = Owner(KafkaConfig(), store)
         owned = await owned_by(owner, store, 0)
         assert owned.crash_log.notes_each_record
@@ -111,7 +111,7 @@ def test_a_store_that_hangs_does_not_hold_up_the_records_behind(tmp_path: Path, 
             asked.append(given)
             release.wait()
 
-        monkeypatch.setattr(store, "mark", hang)
+        monkeypatch.setattr(store, "set_note", hang)
         monkeypatch.setattr("streams.worker.checkpointer.NOTE_S", NOTE_S / 10)
         try:
             for index in range(RECORDS):

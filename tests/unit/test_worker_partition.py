@@ -188,12 +188,12 @@ def test_a_damaged_snapshot_is_passed_over(tmp_path: Path) -> None:
 
 def test_marks_survive_and_are_forgotten(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path)
-    assert store.marked(1) is None
-    store.mark(1, "died at 7")
-    assert DirectoryStore(tmp_path).marked(1) == "died at 7"
-    store.mark(1, None)
-    store.mark(1, None)
-    assert store.marked(1) is None
+    assert store.note(1) is None
+    store.set_note(1, "died at 7")
+    assert DirectoryStore(tmp_path).note(1) == "died at 7"
+    store.set_note(1, None)
+    store.set_note(1, None)
+    assert store.note(1) is None
 
 
 def test_a_long_silence_is_lived_through_in_pieces_that_say_the_same() -> None:
