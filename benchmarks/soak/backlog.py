@@ -16,7 +16,7 @@ from benchmarks.soak.load import COMPRESSION, START_NS, batches, publish, regist
 from benchmarks.soak.presses import Presses
 from benchmarks.soak.processes import resident_mb
 from engine.frame import NS_PER_S
-from streams.kafka import topics
+from streams.kafka import topic_admin, topics
 from streams.kafka.config import KafkaConfig
 from streams.kafka.records import headers
 from tests.integration.kafka_wards import PARTITIONS, config_for, partition_of
@@ -81,7 +81,7 @@ async def _live(config: KafkaConfig, names: Sequence[str], seconds: int, caught_
 def measure(bootstrap: str, root: Path, *, seconds: int) -> dict[str, Any]:
     """`seconds` of a ward of ten as backlog, three more wards live."""
     config = config_for(bootstrap, root / "snapshots", "backlog-", checkpoint_every_s=2.0, session_timeout_s=10.0)
-    topics.create(config)
+    topic_admin.create(config)
     names = ward_names(PARTITIONS, PARTITIONS)
     records, size = asyncio.run(publish(config, names[:1], batches(1, seconds, RESIDENTS), RESIDENTS))
     asyncio.run(_register(config, names))

@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaProducer
 from benchmarks.soak.load import COMPRESSION, Batch, batches, registries, ward_names
 from benchmarks.soak.presses import Presses
 from benchmarks.soak.processes import cpu_s, resident_mb
-from streams.kafka import topics
+from streams.kafka import topic_admin, topics
 from streams.kafka.config import KafkaConfig
 from streams.kafka.records import headers
 from tests.integration.kafka_wards import PARTITIONS, config_for
@@ -70,7 +70,7 @@ async def _paced(
 def measure(bootstrap: str, root: Path, *, wards: int, seconds: float, rate: float) -> dict[str, Any]:
     """Latency and memory of one worker at `rate` ward batches a second for `seconds`."""
     config = config_for(bootstrap, root / "snapshots", "latency-", checkpoint_every_s=10.0, session_timeout_s=10.0)
-    topics.create(config)
+    topic_admin.create(config)
     made = list(batches(wards, math.ceil(seconds * rate / wards)))
     worker = WorkerProcess(config, root / "latency.log", warm=True)
     try:

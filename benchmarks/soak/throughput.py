@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from benchmarks.soak.commits import Commits
 from benchmarks.soak.load import batches, publish, ward_names
 from simulator.standard import WARD_RESIDENTS
-from streams.kafka import topics
+from streams.kafka import topic_admin, topics
 from streams.kafka.config import KafkaConfig
 from tests.integration.kafka_wards import PARTITIONS, config_for
 from tests.services.worker import OWNING, WorkerProcess
@@ -70,7 +70,7 @@ def measure(bootstrap: str, root: Path, *, wards: int, seconds: int) -> dict[str
     config = config_for(
         bootstrap, root / "snapshots-1", "throughput-", checkpoint_every_s=min(CHECKPOINT_S, seconds / CHECKPOINTS), session_timeout_s=10.0
     )
-    topics.create(config)
+    topic_admin.create(config)
     records, size = asyncio.run(publish(config, ward_names(wards, PARTITIONS), batches(wards, seconds)))
     resident_seconds = wards * seconds * WARD_RESIDENTS
     found: dict[str, Any] = {"records": records, "record_kb": round(size / records / 1_000, 1), "resident_seconds": resident_seconds}

@@ -68,8 +68,7 @@ class FallDetector(Detector[FallParams, FallState]):
         references=(
             "Sucerquia A, et al. SisFall: a fall and movement dataset. Sensors 2017;17:198. doi:10.3390/s17010198",
             "Kangas M, et al. Comparison of low-complexity fall detection algorithms. Gait & Posture 2008;28:285-291. doi:10.1016/j.gaitpost.2008.01.003",
-            "Bourke AK, Lyons GM. A threshold-based fall-detection algorithm using a bi-axial gyroscope sensor. Med Eng Phys 2008;30:84-90. "
-            "doi:10.1016/j.medengphy.2006.12.001",
+            "Bourke AK, Lyons GM. Fall detection with a bi-axial gyroscope sensor. Med Eng Phys 2008;30:84-90. doi:10.1016/j.medengphy.2006.12.001",
             "Palmerini L, et al. Accelerometer-based fall detection using machine learning (FARSEEING). Sensors 2020;20:6479. doi:10.3390/s20226479",
         ),
         overridable=("impact_g", "impulse_g_s", "rotation_deg"),

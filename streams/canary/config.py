@@ -1,4 +1,4 @@
-"""What can be set about the canary."""
+"""The settings of `vigil canary`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from streams.ops.http_server import OperationsConfig
 
 CLIP_S: Final = 24
-"""Walking, a fall, lying, getting up, sitting down (streams.canary.wearers)."""
+"""Seconds of walking, a fall, lying, getting up and sitting down (streams.canary.wearers)."""
 
 
 class CanaryConfig(BaseModel):
-    """The canary: a simulated wearer on every partition, who falls now and then."""
+    """`vigil canary`: a simulated wearer on every partition, who falls at regular intervals."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -28,6 +28,6 @@ class CanaryConfig(BaseModel):
         default=60.0, ge=5.0, le=3600.0, description="seconds from a simulated fall to its alert, after which the alarm is raised"
     )
     folder: Path = Field(
-        default=Path("vigil-canary"), description="where the canary keeps its alarm and what its webhooks have not taken yet"
+        default=Path("vigil-canary"), description="folder of the canary's alarm and of what its webhooks have not accepted yet"
     )
-    operations: OperationsConfig = Field(default_factory=OperationsConfig, description="what the canary tells whoever runs it")
+    operations: OperationsConfig = Field(default_factory=OperationsConfig, description="/metrics and /healthz of the canary")

@@ -1,7 +1,7 @@
-"""`vigil canary run`: lets simulated wearers fall, listens for their alerts, and raises the alarm by itself when one does not come.
+"""`vigil canary run`: simulates falls, reads the alerts topic for their alerts, and raises an alarm of its own when one is missing.
 
-The alarm goes to the webhooks directly, from a spool of this process: it must reach people when Kafka, every worker and every
-sink process are gone. It also goes to the alerts topic when Kafka can be reached, under the same ids.
+The alarm is delivered to the webhooks directly, from a spool of this process: it must reach people also when Kafka, every worker and
+every sink process have failed. It is also published to the alerts topic, under the same ids, when Kafka can be reached.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from alerts.model import Command, Refusal
@@ -24,11 +24,11 @@ from engine.frame import NS_PER_S
 from sinks.delivery import Delivery
 from sinks.items import AlertChange, Item, alert_item
 from streams.canary.config import CanaryConfig
-from streams.canary.figures import Figures
-from streams.canary.state import Folder, Kept
-from streams.canary.watch import Change, Watch
-from streams.canary.wearers import Life, wearers
-from streams.kafka import topics
+from streams.canary.metrics import CanaryMetrics
+from streams.canary.monitor import Change, FallMonitor
+from streams.canary.state_folder import SavedState, StateFolder
+from streams.canary.wearers import FallSchedule, wearers
+from streams.kafka import clients, topics
 from streams.kafka.config import KafkaConfig
 from streams.kafka.records import NS_PER_MS, items_in, single
 from streams.ops.http_server import Operations
@@ -37,23 +37,23 @@ from streams.pipeline.partition import command_in
 
 log = structlog.get_logger("vigil.canary")
 
-BEAT_S: Final = 0.1
+TICK_S: Final = 0.1
 CATCH_UP_S: Final = 5
-"""Seconds of data that are made up for after a hold-up; beyond it the wearers begin anew and falls under way are forgotten."""
-WARM_S: Final = 5
-"""Seconds of data that the detector needs before a fall (detectors.falls: 3 s) with some to spare."""
-WAITING_S: Final = 30
-"""Seconds of simulated data that wait for Kafka; older ones are lost, as with a wearer out of reach."""
+"""Seconds of data that are simulated afterwards when this process was held up; beyond it the schedule restarts, and falls under way are no longer expected."""
+WARM_UP_S: Final = 5
+"""Seconds of data that the detector needs before a fall (detectors.falls: 3 s), with a margin."""
+TELEMETRY_WAITS_S: Final = 30
+"""Seconds of simulated data that wait for Kafka at most; older data is dropped, as from a device out of range."""
 REQUEST_MS: Final = 10_000
 RECONNECT_S: Final = 1.0
 POLL_MS: Final = 200
 SAVE_EVERY_S: Final = 5.0
-LOOP_STANDS_S: Final = 10.0
+LOOP_STALLED_S: Final = 10.0
 CLOSE_S: Final = 5.0
 
 
-class Out(NamedTuple):
-    """A record for Kafka."""
+class OutgoingRecord(NamedTuple):
+    """A record that the canary publishes."""
 
     topic: str
     key: str
@@ -67,229 +67,228 @@ class Canary:
         self._kafka = kafka
         self._deliveries = deliveries
         self._wearers = wearers(kafka.partitions)
-        self._numbers = [wearer.partition for wearer in self._wearers]
-        self._life = Life(config.every_s)
-        self._watch = Watch(self._wearers, config.bound_s, policy)
-        self._folder = Folder(config.folder)
-        self._figures = Figures(self._numbers, deliveries)
+        self._partitions = [wearer.partition for wearer in self._wearers]
+        self._schedule = FallSchedule(config.every_s)
+        self._monitor = FallMonitor(self._wearers, config.bound_s, policy)
+        self._folder = StateFolder(config.folder)
+        self._metrics = CanaryMetrics(self._partitions, deliveries)
         operations = config.operations
-        self._operations = Operations(operations.port, self._figures.registry, self._health, host=operations.host)
+        self._operations = Operations(operations.port, self._metrics.registry, self._health, host=operations.host)
         self._positions: dict[str, dict[int, int]] = {}
-        self._data: deque[Out] = deque()
-        self._words: deque[Out] = deque()
-        """Alarm, commands, audit: sent in order, each until Kafka has it."""
+        self._telemetry: deque[OutgoingRecord] = deque()
+        self._outbox: deque[OutgoingRecord] = deque()
+        """Alarm, commands, audit entries: sent in order, each until Kafka has stored it."""
         self._second = self._since = 0
-        self._saved_s = self._turned_s = self._stored_s = time.monotonic()
-        self._keeping = asyncio.Lock()
+        self._saved_s = self._loop_s = self._stored_s = time.monotonic()
+        self._saving = asyncio.Lock()
         self._stopping = asyncio.Event()
-        self._restore()
+        self._load_state()
 
     def stop(self) -> None:
-        """End soon."""
+        """Ask `run` to end. For the event loop's thread (signal handlers)."""
         self._stopping.set()
 
     async def run(self) -> None:
-        """Watch until `stop`; what is to be kept is kept, what the webhooks have not taken stays in their spools."""
+        """Watch until `stop`. The state is saved; what the webhooks have not accepted stays in their spools."""
         self._operations.start()
         for delivery in self._deliveries:
             delivery.start()
-        await self._deliver(self._watch.told())
-        log.info("canary starts", partitions=len(self._numbers), webhooks=len(self._deliveries), missing=len(self._watch.missing))
+        await self._deliver(self._monitor.alarm_history())
+        log.info("canary started", partitions=len(self._partitions), webhooks=len(self._deliveries), missing=len(self._monitor.missing))
         if not self._deliveries:
-            log.warning("no webhook is configured: when Kafka is down, the alarm reaches nobody")
-        link = asyncio.create_task(self._link())
+            log.warning("no webhook is configured: the alarm cannot reach staff while Kafka is down")
+        kafka_task = asyncio.create_task(self._run_kafka())
         try:
             while not self._stopping.is_set():
-                await self._beat()
-                await asyncio.sleep(BEAT_S)
-                if link.done():
-                    await link  # it ends by a fault of ours alone: whoever runs the canary starts it again
+                await self._tick()
+                await asyncio.sleep(TICK_S)
+                if kafka_task.done():
+                    await kafka_task  # it ends only by a programming error, which ends the process: the service manager starts it again
         finally:
-            link.cancel()
-            await asyncio.gather(link, return_exceptions=True)
-            await self._keep()
+            kafka_task.cancel()
+            await asyncio.gather(kafka_task, return_exceptions=True)
+            await self._save_state()
             for delivery in self._deliveries:
                 await asyncio.to_thread(delivery.close, CLOSE_S)
             self._operations.stop()
 
-    # -- what needs no Kafka ------------------------------------------------------------------------------------------
+    # -- without Kafka -----------------------------------------------------------------------------------------------
 
-    def _restore(self) -> None:
-        kept = self._folder.load()
-        if kept is not None:
-            self._watch.restore(kept.watch)
-            self._positions = kept.positions
+    def _load_state(self) -> None:
+        saved = self._folder.load()
+        if saved is not None:
+            self._monitor.restore(saved.monitor)
+            self._positions = saved.positions
 
-    async def _keep(self) -> None:
-        async with self._keeping:
+    async def _save_state(self) -> None:
+        async with self._saving:
             self._saved_s = time.monotonic()
-            positions = {topic: dict(heard) for topic, heard in self._positions.items()}
+            positions = {topic: dict(positions) for topic, positions in self._positions.items()}
             try:
-                await asyncio.to_thread(self._folder.save, Kept(self._watch.snapshot(), positions))
-            except OSError as error:  # the alarm matters more than its memory
-                log.error("state not kept", why=error.strerror or str(error))  # noqa: TRY400 - the reason is the message
+                await asyncio.to_thread(self._folder.save, SavedState(self._monitor.snapshot(), positions))
+            except OSError as error:  # the alarm goes on without a saved state
+                log.error("state not saved", why=error.strerror or str(error))  # noqa: TRY400 - the reason is the message
 
-    async def _beat(self) -> None:
+    async def _tick(self) -> None:
         now_ns = time.time_ns()
-        self._turned_s = time.monotonic()
+        self._loop_s = time.monotonic()
         if now_ns // NS_PER_S != self._second:
-            self._live(now_ns // NS_PER_S)
-            await self._inbox(now_ns)
-        changes, missed = self._watch.tick(now_ns)
+            self._simulate_until(now_ns // NS_PER_S)
+            await self._run_left_commands(now_ns)
+        changes, missed = self._monitor.tick(now_ns)
         for partition in missed:
-            self._figures.missed()
-            log.error("a simulated fall was not reported", partition=partition)
-        await self._say(changes)
-        self._figures.stands(self._numbers, self._watch.missing, len(self._watch.open()))
+            self._metrics.missed()
+            log.error("simulated fall not reported", partition=partition)
+        await self._announce(changes)
+        self._metrics.set_state(self._partitions, self._monitor.missing, len(self._monitor.open()))
         if time.monotonic() - self._saved_s > SAVE_EVERY_S:
-            await self._keep()
+            await self._save_state()
 
-    async def _inbox(self, now_ns: int) -> None:
-        """Commands left in the folder by `vigil canary acknowledge`."""
-        for path, command in await asyncio.to_thread(self._folder.said):
+    async def _run_left_commands(self, now_ns: int) -> None:
+        """Carry out the commands that `vigil canary acknowledge` left in the folder."""
+        for path, command in await asyncio.to_thread(self._folder.left_commands):
             if command is None:
-                log.error("a command that cannot be read is dropped", file=path.name)
+                log.error("unreadable command file deleted", file=path.name)
             else:
                 await self._command(msgspec.structs.replace(command, at_ns=now_ns))
             await asyncio.to_thread(path.unlink, missing_ok=True)
 
-    def _live(self, now: int) -> None:
-        """Every wearer's data of the seconds that are over."""
+    def _simulate_until(self, now: int) -> None:
+        """Simulate every wearer's data of the seconds before `now`, and expect the falls in it."""
         if not self._second or not 0 <= now - self._second <= CATCH_UP_S:
             self._second = self._since = now
-            self._watch.forget()
+            self._monitor.cancel_expected()
         for second in range(self._second, now):
             for wearer in self._wearers:
-                samples = self._life.samples(wearer.partition, second)
-                self._data.append(Out(topics.TELEMETRY, wearer.ward, wearer.message(second, samples)))
-                if self._life.falls(wearer.partition, second) and second - self._since >= WARM_S:
-                    self._watch.fell(wearer.partition, second * NS_PER_S)
+                samples = self._schedule.samples(wearer.partition, second)
+                self._telemetry.append(OutgoingRecord(topics.TELEMETRY, wearer.ward, wearer.message(second, samples)))
+                if self._schedule.falls(wearer.partition, second) and second - self._since >= WARM_UP_S:
+                    self._monitor.expect_fall(wearer.partition, second * NS_PER_S)
         self._second = now
-        while len(self._data) > WAITING_S * len(self._wearers):
-            self._data.popleft()
-            self._figures.lost(1)
+        while len(self._telemetry) > TELEMETRY_WAITS_S * len(self._wearers):
+            self._telemetry.popleft()
+            self._metrics.lost(1)
 
-    async def _say(self, changes: Iterable[Change]) -> None:
-        """Kept first, then delivered: what a crash leaves undelivered is delivered at the next start, under the same ids."""
+    async def _announce(self, changes: Iterable[Change]) -> None:
+        """Save, then deliver: what a crash leaves undelivered is delivered at the next start, under the same ids."""
         changes = list(changes)
         if not changes:
             return
-        await self._keep()
+        await self._save_state()
         await self._deliver(changes)
         for transition, _ in changes:
-            log.warning("alarm", state=transition.to_state.value, reason=transition.reason.value, blind=len(self._watch.missing))
+            log.warning("alarm", state=transition.to_state.value, reason=transition.reason.value, missing=len(self._monitor.missing))
 
     async def _deliver(self, changes: Iterable[Change]) -> None:
         items = [alert_item(*change) for change in changes]
-        self._words.extend(_spoken(topics.ALERTS, item) for item in items)
+        self._outbox.extend(_record_of(topics.ALERTS, item) for item in items)
         for delivery in self._deliveries:
             await asyncio.to_thread(delivery.put, items)
 
     async def _command(self, command: Command) -> None:
-        done = self._watch.command(command)
+        done = self._monitor.command(command)
         if done is None:
             return
         refusal = done if isinstance(done, Refusal) else None
         if refusal is not None:
             log.warning("command refused", action=command.action.value, why=refusal.detail)
         else:
-            await self._say(done if isinstance(done, list) else [])
-        self._words.append(_spoken(topics.AUDIT, audit_of(command, refusal)))
+            await self._announce(done if isinstance(done, list) else [])
+        self._outbox.append(_record_of(topics.AUDIT, audit_of(command, refusal)))
 
     # -- Kafka --------------------------------------------------------------------------------------------------------
 
-    async def _link(self) -> None:
-        """Speak to Kafka and listen to it; whatever happens to the connection, begin again."""
+    async def _run_kafka(self) -> None:
+        """Send and receive until `stop`; connect again after every failure."""
         while not self._stopping.is_set():
             try:
                 async with AsyncExitStack() as stack:
-                    producer, consumer = await self._connected(stack)
+                    producer, consumer = await self._connect(stack)
                     async with asyncio.TaskGroup() as group:
-                        group.create_task(self._speak(producer))
-                        group.create_task(self._listen(consumer))
+                        group.create_task(self._send_all(producer))
+                        group.create_task(self._receive_all(consumer))
             except* (KafkaError, OSError) as errors:
-                log.warning("Kafka is not reached", why=type(errors.exceptions[0]).__name__)
+                log.warning("connection to Kafka failed; trying again", why=type(errors.exceptions[0]).__name__)
             await asyncio.sleep(RECONNECT_S)
 
-    async def _connected(self, stack: AsyncExitStack) -> tuple[Any, Any]:
-        client = self._kafka.connection.client()
-        producer = AIOKafkaProducer(**client, acks="all", request_timeout_ms=REQUEST_MS)
+    async def _connect(self, stack: AsyncExitStack) -> tuple[Any, Any]:
+        producer = clients.impatient_producer(self._kafka, request_timeout_ms=REQUEST_MS)
         await producer.start()
-        stack.push_async_callback(_stopped, producer)
-        consumer = AIOKafkaConsumer(**client, enable_auto_commit=False, auto_offset_reset="earliest")
+        stack.push_async_callback(_stop_client, producer)
+        consumer = clients.reader(self._kafka)
         await consumer.start()
-        stack.push_async_callback(_stopped, consumer)
+        stack.push_async_callback(_stop_client, consumer)
         for wearer in self._wearers:
             topic = self._kafka.prefix + topics.REGISTRY
             await producer.send_and_wait(topic, msgspec.json.encode(wearer.registry()), wearer.ward.encode())
-        await self._placed(consumer)
+        await self._assign_positions(consumer)
         return producer, consumer
 
-    async def _placed(self, consumer: Any) -> None:
-        """Go on where the last words were heard; the first time, with what comes from now on."""
-        tps = [TopicPartition(self._kafka.prefix + name, p) for name in (topics.ALERTS, topics.COMMANDS) for p in self._numbers]
+    async def _assign_positions(self, consumer: Any) -> None:
+        """Read on from the saved offsets; at the first start, from the topics' ends."""
+        tps = [TopicPartition(self._kafka.prefix + name, p) for name in (topics.ALERTS, topics.COMMANDS) for p in self._partitions]
         consumer.assign(tps)
         ends = await consumer.end_offsets(tps)
         for tp in tps:
-            heard = self._positions.setdefault(tp.topic, {})
-            heard[tp.partition] = min(heard.get(tp.partition, ends[tp]), ends[tp])
-            consumer.seek(tp, heard[tp.partition])
+            positions = self._positions.setdefault(tp.topic, {})
+            positions[tp.partition] = min(positions.get(tp.partition, ends[tp]), ends[tp])
+            consumer.seek(tp, positions[tp.partition])
 
-    async def _speak(self, producer: Any) -> None:
+    async def _send_all(self, producer: Any) -> None:
         while True:
-            while self._words:
-                await self._send(producer, self._words[0], wait=True)
-                self._words.popleft()
-            while self._data:
-                out = self._data.popleft()
+            while self._outbox:
+                await self._send(producer, self._outbox[0], wait=True)
+                self._outbox.popleft()
+            while self._telemetry:
+                out = self._telemetry.popleft()
                 try:
                     await self._send(producer, out, wait=False)
                 except KafkaError:
-                    self._figures.lost(1)
+                    self._metrics.lost(1)
                     raise
-            await asyncio.sleep(BEAT_S)
+            await asyncio.sleep(TICK_S)
 
-    async def _send(self, producer: Any, out: Out, *, wait: bool) -> None:
+    async def _send(self, producer: Any, out: OutgoingRecord, *, wait: bool) -> None:
         sent = await producer.send(self._kafka.prefix + out.topic, out.value, out.key.encode())
         if wait:
             await sent
         else:
-            sent.add_done_callback(self._settled)
+            sent.add_done_callback(self._on_sent)
 
-    def _settled(self, sent: Any) -> None:
+    def _on_sent(self, sent: Any) -> None:
         if sent.cancelled() or sent.exception() is not None:
-            self._figures.lost(1)
+            self._metrics.lost(1)
         else:
             self._stored_s = time.monotonic()
 
-    async def _listen(self, consumer: Any) -> None:
+    async def _receive_all(self, consumer: Any) -> None:
         while True:
             for tp, records in (await consumer.getmany(timeout_ms=POLL_MS)).items():
                 for record in records:
                     if tp.topic == self._kafka.prefix + topics.ALERTS:
-                        await self._heard(record.value or b"")
+                        await self._on_alert(record.value or b"")
                     else:
-                        await self._told(record)
+                        await self._on_command(record)
                     self._positions[tp.topic][tp.partition] = record.offset + 1
 
-    async def _heard(self, value: bytes) -> None:
+    async def _on_alert(self, value: bytes) -> None:
         try:
             (item,) = items_in(topics.ALERTS, value)
         except (ValueError, RecursionError):
-            return  # not ours to judge: every sink sets it aside with its reason
+            return  # every sink process makes a dead letter of it
         change = item.body
         if not isinstance(change, AlertChange):
             return
         now_ns = time.time_ns()
-        changes, seen = self._watch.heard(change.transition, change.alert, now_ns)
-        if seen is not None:
-            self._figures.saw(seen, now_ns / NS_PER_S)
-        await self._say(changes)
-        if (closing := self._watch.closing(change.transition, change.alert)) is not None:
+        changes, detection = self._monitor.on_alert(change.transition, change.alert, now_ns)
+        if detection is not None:
+            self._metrics.detected(detection, now_ns / NS_PER_S)
+        await self._announce(changes)
+        if (closing := self._monitor.closing_command(change.transition, change.alert)) is not None:
             ward, command = closing
-            self._words.append(Out(topics.COMMANDS, ward, msgspec.json.encode(command)))
+            self._outbox.append(OutgoingRecord(topics.COMMANDS, ward, msgspec.json.encode(command)))
 
-    async def _told(self, record: Any) -> None:
+    async def _on_command(self, record: Any) -> None:
         try:
             command = command_in(record.value or b"")
         except ValueError:
@@ -299,29 +298,29 @@ class Canary:
     # -- health -------------------------------------------------------------------------------------------------------
 
     def _health(self) -> tuple[bool, dict[str, Any]]:
-        """Not well while a partition is blind, or this process itself stands. From the operations server's thread."""
-        stands_s = time.monotonic() - self._turned_s
-        blind = dict(self._watch.missing)
+        """Unhealthy while a partition does not report its falls, or this process's event loop stalls. Called in the operations server's thread."""
+        stalled_s = time.monotonic() - self._loop_s
+        missing = sorted(self._monitor.missing)
         details: dict[str, Any] = {
             "kafka_silent_s": round(time.monotonic() - self._stored_s, 1),
-            "missing": sorted(blind),
-            "alarms": [{"id": alert.id, "state": alert.state.value} for alert in self._watch.open()],
+            "missing": missing,
+            "alarms": [{"id": alert.id, "state": alert.state.value} for alert in self._monitor.open()],
         }
-        if stands_s > LOOP_STANDS_S:
-            return False, {"state": "stalled", "why": f"the event loop has not turned for {stands_s:.0f} s", **details}
-        return not blind, {"state": "missing" if blind else "watching", **details}
+        if stalled_s > LOOP_STALLED_S:
+            return False, {"state": "stalled", "why": f"the event loop has stalled for {stalled_s:.0f} s", **details}
+        return not missing, {"state": "missing" if missing else "watching", **details}
 
 
-async def _stopped(client: Any) -> None:
-    """Stop a client within CLOSE_S. aiokafka's, while its broker is away, may wait, fail, or end as if we had been cancelled."""
+async def _stop_client(client: Any) -> None:
+    """Stop a client within CLOSE_S. While its broker is away, aiokafka's `stop` may wait, fail, or raise CancelledError."""
     stopping = asyncio.ensure_future(client.stop())
     await asyncio.wait([stopping], timeout=CLOSE_S)
     if not stopping.done():
         stopping.cancel()
     elif not stopping.cancelled() and (error := stopping.exception()) is not None:
-        log.warning("Kafka client not stopped in order", why=type(error).__name__)
+        log.warning("Kafka client did not stop cleanly", why=type(error).__name__)
 
 
-def _spoken(topic: str, item: Item) -> Out:
+def _record_of(topic: str, item: Item) -> OutgoingRecord:
     key, value = single(item)
-    return Out(topic, key.decode(), value)
+    return OutgoingRecord(topic, key.decode(), value)

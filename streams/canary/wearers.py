@@ -1,7 +1,7 @@
-"""The simulated wearers: one ward with one wrist for each partition, which falls at fixed seconds of the clock.
+"""The simulated wearers: one ward with one wrist device for each partition, whose wearer falls at fixed seconds of the clock.
 
-All wear the same 24 seconds of a fall and the same seconds of sitting, simulated once from a fixed seed: whether the detector sees
-that fall is settled by a test, so a fall that is not reported means that Vigil does not work, never that a detector was unsure.
+All replay the same 24 seconds of a fall and the same seconds of sitting, simulated once from a fixed seed. A test shows that the
+detector reports that fall, so a fall that is not reported means that Vigil has failed, never that the detector was unsure.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ FALL_AT_S: Final = 10
 """Second of the clip in which balance is lost; the impact is 0.6 to 0.8 s later."""
 LIE_S: Final = 6.0
 SIT_S: Final = 30
-"""Seconds of sitting that fill the time between two clips, again and again."""
+"""Seconds of sitting, repeated between two clips."""
 _BEFORE_S: Final = 14
-"""What a simulated fall needs before the clip: sitting, standing up."""
+"""Seconds that the simulator needs before the clip: sitting, standing up."""
 
 
 class Wearer(NamedTuple):
@@ -42,7 +42,7 @@ class Wearer(NamedTuple):
     device: str
 
     def registry(self) -> RegistryData:
-        """Who wears what."""
+        """The registry of the wearer's ward."""
         return RegistryData(bindings=(Binding(self.device, self.subject, self.ward, "wrist"),))
 
     def message(self, second: int, samples: Float32) -> bytes:
@@ -64,18 +64,18 @@ def wearers(partitions: int) -> list[Wearer]:
     return [Wearer(p, wards[p], f"{CANARY_PREFIX}{p}", f"vigil-canary-{p}") for p in range(partitions)]
 
 
-class Life(NamedTuple):
-    """When they fall: every `every_s` seconds of the clock, at different times. A function of the time alone."""
+class FallSchedule(NamedTuple):
+    """Each wearer falls every `every_s` seconds of the clock, each at a different time. A function of the time alone."""
 
     every_s: int
 
     def of(self, partition: int, second: int) -> int:
         """The second of the cycle of a partition; its clip begins at 0."""
-        return (second - int(_spread(partition) * self.every_s)) % self.every_s
+        return (second - int(_phase(partition) * self.every_s)) % self.every_s
 
     def samples(self, partition: int, second: int) -> Float32:
         """What the wrist measures in that second: float32 (RATE_HZ, 3) in g."""
-        clip, sitting = _recorded()
+        clip, sitting = _simulated()
         at = self.of(partition, second)
         samples: Float32 = clip[at] if at < CLIP_S else sitting[(at - CLIP_S) % SIT_S]
         return samples
@@ -86,18 +86,18 @@ class Life(NamedTuple):
 
 
 @cache
-def _spread(partition: int) -> float:
+def _phase(partition: int) -> float:
     """The van der Corput sequence: 0, 1/2, 1/4, 3/4, 1/8, ... Any run of partitions, such as one worker may own, is spread evenly."""
     digits = f"{partition:b}"
     return int(digits[::-1], 2) / (1 << len(digits))
 
 
 @cache
-def _recorded() -> tuple[Float32, Float32]:
+def _simulated() -> tuple[Float32, Float32]:
     """The clip and the sitting after it: float32 (seconds, RATE_HZ, 3) in g."""
     fall = Incident("fall", at_s=float(_BEFORE_S + FALL_AT_S), duration_s=LIE_S, variant="forward")
     scenario = Scenario(residents=1, kinds=("accel",), ecg_every=0, accel_rate_hz=RATE_HZ, seed=SEED, incidents=(fall,))
     world = World(msgspec.structs.replace(scenario, seconds=float("inf")))
     seconds = [world.blocks_at(second)[0].samples[0] for second in range(_BEFORE_S + CLIP_S + SIT_S)]
-    life = np.stack(seconds[_BEFORE_S:]).astype(np.float32)
-    return life[:CLIP_S], life[CLIP_S:]
+    movement = np.stack(seconds[_BEFORE_S:]).astype(np.float32)
+    return movement[:CLIP_S], movement[CLIP_S:]

@@ -60,20 +60,20 @@ def canary_acknowledge(
 ) -> None:
     """Say that the canary's alarm has been seen; on the canary's own machine, with or without Kafka."""
     from alerts.model import Action, Command
-    from streams.canary.state import Folder
-    from streams.canary.watch import Watch
+    from streams.canary.monitor import FallMonitor
+    from streams.canary.state_folder import StateFolder
 
-    folder = Folder(loaded(config).canary.folder)
-    watch = Watch((), bound_s=0.0)
+    folder = StateFolder(loaded(config).canary.folder)
+    monitor = FallMonitor((), bound_s=0.0)
     try:
-        if (kept := folder.load()) is not None:
-            watch.restore(kept.watch)
+        if (saved := folder.load()) is not None:
+            monitor.restore(saved.monitor)
     except ValueError as error:
         raise fail(f"the canary's state cannot be read: {error}") from error
-    open_alarms = [alert for alert in watch.open() if not alert.acknowledged]
+    open_alarms = [alert for alert in monitor.open() if not alert.acknowledged]
     if not open_alarms:
         raise fail("there is no alarm that nobody has seen")
     for alert in open_alarms:
         at_ns = time.time_ns()
-        folder.say(Command(f"canary-{alert.id}-{at_ns}", Action.ACKNOWLEDGE, alert.id, by, at_ns, None, note))
+        folder.leave_command(Command(f"canary-{alert.id}-{at_ns}", Action.ACKNOWLEDGE, alert.id, by, at_ns, None, note))
         typer.echo(f"said to the canary: {by} has seen {alert.id}")

@@ -59,11 +59,12 @@ def loaded(path: Path | None) -> VigilConfig:
 @contextmanager
 def refusals() -> Iterator[None]:
     """What Kafka refuses is said in a sentence, and the command ends with 1."""
-    from kafka.errors import KafkaError
+    from aiokafka.errors import KafkaError
+    from kafka.errors import KafkaError as AdminError  # topics are created and described by kafka-python
 
     try:
         yield
-    except (OSError, KafkaError) as error:
+    except (OSError, KafkaError, AdminError) as error:
         raise fail(str(error), 1) from error
 
 

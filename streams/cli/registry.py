@@ -13,6 +13,7 @@ from streams.cli.common import ConfigOption, example, fail, loaded, refusals
 
 if TYPE_CHECKING:
     from engine.registry import RegistryData
+    from streams.config import VigilConfig
     from streams.kafka.config import KafkaConfig
 
 registry_app = typer.Typer(
@@ -29,26 +30,26 @@ def registry_publish(
     ward: Annotated[list[str] | None, typer.Option(help="Only this ward of the file; may be given more than once.")] = None,
 ) -> None:
     """Say who is who: checked as the ward's worker will, then sent. Wards that the file does not name stay as they are."""
-    from streams.kafka.registry_topic import divided, named, published, refusal, shared
+    from streams.kafka.registry_topic import refusal_reason, registries_in_force, select_wards, shared_subjects, split_by_ward
     from streams.pipeline.registry_change import sent_registry
 
     settings = loaded(config)
     try:
         raw = typer.get_binary_stream("stdin").read() if file == _STDIN else file.read_bytes()
-        parts = named(divided(sent_registry(raw)), ward or ())
+        parts = select_wards(split_by_ward(sent_registry(raw)), ward or ())
     except OSError as error:
         raise fail(f"{file} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise fail(f"{file}: {error}") from error
     with refusals():
-        now = published(settings.kafka)
-        if why := refusal(parts, now, settings.parameters, settings.policy):
+        now = registries_in_force(settings.kafka, settings.parameters, settings.policy)
+        if why := refusal_reason(parts, now, settings.parameters, settings.policy):
             raise fail(f"{file}: {why}; nothing was sent")
-        for where in shared(parts, now):
+        for where in shared_subjects(parts, now):
             typer.echo(
                 f"warning: {where}: two wards call theirs the same; if they are two, rename one, or sinks take them for one", err=True
             )
-    _send(settings.kafka, {name: msgspec.json.encode(part) for name, part in parts.items()})
+    _publish(settings.kafka, {name: msgspec.json.encode(part) for name, part in parts.items()})
 
 
 @registry_app.command("show", epilog=example("vigil registry show demo/ward-1 --config vigil.toml"))
@@ -59,7 +60,7 @@ def registry_show(
     """Who is who now."""
     from alerts.policy import CANARY_WARD_PREFIX
 
-    wards = _wards(loaded(config).kafka)
+    wards = _wards(loaded(config))
     if not ward:
         for name in sorted(wards):
             if not name.startswith(CANARY_WARD_PREFIX):
@@ -73,26 +74,30 @@ def registry_show(
 @registry_app.command("withdraw", epilog=example("vigil registry withdraw demo/ward-1 --config vigil.toml"))
 def registry_withdraw(ward: Annotated[str, typer.Argument(help="The ward.")], config: ConfigOption = None) -> None:
     """Take a ward out: what its devices send is refused from then on, and kept in quarantine."""
-    kafka = loaded(config).kafka
-    if ward not in (wards := _wards(kafka)):
+    settings = loaded(config)
+    if ward not in (wards := _wards(settings)):
         raise _unknown(ward, wards)
     # Empty, not null: compaction drops a null after a day, and a worker that was away longer would never hear of it.
-    _send(kafka, {ward: b""})
+    _publish(settings.kafka, {ward: b""})
 
 
-def _wards(kafka: KafkaConfig) -> dict[str, RegistryData]:
-    """What is published, by ward."""
-    from streams.kafka.registry_topic import published
-
-    with refusals():
-        return {name: data for registries in published(kafka) for name, data in registries.wards.items()}
-
-
-def _send(kafka: KafkaConfig, values: Mapping[str, bytes]) -> None:
-    from streams.kafka.registry_topic import send
+def _wards(settings: VigilConfig) -> dict[str, RegistryData]:
+    """What is in force, by ward."""
+    from streams.kafka.registry_topic import registries_in_force
 
     with refusals():
-        waiting = send(kafka, values)
+        return {
+            name: data
+            for registries in registries_in_force(settings.kafka, settings.parameters, settings.policy)
+            for name, data in registries.wards.items()
+        }
+
+
+def _publish(kafka: KafkaConfig, values: Mapping[str, bytes]) -> None:
+    from streams.kafka.registry_topic import publish
+
+    with refusals():
+        waiting = publish(kafka, values)
     for ward in values:
         late = f"stored; in force as soon as a worker of partition {waiting[ward]} runs" if ward in waiting else "in force"
         typer.echo(f"{ward}: {late}")

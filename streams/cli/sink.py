@@ -67,7 +67,7 @@ def sink_run(
     from sinks.catalogue import SINKS, build
     from sinks.declaration import Runs
     from sinks.delivery.spool import SpoolBusyError
-    from streams.kafka.preflight import ensure
+    from streams.kafka.preflight import ensure_reachable
     from streams.ops import logs
     from streams.pipeline.assembly import TEXTS
     from streams.sink_process.people import People
@@ -92,7 +92,7 @@ def sink_run(
 
     try:
         sink = chosen(settings.sinks, name)
-        ensure(settings.kafka.connection)
+        ensure_reachable(settings.kafka.connection)
         asyncio.run(deliver(sink))
     except (ValueError, SpoolBusyError) as error:
         raise fail(str(error)) from error

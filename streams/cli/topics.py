@@ -17,7 +17,7 @@ topics_app = typer.Typer(help="Kafka's topics: create what is missing, check wha
 @topics_app.command("create", epilog=example("vigil topics create --config vigil.toml"))
 def topics_create(config: ConfigOption = None) -> None:
     """Create the topics that are missing."""
-    from streams.kafka.topics import create
+    from streams.kafka.topic_admin import create
 
     kafka = loaded(config).kafka
     with refusals():
@@ -34,7 +34,7 @@ def topics_check(config: ConfigOption = None) -> None:
 
 def check_topics(kafka: KafkaConfig) -> None:
     """Say what is wrong with the topics; end the command with 1 when a worker must not run like this."""
-    from streams.kafka.topics import check
+    from streams.kafka.topic_admin import check
 
     with refusals():
         faults = check(kafka)

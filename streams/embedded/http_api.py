@@ -24,13 +24,13 @@ from streams.intake.http_api import (
     TOKEN_BYTES_MIN,
     TOO_LARGE,
     WRONG_HOST,
-    busy,
-    foreseen,
+    accepted,
     json_response,
-    not_from_here,
     read_body,
-    sent,
-    taken,
+    read_message,
+    refuse_remote,
+    unavailable,
+    warnings_for,
 )
 from streams.pipeline.registry_change import RegistryChange, sent_registry
 from streams.storage.journal import JournalError
@@ -82,7 +82,7 @@ class DeviceApi:
             if hmac.compare_digest(headers.get("authorization", "").encode(), f"Bearer {self._token}".encode()):
                 return None
             return NO_TOKEN
-        return not_from_here(request)
+        return refuse_remote(request)
 
     def _refuse_person(self, request: Request) -> Response | None:
         """Why this request may neither see nor change who watches whom, if so."""
@@ -101,16 +101,16 @@ class DeviceApi:
         (it is kept in quarantine all the same), 413 too large, 503 the disk does not take it: send again."""
         if (no := self._refuse_device(request)) is not None:
             return no
-        message = await sent(request, sender_clock=self._sender_clock)
+        message = await read_message(request, sender_clock=self._sender_clock)
         if isinstance(message, Response):
             return message
         try:
             offset = await asyncio.wrap_future(self._vigil.telemetry(message.payload, message.arrival_ns, message.key))
         except JournalError as error:
-            return busy(error)
+            return unavailable(error)
         engine, now_ns = self._vigil.core.engine, message.arrival_ns if message.arrival_ns is not None else self._vigil.clock()
-        warnings = foreseen(message.decoded, now_ns, lambda device: engine.registry.subject(device, now_ns) is not None, engine.limits)
-        return taken(message.decoded, {"offset": offset}, warnings)
+        warnings = warnings_for(message.decoded, now_ns, lambda device: engine.registry.subject(device, now_ns) is not None, engine.limits)
+        return accepted(message.decoded, {"offset": offset}, warnings)
 
     async def registry(self, request: Request) -> Response:
         """GET the registry in force; PUT a whole new one (422 with the reason when it contradicts itself, is empty or has unknown fields)."""
@@ -154,7 +154,7 @@ class DeviceApi:
         except ValueError as error:
             return json_response({"error": str(error)}, 422)
         except JournalError as error:
-            return busy(error)
+            return unavailable(error)
         return json_response({"ok": True})
 
 

@@ -1,8 +1,8 @@
 """From messages to Kafka records: one binary ward batch for each ward and window of time. No I/O, no clock.
 
-Windows lie on a grid of arrival time, `linger_ms` wide, which divides a second: no batch reaches over a tick of the engine. Where
-a batch ends depends on the spool alone, not on the speed of anybody; after a crash the same messages give the same records with
-the same keys, and the core takes them once.
+Windows lie on a grid of arrival time, `linger_ms` wide. `linger_ms` divides a second, so no batch spans a tick of the engine. Where
+a batch ends depends on the spool's content alone, never on how fast it is read: after a crash the same messages give the same
+records with the same keys, and the core's deduplication drops the repeats.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from schemas.wire import BLOCKS_MAX, MESSAGE_BYTES_MAX
 from sinks.codec import encode
 from sinks.items import Item, ItemKind, Quarantined
 from streams.ingest.senders import Sender
-from streams.ingest.spool import Message
+from streams.ingest.spool import SpooledMessage
 from streams.ingest.wards import Wards
 from streams.kafka import topics
 from streams.kafka.records import Headers, frame, headers
@@ -31,17 +31,17 @@ from streams.pipeline.core import BATCHES_REMEMBERED
 from streams.storage.journal_records import Entry
 
 GATEWAY: Final = "ingest"
-"""`gateway` of the batches made here. They carry no number: the key in the record's header tells repeats."""
+"""`gateway` of the batches made here. They carry no sequence number: the core deduplicates them by the key in the record's header."""
 FOREIGN_WARD: Final = "foreign_ward"
-"""Why ingest itself refuses a chunk: its sender may not speak for the device's ward. It never reaches a core."""
-NONE_OPEN: Final = -1
-"""`Batcher.window` when nothing was taken since the last `close`."""
+"""Reason for which ingest itself quarantines a chunk: its sender may not send for the device's ward. It never reaches a core."""
+NO_WINDOW: Final = -1
+"""`Batcher.window` when nothing was added since the last `close`."""
 CHUNK_BYTES: Final = 24
-"""A chunk's share of t0, seq, quality and device id in a batch, for judging its size."""
+"""Bytes of a chunk's t0, seq, quality and device id in a batch, to estimate the batch's size."""
 
 
-class Out(NamedTuple):
-    """A record to publish."""
+class BatchRecord(NamedTuple):
+    """A record that ingest publishes to Kafka, keyed by its ward."""
 
     topic: str
     ward: str
@@ -49,21 +49,21 @@ class Out(NamedTuple):
     headers: Headers
 
 
-class _Parted(NamedTuple):
-    """A message by ward. `own`: where goes what nobody knows; `foreign`: what its sender had no right to send."""
+class _ByWard(NamedTuple):
+    """A message divided by ward. `default_ward`: the ward of unbound devices; `foreign`: blocks of wards that its sender may not send for."""
 
-    own: str
+    default_ward: str
     parts: list[tuple[str, Block]]
     foreign: list[Block]
 
 
-def whose(sender: Sender, decoded: Decoded) -> tuple[str, ...]:
-    """The wards a message is most likely about, by its sender and by itself."""
+def likely_wards(sender: Sender, decoded: Decoded) -> tuple[str, ...]:
+    """The wards that a message is most likely about: those of its sender, then the one it names."""
     return (*(sender.wards or ()), *([decoded.ward] if decoded.ward else []))
 
 
-class _Open:
-    """What a ward has to say in the window that is open."""
+class _WardWindow:
+    """What has come for one ward in the open window; `offset` and `arrival_ns` are those of the first message."""
 
     def __init__(self, offset: int, arrival_ns: int) -> None:
         self.offset = offset
@@ -74,7 +74,7 @@ class _Open:
 
 
 class Batcher:
-    """Takes the spool's records in order; `close` ends the window. `identity` is the spool's number, part of every key."""
+    """Batches the spool's records, added in order; `close` ends the window. `identity` is the spool's number, part of every key."""
 
     def __init__(self, wards: Wards, *, identity: int, linger_ns: int, batch_bytes: int, unbound_ward: str) -> None:
         self.wards = wards
@@ -82,11 +82,11 @@ class Batcher:
         self._linger_ns = linger_ns
         self._batch_bytes = batch_bytes
         self._unbound_ward = unbound_ward
-        self._open: dict[str, _Open] = {}
-        self._out: list[Out] = []
-        self._parts = 0
-        self._had: dict[tuple[str, ...], None] = {}
-        self.window = NONE_OPEN
+        self._open: dict[str, _WardWindow] = {}
+        self._records_of: list[BatchRecord] = []
+        self._records_in_window = 0
+        self._seen: dict[tuple[str, ...], None] = {}
+        self.window = NO_WINDOW
         self.repeated = 0
         self.refused: Counter[str] = Counter()
 
@@ -95,70 +95,70 @@ class Batcher:
         return arrival_ns // self._linger_ns
 
     def remember(self, entry: Entry) -> None:
-        """Know a message that was published in an earlier life, so that its repetition is seen."""
-        message = msgspec.msgpack.decode(entry.payload, type=Message)
+        """Note a message that an earlier process published, so that a repetition of it is dropped."""
+        message = msgspec.msgpack.decode(entry.payload, type=SpooledMessage)
         self._is_repeat(message, decode(message.payload))
 
-    def take(self, entry: Entry) -> None:
-        """Take a record; one of a later window needs `close` before."""
+    def add(self, entry: Entry) -> None:
+        """Add a record to the open window. Call `close` before adding one of a later window."""
         self.window = self.window_of(entry.arrival_ns)
-        message = msgspec.msgpack.decode(entry.payload, type=Message)
+        message = msgspec.msgpack.decode(entry.payload, type=SpooledMessage)
         decoded = decode(message.payload)
         if self._is_repeat(message, decoded):
             self.repeated += 1
             return
-        own, parts, foreign = self._parted(decoded, message, entry)
+        default_ward, parts, foreign = self._divide_by_ward(decoded, message, entry)
         whole = not (decoded.rejects or foreign) and len({ward for ward, _ in parts}) == 1
         if whole and len(message.payload) >= self._batch_bytes and decoded.ward:
-            self._pass_on(parts[0][0], message.payload, entry)
+            self._forward_unchanged(parts[0][0], message.payload, entry)
             return
         for ward, block in parts:
-            opened = self._opened(ward, entry)
+            opened = self._window_of_ward(ward, entry)
             opened.blocks.append(block)
             opened.bytes += block.samples.nbytes + CHUNK_BYTES * len(block.devices)
             if opened.bytes >= self._batch_bytes:
                 self._close(ward)
         for block in foreign:
-            self._refuse(block, message.sender, own, entry)
+            self._refuse(block, message.sender, default_ward, entry)
         for reject in decoded.rejects:
             self.refused[reject.reason] += 1
             too_long = len(message.payload) > MESSAGE_BYTES_MAX
-            self._opened(own, entry).refused.append(message.payload if too_long else _alone(reject))
+            self._window_of_ward(default_ward, entry).refused.append(message.payload if too_long else _refused_alone(reject))
 
-    def close(self) -> list[Out]:
-        """End the window: everything taken, as records in the order in which they have to be stored."""
+    def close(self) -> list[BatchRecord]:
+        """End the window: everything added, as records in the order in which they have to be stored."""
         for ward in list(self._open):
             self._close(ward)
-        out, self._out, self._parts = self._out, [], 0
-        self.window = NONE_OPEN
+        out, self._records_of, self._records_in_window = self._records_of, [], 0
+        self.window = NO_WINDOW
         return out
 
-    # -- whose it is ----------------------------------------------------------------------------------------------------
+    # -- wards ---------------------------------------------------------------------------------------------------------
 
-    def _own_ward(self, known: Iterable[str | None], sender: Sender, decoded: Decoded) -> str:
-        """Where a sender's data goes of which the registry does not say whose it is: a core refuses and accounts it there."""
+    def _default_ward(self, known: Iterable[str | None], sender: Sender, decoded: Decoded) -> str:
+        """The ward under which data of unbound devices is stored; the core there refuses it and counts it in its account."""
         if sender.wards:
             return sender.wards[0]
         if self.wards.known(decoded.ward):
             return decoded.ward
         return next(filter(None, known), self._unbound_ward)
 
-    def _parted(self, decoded: Decoded, message: Message, entry: Entry) -> _Parted:
-        """Blocks by ward. Nearly always all devices of a sender are of one ward, and a block goes as it is."""
+    def _divide_by_ward(self, decoded: Decoded, message: SpooledMessage, entry: Entry) -> _ByWard:
+        """The message's blocks by ward. Nearly always all devices of a sender are in one ward, and a block is not divided."""
         sender = message.sender
-        found = [[self.wards.of(device, entry.arrival_ns, whose(sender, decoded)) for device in b.devices] for b in decoded.blocks]
-        own = self._own_ward((ward for row in found for ward in row), sender, decoded)
-        parted = _Parted(own, [], [])
+        found = [[self.wards.of(device, entry.arrival_ns, likely_wards(sender, decoded)) for device in b.devices] for b in decoded.blocks]
+        default_ward = self._default_ward((ward for row in found for ward in row), sender, decoded)
+        by_ward = _ByWard(default_ward, [], [])
         for block, row in zip(decoded.blocks, found, strict=True):
-            for ward, part in split(block, [ward or own for ward in row]):
-                if sender.may(ward):
-                    parted.parts.append((ward, part))
+            for ward, part in split(block, [ward or default_ward for ward in row]):
+                if sender.may_send_for(ward):
+                    by_ward.parts.append((ward, part))
                 else:
-                    parted.foreign.append(part)
-        return parted
+                    by_ward.foreign.append(part)
+        return by_ward
 
-    def _refuse(self, block: Block, sender: Sender, own: str, entry: Entry) -> None:
-        """Set aside what a sender had no right to send: no core may see it, it might believe it."""
+    def _refuse(self, block: Block, sender: Sender, default_ward: str, entry: Entry) -> None:
+        """Quarantine a block that its sender may not send. No core sees it: a core would use it."""
         detail = f"{sender.name or 'the sender'} may not send for the ward of this device: add the ward to its token, or unbind the device"
         readings = block.samples.shape[1]
         items = []
@@ -168,32 +168,32 @@ class Batcher:
             digest = hashlib.blake2b(f"{self._identity}-{entry.offset}-{row}-".encode() + chunk, digest_size=16)
             items.append(encode(Item(ItemKind.QUARANTINE, digest.hexdigest(), body)))
             self.refused[FOREIGN_WARD] += 1
-        self._out.append(Out(topics.QUARANTINE, own, frame(items), ()))
+        self._records_of.append(BatchRecord(topics.QUARANTINE, default_ward, frame(items), ()))
 
-    def _is_repeat(self, message: Message, decoded: Decoded) -> bool:
-        """Whether the same message came before: by its Idempotency-Key and bytes, or its gateway's number."""
+    def _is_repeat(self, message: SpooledMessage, decoded: Decoded) -> bool:
+        """Whether the same message came before: by its Idempotency-Key and bytes, or by its gateway's sequence number."""
         keys: list[tuple[str, ...]] = []
         if message.key:
             keys.append((message.name, message.key, hashlib.blake2b(message.payload, digest_size=16).hexdigest()))
         if decoded.seq != NO_SEQ:
             keys.append((message.name, decoded.ward, decoded.gateway, str(decoded.seq), str(decoded.sent_ns)))
-        repeat = any(key in self._had for key in keys)
+        repeat = any(key in self._seen for key in keys)
         for key in keys:
-            self._had[key] = None
-            if len(self._had) > BATCHES_REMEMBERED:
-                del self._had[next(iter(self._had))]
+            self._seen[key] = None
+            if len(self._seen) > BATCHES_REMEMBERED:
+                del self._seen[next(iter(self._seen))]
         return repeat
 
     # -- records --------------------------------------------------------------------------------------------------------
 
-    def _opened(self, ward: str, entry: Entry) -> _Open:
+    def _window_of_ward(self, ward: str, entry: Entry) -> _WardWindow:
         found = self._open.get(ward)
         if found is None:
-            found = self._open[ward] = _Open(entry.offset, entry.arrival_ns)
+            found = self._open[ward] = _WardWindow(entry.offset, entry.arrival_ns)
         return found
 
-    def _pass_on(self, ward: str, payload: bytes, entry: Entry) -> None:
-        """A gateway that batches well is not batched again; what came before it stays before it."""
+    def _forward_unchanged(self, ward: str, payload: bytes, entry: Entry) -> None:
+        """Forward a gateway's large batch as it is, behind what came before it."""
         if ward in self._open:
             self._close(ward)
         self._put(ward, payload, entry.offset, entry.arrival_ns)
@@ -206,11 +206,13 @@ class Batcher:
             self._put(ward, value, opened.offset, opened.arrival_ns)
 
     def _put(self, ward: str, value: bytes, offset: int, arrival_ns: int) -> None:
-        # The first arrival in a batch counts for all of it: no latency looks shorter than it was.
-        key = f"{self._identity}-{offset}-{self._parts}"
-        self._parts += 1
-        value = value[: MESSAGE_BYTES_MAX + 1]  # by its first bytes too long, which the core says of it and keeps; Kafka takes no more
-        self._out.append(Out(topics.TELEMETRY, ward, value, headers(arrival_ns, key)))
+        # The first arrival in a batch counts for all of it, so that no latency is reported shorter than it was.
+        key = f"{self._identity}-{offset}-{self._records_in_window}"
+        self._records_in_window += 1
+        value = value[
+            : MESSAGE_BYTES_MAX + 1
+        ]  # one byte too many: the core sees that it is too long and quarantines it; Kafka stores no longer record
+        self._records_of.append(BatchRecord(topics.TELEMETRY, ward, value, headers(arrival_ns, key)))
 
 
 def split(block: Block, wards: list[str]) -> Iterator[tuple[str, Block]]:
@@ -221,7 +223,7 @@ def split(block: Block, wards: list[str]) -> Iterator[tuple[str, Block]]:
 
 
 def merged(blocks: list[Block]) -> list[Block]:
-    """As few blocks as can be without any stream being reordered: one for each kind, rate and length."""
+    """`blocks` merged into as few as possible, one for each kind, rate and length, without reordering any device's stream."""
     if len(blocks) == 1:
         return blocks
     groups: list[list[Block]] = []
@@ -258,8 +260,8 @@ def batch_payloads(ward: str, blocks: list[Block], bytes_max: int) -> Iterator[b
             yield encode_wire(ward, wires[start : start + BLOCKS_MAX], gateway=GATEWAY, seq=NO_SEQ)
 
 
-def _alone(reject: Reject) -> bytes:
-    """The bytes of a refused chunk, to be refused again by the core. A number would make the next of the same batch a repeat."""
+def _refused_alone(reject: Reject) -> bytes:
+    """The bytes of a refused chunk, for the core to refuse again. Without the batch's sequence number, or the batch's next chunk would be a repeat."""
     try:
         found = msgspec.msgpack.decode(reject.payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -39,7 +39,9 @@ class ReadingsConfig(_Section):
 class IngestConfig(_Section):
     """`vigil ingest`: the process between devices and Kafka. Topics and brokers are those of [kafka]."""
 
-    host: str = Field(default="127.0.0.1", description="address of the device door; beyond loopback a token or a file of tokens is needed")
+    host: str = Field(
+        default="127.0.0.1", description="address on which measurements are accepted; beyond loopback a token or a file of tokens is needed"
+    )
     port: int = Field(default=8610, ge=0, le=65535, description="port; 0 takes a free one")
     token: SecretStr | None = Field(
         default=None, min_length=16, description="one bearer token for all devices, good for any ward; at least 16 characters"
@@ -51,35 +53,36 @@ class IngestConfig(_Section):
     mqtt: MqttConfig | None = Field(default=None, description="an MQTT broker to read from")
     mqtt_names: bool = Field(
         default=False,
-        description="the first level below the MQTT topic filter names the gateway, which is held to its wards in tokens_file; the broker must let each publish below its own name only",
+        description="the first level below the MQTT topic filter names the gateway, which is restricted to its wards in tokens_file; the broker must let each publish below its own name only",
     )
     unbound_ward: str = Field(
         default="vigil/unbound",
         min_length=1,
         max_length=128,
-        description="ward under which the data of devices goes that are bound nowhere",
+        description="ward under which data of unbound devices is stored when nothing else names one",
     )
-    spool: Path = Field(default=Path("vigil-ingest"), description="folder of what Kafka has not taken yet; one for each process")
+    spool: Path = Field(default=Path("vigil-ingest"), description="folder of messages that Kafka has not stored yet; one for each process")
     spool_bytes_max: int = Field(
         default=8 * 2**30, ge=2**20, description="bytes the spool may grow to while Kafka is away; beyond it senders are told to wait"
     )
     linger_ms: Literal[50, 100, 125, 200, 250] = Field(
-        default=100, description="ms that a chunk waits for company at most; divides a second"
+        default=100, description="ms that a chunk waits at most to be batched with others; divides a second"
     )
     batch_bytes: int = Field(default=100_000, ge=1_000, le=400_000, description="bytes at which a batch is closed before its time")
-    # aiokafka compresses lz4 at level 9: 150 ms a MB of telemetry, where zstd at level 3 takes 7 ms and makes it smaller.
     # aiokafka compresses lz4 at level 9: 8 MB/s of telemetry here, where zstd at level 3 does 190 MB/s and makes it smaller.
     compression: Literal["none", "lz4", "zstd"] = Field(default="zstd", description="of the records in Kafka; lz4 costs far more")
     stalled_s: float = Field(
         default=30.0,
         ge=1.0,
         le=3600.0,
-        description="seconds without progress, while data waits and Kafka answers, after which /healthz says 503",
+        description="seconds without progress, while data waits and Kafka answers, after which /healthz answers 503",
     )
     readings: ReadingsConfig = Field(default_factory=ReadingsConfig, description="small JSON readings of other programs, from Kafka")
 
     @model_validator(mode="after")
     def _guarded(self) -> IngestConfig:
         if self.host not in LOOPBACK and self.token is None and self.tokens_file is None:
-            raise ValueError(f"listening on {self.host} needs token or tokens_file: anybody could send a resident's data")
+            raise ValueError(
+                f"listening on {self.host} needs token or tokens_file: without one, any machine could send data as a resident's"
+            )
         return self

@@ -15,30 +15,32 @@ from starlette.routing import Route
 
 from engine.clocks import Limits
 from schemas.codec import Decoded
-from streams.ingest.batcher import whose
-from streams.ingest.figures import Figures
-from streams.ingest.senders import ANYBODY, Sender, Senders
-from streams.ingest.spool import Message, Spool
+from streams.ingest.batcher import likely_wards
+from streams.ingest.metrics import IngestMetrics
+from streams.ingest.senders import ANY_SENDER, Sender, Senders
+from streams.ingest.spool import IngestSpool, SpooledMessage
 from streams.ingest.wards import Wards
-from streams.intake.http_api import NO_TOKEN, busy, foreseen, json_response, not_from_here, sent, taken
+from streams.intake.http_api import NO_TOKEN, accepted, json_response, read_message, refuse_remote, unavailable, warnings_for
 from streams.storage.journal import JournalError
 
 Health = Callable[[], tuple[bool, dict[str, Any]]]
 
 _LIMITS: Final = Limits()
-_FOREIGN: Final = json_response(
+_FOREIGN_WARD_ONLY: Final = json_response(
     {"error": "your token is not for the ward of these devices: use that ward's gateway, or add the ward to it"}, 403
 )
 
 
-class HttpDoor:
-    """POST /v1/chunks as the embedded Vigil has it, with senders held to their wards (403)."""
+class IngestApi:
+    """`POST /v1/chunks` of streams.intake.http_api, with senders restricted to their wards (403)."""
 
-    def __init__(self, spool: Spool, senders: Senders, wards: Wards, figures: Figures, health: Health, *, sender_clock: bool) -> None:
+    def __init__(
+        self, spool: IngestSpool, senders: Senders, wards: Wards, metrics: IngestMetrics, health: Health, *, sender_clock: bool
+    ) -> None:
         self._spool = spool
         self._senders = senders
         self._wards = wards
-        self._figures = figures
+        self._metrics = metrics
         self._health = health
         self._sender_clock = sender_clock
         self.open = True
@@ -54,50 +56,50 @@ class HttpDoor:
         )
 
     async def chunks(self, request: Request) -> Response:
-        """Take a message: 202 when it is on disk, 403 when the sender may speak for none of its devices; else as streams.intake.http_api says."""
+        """Accept a message: 202 when it is on disk, 403 when the sender may send for none of its devices; else as streams.intake.http_api says."""
         answer = await self._chunks(request)
         if answer.status_code not in {202, 422}:
-            self._figures.turned_away.labels(str(answer.status_code)).inc()
+            self._metrics.rejected.labels(str(answer.status_code)).inc()
         return answer
 
     async def _chunks(self, request: Request) -> Response:
         sender = self._sender(request)
         if isinstance(sender, Response):
             return sender
-        message = await sent(request, sender_clock=self._sender_clock)
+        message = await read_message(request, sender_clock=self._sender_clock)
         if isinstance(message, Response):
             return message
         now_ns = message.arrival_ns if message.arrival_ns is not None else time.time_ns()
-        if self._all_foreign(sender, message.decoded, now_ns):
-            return _FOREIGN
+        if self._may_send_for_none(sender, message.decoded, now_ns):
+            return _FOREIGN_WARD_ONLY
         try:
-            kept = Message(sender.name, sender.wards, message.key, message.payload)
+            kept = SpooledMessage(sender.name, sender.wards, message.key, message.payload)
             offset = await asyncio.wrap_future(self._spool.put(kept, message.arrival_ns))
         except JournalError as error:
-            return busy(error)
-        self._figures.received.labels("http").inc()
-        self._figures.received_bytes.inc(len(message.payload))
-        warnings = foreseen(message.decoded, now_ns, lambda device: self._wards.bound(device, now_ns), _LIMITS)
-        return taken(message.decoded, {"offset": offset}, warnings)
+            return unavailable(error)
+        self._metrics.received.labels("http").inc()
+        self._metrics.received_bytes.inc(len(message.payload))
+        warnings = warnings_for(message.decoded, now_ns, lambda device: self._wards.bound(device, now_ns), _LIMITS)
+        return accepted(message.decoded, {"offset": offset}, warnings)
 
     def _sender(self, request: Request) -> Sender | Response:
         if not self._senders.guarded:
-            return not_from_here(request) or ANYBODY
+            return refuse_remote(request) or ANY_SENDER
         return self._senders.by_authorization(request.headers.get("authorization", "")) or NO_TOKEN
 
-    def _all_foreign(self, sender: Sender, decoded: Decoded, now_ns: int) -> bool:
-        """Whether every device of the message belongs to a ward that the sender may not speak for. Some of them: they are set aside later."""
+    def _may_send_for_none(self, sender: Sender, decoded: Decoded, now_ns: int) -> bool:
+        """Whether every device belongs to a ward that the sender may not send for. When only some do, the batcher quarantines those."""
         if sender.wards is None or not decoded.blocks:
             return False
-        among = whose(sender, decoded)
+        among = likely_wards(sender, decoded)
         wards = {self._wards.of(device, now_ns, among) for block in decoded.blocks for device in block.devices}
-        return not any(ward is None or sender.may(ward) for ward in wards)
+        return not any(ward is None or sender.may_send_for(ward) for ward in wards)
 
     async def metrics(self, _: Request) -> Response:
         """For Prometheus."""
-        return Response(generate_latest(self._figures.registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest(self._metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     async def healthz(self, _: Request) -> Response:
-        """200 while it does its work (also while Kafka is away and the spool takes the data), 503 when it does not."""
+        """200 while data is accepted and published, or spooled during an outage of Kafka; 503 otherwise."""
         ok, details = self._health()
         return json_response({"ok": ok, **details}, 200 if ok else 503)

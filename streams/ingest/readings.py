@@ -1,7 +1,7 @@
-"""Small JSON readings of other programs as columns: thousands of records become a few blocks. No I/O, no clock.
+"""Decodes small JSON readings of other programs into columns: thousands of records become a few blocks. No I/O, no clock.
 
-A record is a chunk of ours, or a reading as the mapping in the settings says. Decoding one costs a few microseconds; the rules of
-the contract are judged for whole blocks, by the same code as every other door's.
+A record is a chunk of Vigil's own format, or a reading in the form that the mapping in the settings describes. Decoding one costs a
+few microseconds; the rules of the device contract are checked for whole blocks, by the code that checks HTTP and MQTT messages too.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from streams.ingest.config import ReadingsConfig
 
 _NS: Final = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": NS_PER_S}
 
-TARGETS_MAX: Final = 1_000
-"""Names of kinds that are remembered: somebody may make them up."""
+KIND_NAMES_MAX: Final = 1_000
+"""Kind names that are remembered at most: a faulty program may invent new ones without end."""
 
 Number = int | float | None
 Value = Number | bool | dict[str, Number]
 
 
-class Unreadable(ValueError):
-    """A record that is no reading; the message says why."""
+class NotAReadingError(ValueError):
+    """A record that does not fit the mapping; the message says why."""
 
 
 class Joined(NamedTuple):
-    """What became of some records: good blocks; and messages, each with its device ("" unknown), that a core has to refuse or to count."""
+    """Decoded records: valid blocks, and single messages, each with its device ("" unknown), which the core refuses or counts as duplicates."""
 
     blocks: list[Block]
-    apart: list[tuple[str, bytes]]
+    single: list[tuple[str, bytes]]
 
 
 class Reader:
-    """Reads records by one mapping. ValueError when the mapping names a kind or channel that does not exist."""
+    """Decodes records by one mapping. ValueError when the mapping names a kind or channel that does not exist."""
 
     def __init__(self, config: ReadingsConfig) -> None:
         names = ("device", "kind", "time", "value")
@@ -54,42 +54,42 @@ class Reader:
         made = msgspec.defstruct("_Mapped", fields, rename=dict(zip(names, given, strict=True)))
         self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(made).decode
         self._time_ns: Callable[[Any], int] = _iso_ns if config.time_unit == "iso" else _scaled(_NS[config.time_unit])
-        self._targets: dict[str, _Target] = {name: _target(target) for name, target in config.kinds.items()}
+        self._mapped_kinds: dict[str, _MappedKind] = {name: _mapped_kind(mapped) for name, mapped in config.kinds.items()}
 
     def join(self, records: Iterable[bytes]) -> Joined:
-        """Blocks of all readings that can be read; readings of one device, kind and time join in one chunk."""
+        """Decode `records`. Readings of one device, kind and time are joined in one chunk."""
         joined = Joined([], [])
         rows: dict[str, dict[tuple[str, int], list[float]]] = {}
-        decode_one, time_ns, targets = self._decode, self._time_ns, self._targets
+        decode_one, time_ns, mapped_kinds = self._decode, self._time_ns, self._mapped_kinds
         for record in records:
             try:
                 found = decode_one(record)
-                target = targets.get(found.kind) or self._new_target(found.kind)
+                mapped = mapped_kinds.get(found.kind) or self._new_mapped_kind(found.kind)
                 key = (found.device, time_ns(found.time))
-                values = target.values(found.value)
-            except (Unreadable, msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
-                _take_whole(record, joined)
+                values = mapped.values(found.value)
+            except (NotAReadingError, msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
+                _add_unmapped(record, joined)
                 continue
-            of_kind = rows.setdefault(target.kind, {})
+            of_kind = rows.setdefault(mapped.kind, {})
             row = of_kind.get(key)
             if row is None:
-                row = of_kind[key] = list(target.empty)
-            elif any(row[column] == row[column] for column, _ in values):  # not NaN: somebody measured twice at one time
-                joined.apart.append((key[0], _chunk(target.kind, key, _filled(list(target.empty), values))))
+                row = of_kind[key] = list(mapped.empty)
+            elif any(row[column] == row[column] for column, _ in values):  # not NaN: a second value for the same time
+                joined.single.append((key[0], _chunk(mapped.kind, key, _filled(list(mapped.empty), values))))
                 continue
             _filled(row, values)
         for kind, of_kind in rows.items():
-            _judged(kind, list(of_kind), list(of_kind.values()), joined)
+            _add_block(kind, list(of_kind), list(of_kind.values()), joined)
         return joined
 
-    def _new_target(self, name: str) -> _Target:
-        if len(self._targets) >= TARGETS_MAX:
-            raise Unreadable("too many kinds")
-        return self._targets.setdefault(name, _target(name))
+    def _new_mapped_kind(self, name: str) -> _MappedKind:
+        if len(self._mapped_kinds) >= KIND_NAMES_MAX:
+            raise NotAReadingError("too many kinds")
+        return self._mapped_kinds.setdefault(name, _mapped_kind(name))
 
 
-class _Target:
-    """What a kind of theirs is here. `column` -1: it has several channels and none was named."""
+class _MappedKind:
+    """Vigil's kind for a kind of the other program. `column` -1: it has several channels and the mapping names none."""
 
     def __init__(self, kind: str, column: int) -> None:
         self.kind = kind
@@ -103,34 +103,34 @@ class _Target:
             try:
                 return [(self.columns[name], np.nan if each is None else float(each)) for name, each in value.items()]
             except KeyError as error:
-                raise Unreadable(f"{self.kind} has no channel {error.args[0]}") from error
+                raise NotAReadingError(f"{self.kind} has no channel {error.args[0]}") from error
         if self.column < 0:
-            raise Unreadable(f"{self.kind} has several channels: map its kind to one of them, or send an object")
+            raise NotAReadingError(f"{self.kind} has several channels: map its kind to one of them, or send an object")
         return ((self.column, np.nan if value is None else float(value)),)
 
 
-def _target(text: str) -> _Target:
+def _mapped_kind(text: str) -> _MappedKind:
     """Unreadable when there is no such kind, or no such channel of it."""
     name, _, part = text.partition(".")
     kind = KINDS.get(name)
     if kind is None or not kind.channels or kind.timing == "interval":
-        raise Unreadable(f"there is no kind {name!r} of single readings")
+        raise NotAReadingError(f"there is no kind {name!r} of single readings")
     try:
         column = channel(name, part) if part else 0 if len(kind.channels) == 1 else -1
     except KeyError as error:
-        raise Unreadable(str(error.args[0])) from error
-    return _Target(name, column)
+        raise NotAReadingError(str(error.args[0])) from error
+    return _MappedKind(name, column)
 
 
-def _take_whole(record: bytes, joined: Joined) -> None:
-    """A record that is no reading of theirs: a chunk of ours, or nothing."""
+def _add_unmapped(record: bytes, joined: Joined) -> None:
+    """Decode a record that does not fit the mapping as a chunk of Vigil's own format, or as a reject."""
     decoded = decode(record)
     joined.blocks.extend(decoded.blocks)
-    joined.apart.extend((reject.device, reject.payload) for reject in decoded.rejects)
+    joined.single.extend((reject.device, reject.payload) for reject in decoded.rejects)
 
 
-def _judged(kind: str, keys: list[tuple[str, int]], rows: list[list[float]], joined: Joined) -> None:
-    """Readings of a kind as one block, by the rules of the contract; those that break them go apart, as chunks a core refuses for the same reason."""
+def _add_block(kind: str, keys: list[tuple[str, int]], rows: list[list[float]], joined: Joined) -> None:
+    """Check the readings of a kind as one block; those that break a rule are added as single chunks, which a core refuses for the same reason."""
     devices = tuple(device for device, _ in keys)
     samples = np.array(rows, np.float64)[:, None, :]
     raw = Raw(
@@ -148,13 +148,13 @@ def _judged(kind: str, keys: list[tuple[str, int]], rows: list[list[float]], joi
         unreadable=tuple(i for i, device in enumerate(devices) if not good_device(device)),
     )
     for start in range(0, len(keys), CHUNKS_MAX):
-        block, rejects = judge(_sliced(raw, start))
+        block, rejects = judge(_chunk_rows(raw, start))
         if block is not None:
             joined.blocks.append(block)
-        joined.apart.extend((reject.device, reject.payload) for reject in rejects)
+        joined.single.extend((reject.device, reject.payload) for reject in rejects)
 
 
-def _sliced(raw: Raw, start: int) -> Raw:
+def _chunk_rows(raw: Raw, start: int) -> Raw:
     """At most CHUNKS_MAX rows from `start`."""
     if start == 0 and len(raw.devices) <= CHUNKS_MAX:
         return raw
@@ -178,7 +178,7 @@ def _filled(row: list[float], values: Sequence[tuple[int, float]]) -> list[float
 
 
 def _chunk(kind: str, key: tuple[str, int], row: list[float]) -> bytes:
-    """A reading as a chunk of ours."""
+    """A reading as a chunk of Vigil's own format."""
     names = [entry.name for entry in KINDS[kind].channels]
     values = {name: value for name, value in zip(names, row, strict=True) if value == value}  # noqa: PLR0124 - not NaN
     return msgspec.json.encode({"v": VERSION, "device": key[0], "kind": kind, "t0_ns": key[1], "values": values or {names[0]: None}})
@@ -196,7 +196,7 @@ def _iso_ns(text: str) -> int:
     try:
         when = datetime.fromisoformat(text)
     except ValueError as error:
-        raise Unreadable(str(error)) from error
+        raise NotAReadingError(str(error)) from error
     if when.tzinfo is None:
-        raise Unreadable(f"the time {text!r} has no offset from UTC")
+        raise NotAReadingError(f"the time {text!r} has no offset from UTC")
     return int(when.timestamp()) * NS_PER_S + when.microsecond * 1_000

@@ -1,4 +1,4 @@
-"""Who sends: gateways and devices by their bearer token, each held to its wards."""
+"""Gateways and devices, identified by their bearer token and restricted to their wards."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ TOKEN_HASH: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class Sender(NamedTuple):
-    """Somebody who may send. `wards` are all it may speak for, its own one first; None: any."""
+    """A gateway or device that may send. `wards`: those it may send for, its own first; None: any ward."""
 
     name: str
     wards: tuple[str, ...] | None
 
-    def may(self, ward: str) -> bool:
-        """Whether it may send what devices of `ward` measured."""
+    def may_send_for(self, ward: str) -> bool:
+        """Whether it may send data of devices of `ward`."""
         return self.wards is None or ward in self.wards
 
 
-ANYBODY: Final = Sender("", None)
-"""Who has the shared token, or sends from this machine where none is asked for."""
+ANY_SENDER: Final = Sender("", None)
+"""A sender with the shared token, or on this machine where no token is configured."""
 
 
 def token_hash(token: str) -> str:
-    """What is kept of a token: it is long and drawn by lot, so a plain hash cannot be turned back."""
+    """The stored form of a token. Tokens are long and random, so a plain hash cannot be reversed."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
 def parse_tokens(text: str) -> dict[str, Sender]:
-    """Senders by hash of their token; ValueError names the line that is none (never its content: it may be a token)."""
+    """Senders by the hash of their token. ValueError names the malformed line, never its content: it may be a token."""
     found: dict[str, Sender] = {}
     for number, line in enumerate(text.splitlines(), 1):
         words = line.partition("#")[0].split()
@@ -49,7 +49,7 @@ def parse_tokens(text: str) -> dict[str, Sender]:
 
 
 class Senders:
-    """Answers who has a token. `shared`: a token good for any ward; `path`: the file of single tokens."""
+    """Looks senders up. `shared`: a token valid for any ward; `path`: the file of the gateways' own tokens."""
 
     def __init__(self, shared: str | None = None, path: Path | None = None) -> None:
         self._shared = shared
@@ -62,11 +62,11 @@ class Senders:
 
     @property
     def guarded(self) -> bool:
-        """Whether a token is asked for."""
+        """Whether a token is required."""
         return self._shared is not None or self._path is not None
 
     def reload(self) -> bool:
-        """Read the file again; whether it had changed. ValueError or OSError when it cannot be used: the old one stays in force."""
+        """Read the file again; whether it had changed. ValueError or OSError when it cannot be used: the previous tokens stay valid."""
         if self._path is None:
             return False
         text = self._path.read_text(encoding="utf-8")
@@ -78,14 +78,14 @@ class Senders:
         return True
 
     def by_authorization(self, header: str) -> Sender | None:
-        """Whose `Authorization` header that is; None: nobody's."""
+        """The sender with this `Authorization` header; None when the token is unknown."""
         scheme, _, token = header.partition(" ")
         if scheme.lower() != "bearer" or not token:
             return None
         if self._shared is not None and hmac.compare_digest(token_hash(token), token_hash(self._shared)):
-            return ANYBODY
+            return ANY_SENDER
         return self._by_hash.get(token_hash(token))
 
     def by_name(self, name: str) -> Sender:
-        """The gateway that a broker has let in as `name`; one that nobody has listed may speak for no ward."""
+        """The gateway that the MQTT broker knows as `name`; one that is not in the tokens file may send for no ward."""
         return self._by_name.get(name, Sender(name, ()))

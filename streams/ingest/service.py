@@ -1,4 +1,4 @@
-"""`vigil ingest` put together: doors, spool, pump, registry, readings."""
+"""`vigil ingest`: HTTP and MQTT into the spool, the spool into Kafka."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ import uvicorn
 from engine.frame import NS_PER_S
 from schemas.codec import decode
 from streams.ingest.config import IngestConfig
-from streams.ingest.figures import Figures
-from streams.ingest.foreign import Foreign
-from streams.ingest.http_api import HttpDoor
-from streams.ingest.pump import Pump, Step
-from streams.ingest.registry import Following
-from streams.ingest.senders import ANYBODY, Sender, Senders
-from streams.ingest.spool import Message, Spool
+from streams.ingest.http_api import IngestApi
+from streams.ingest.metrics import IngestMetrics
+from streams.ingest.publisher import Publisher, Step
+from streams.ingest.readings_consumer import ReadingsConsumer
+from streams.ingest.registry_follower import RegistryFollower
+from streams.ingest.senders import ANY_SENDER, Sender, Senders
+from streams.ingest.spool import IngestSpool, SpooledMessage
 from streams.ingest.wards import Wards
 from streams.intake.mqtt import MqttSource
 from streams.kafka.config import KafkaConfig
 
 log = structlog.get_logger("vigil.ingest")
 
-LOOK_EVERY_S: Final = 0.5
-"""How often the spool's size, the tokens file and the brokers are looked at."""
+CHECK_EVERY_S: Final = 0.5
+"""How often the spool's size, the tokens file and the brokers are checked."""
 PROBE_S: Final = 1.0
-DOORS_CLOSE_S: Final = 5
+SERVER_CLOSE_S: Final = 5
 FLUSH_S: Final = 10.0
-"""How long a clean end waits for Kafka to take what is in the spool; what it does not take stays there."""
+"""How long a clean end waits for Kafka to store the spool; the rest stays on disk."""
 LISTENING: Final = "listening"
-"""What the log says, with the address, once the doors are open."""
+"""Log line, with the address, once messages are accepted."""
 
 
 class Ingest:
@@ -46,107 +46,107 @@ class Ingest:
     def __init__(self, kafka: KafkaConfig, config: IngestConfig, *, step: Step = lambda _: None) -> None:
         self._kafka = kafka
         self._config = config
-        self.figures = Figures()
+        self.metrics = IngestMetrics()
         self.wards = Wards()
         self.senders = Senders(config.token.get_secret_value() if config.token is not None else None, config.tokens_file)
-        self.spool = Spool(config.spool, time.time_ns if kafka.live else None, config.spool_bytes_max)
-        self.pump = Pump(kafka, config, self.spool, self.wards, self.figures, step=step)
-        self.registry = Following(kafka, self.wards)
-        self._foreign = Foreign(kafka, config, self.wards, self.figures) if config.readings.topics else None
+        self.spool = IngestSpool(config.spool, time.time_ns if kafka.live else None, config.spool_bytes_max)
+        self.publisher = Publisher(kafka, config, self.spool, self.wards, self.metrics, step=step)
+        self.registry = RegistryFollower(kafka, self.wards)
+        self._readings = ReadingsConsumer(kafka, config, self.wards, self.metrics) if config.readings.topics else None
         self._reachable = True
-        self._back_s = time.monotonic()
-        self._socket = _bound(config.host, config.port)
-        door = HttpDoor(self.spool, self.senders, self.wards, self.figures, self.health, sender_clock=not kafka.live)
+        self._reachable_since_s = time.monotonic()
+        self._socket = _listening(config.host, config.port)
+        feed = IngestApi(self.spool, self.senders, self.wards, self.metrics, self.health, sender_clock=not kafka.live)
         self._server = _Server(
             uvicorn.Config(
-                door.app(),
+                feed.app(),
                 log_level="warning",
                 access_log=False,
                 lifespan="off",
-                timeout_graceful_shutdown=DOORS_CLOSE_S,
+                timeout_graceful_shutdown=SERVER_CLOSE_S,
                 server_header=False,
                 ws="none",
             )
         )
-        self._mqtt = MqttSource(self._take_mqtt, config.mqtt) if config.mqtt is not None else None
+        self._mqtt = MqttSource(self._spool_mqtt, config.mqtt) if config.mqtt is not None else None
 
     async def run(self) -> None:
-        """Until a signal says stop: doors closed, the spool emptied as far as Kafka takes it."""
+        """Until SIGTERM or SIGINT; then stops accepting, and publishes the spool for up to FLUSH_S."""
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        work: list[asyncio.Task[Any]] = [asyncio.create_task(self.registry.run()), asyncio.create_task(self._look())]
-        pump = asyncio.create_task(self._publish())
-        if self._foreign is not None:
-            work.append(asyncio.create_task(self._read(self._foreign)))
+        work: list[asyncio.Task[Any]] = [asyncio.create_task(self.registry.run()), asyncio.create_task(self._check_periodically())]
+        publisher = asyncio.create_task(self._publish())
+        if self._readings is not None:
+            work.append(asyncio.create_task(self._read_readings(self._readings)))
         server = asyncio.create_task(self._server.serve(sockets=[self._socket]))
         if self._mqtt is not None:
             self._mqtt.start()
         log.info(LISTENING, url=f"http://{self._config.host}:{self._socket.getsockname()[1]}")
         stopping: asyncio.Task[Any] = asyncio.create_task(stop.wait())
         try:
-            await asyncio.wait([stopping, pump, server, *work], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([stopping, publisher, server, *work], return_when=asyncio.FIRST_COMPLETED)
             if self._mqtt is not None:
                 await asyncio.to_thread(self._mqtt.stop)
             self._server.should_exit = True
             await server
-            self.pump.stop()
+            self.publisher.stop()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(pump, FLUSH_S)
+                await asyncio.wait_for(publisher, FLUSH_S)
             for task in work:
                 if task.done():
                     task.result()
         finally:
-            for task in (stopping, pump, *work):
+            for task in (stopping, publisher, *work):
                 task.cancel()
-            await asyncio.gather(stopping, pump, *work, return_exceptions=True)
+            await asyncio.gather(stopping, publisher, *work, return_exceptions=True)
             self.spool.close()
             log.info("stopped", left_in_spool=self.spool.waiting)
 
     async def _publish(self) -> None:
         await self.registry.ready.wait()
-        await self.pump.run()
+        await self.publisher.run()
 
-    async def _read(self, foreign: Foreign) -> None:
+    async def _read_readings(self, readings: ReadingsConsumer) -> None:
         await self.registry.ready.wait()
-        await foreign.run()
+        await readings.run()
 
-    def _take_mqtt(self, topic: str, payload: bytes) -> Future[int]:
-        """A message from the MQTT broker, which has let its sender in."""
-        kept = self.spool.put(Message(*self._mqtt_sender(topic), "", payload))
+    def _spool_mqtt(self, topic: str, payload: bytes) -> Future[int]:
+        """Spool a message from the MQTT broker, which has authenticated its sender."""
+        kept = self.spool.put(SpooledMessage(*self._mqtt_sender(topic), "", payload))
         if not kept.done():
-            self.figures.received.labels("mqtt").inc()
-            self.figures.received_bytes.inc(len(payload))
+            self.metrics.received.labels("mqtt").inc()
+            self.metrics.received_bytes.inc(len(payload))
         return kept
 
     def _mqtt_sender(self, topic: str) -> Sender:
         if not self._config.mqtt_names or self._config.mqtt is None:
-            return ANYBODY
+            return ANY_SENDER
         prefix = self._config.mqtt.topic.partition("#")[0].partition("+")[0]
         return self.senders.by_name(topic.removeprefix(prefix).partition("/")[0])
 
-    # -- looking after itself -------------------------------------------------------------------------------------------
+    # -- own state -----------------------------------------------------------------------------------------------------
 
-    async def _look(self) -> None:
+    async def _check_periodically(self) -> None:
         while True:
             await asyncio.to_thread(self.spool.measure)
             reachable = await self._probe()
             if reachable and not self._reachable:
-                self._back_s = time.monotonic()
+                self._reachable_since_s = time.monotonic()
             self._reachable = reachable
             self._set_gauges()
             try:
                 if self.senders.reload():
-                    log.info("tokens read again")
+                    log.info("tokens file read again")
             except (OSError, ValueError) as error:
-                log.error("tokens not read; the old ones stay in force", why=str(error))  # noqa: TRY400 - the reason is the message
+                log.error("tokens file cannot be used; the previous tokens stay valid", why=str(error))  # noqa: TRY400 - the reason is the message
             if (fault := self.spool.journal.error) is not None:
                 raise fault
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(CHECK_EVERY_S)
 
     async def _probe(self) -> bool:
-        """Whether a broker takes connections."""
+        """Whether a Kafka broker accepts connections."""
         for broker in self._kafka.connection.brokers.split(","):
             host, _, port = broker.rpartition(":")
             try:
@@ -158,21 +158,21 @@ class Ingest:
         return False
 
     def _set_gauges(self) -> None:
-        self.figures.spooled.set(self.spool.waiting)
-        self.figures.spool_bytes.set(self.spool.size)
+        self.metrics.spooled.set(self.spool.waiting)
+        self.metrics.spool_bytes.set(self.spool.size)
         if self._mqtt is not None:
-            self.figures.mqtt.set(self._mqtt.view().health == "ok")
-        self.figures.reachable.set(self._reachable)
-        self.figures.spool_age.set(self._age_s())
+            self.metrics.mqtt.set(self._mqtt.view().health == "ok")
+        self.metrics.reachable.set(self._reachable)
+        self.metrics.spool_age.set(self._oldest_age_s())
 
-    def _age_s(self) -> float:
-        oldest_ns = self.pump.oldest_ns
+    def _oldest_age_s(self) -> float:
+        oldest_ns = self.publisher.oldest_ns
         return max(0.0, (time.time_ns() - oldest_ns) / NS_PER_S) if oldest_ns and self._kafka.live else 0.0
 
     def health(self) -> tuple[bool, dict[str, Any]]:
-        """Whether it does its work. Kafka away: as long as the spool takes what comes."""
-        # After an outage publishing has its time from Kafka's return on.
-        stalled_s = time.monotonic() - max(self.pump.moved_s, self._back_s) if self.spool.waiting else 0.0
+        """Whether data is accepted and published. During an outage of Kafka: as long as the spool has room."""
+        # After an outage the publisher gets `stalled_s` from Kafka's return on.
+        stalled_s = time.monotonic() - max(self.publisher.progress_s, self._reachable_since_s) if self.spool.waiting else 0.0
         stuck = self._reachable and stalled_s > self._config.stalled_s
         state = "full" if self.spool.full else "stalled" if stuck else "ok" if self._reachable else "degraded"
         details = {"state": state, "kafka": self._reachable, "spooled": self.spool.waiting, "spool_bytes": self.spool.size}
@@ -180,29 +180,29 @@ class Ingest:
 
 
 class _Server(uvicorn.Server):
-    """Signals are the ingest's own business."""
+    """uvicorn without its signal handlers: Ingest handles signals."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leaves them alone."""
+        """Do nothing."""
         yield
 
 
-def _bound(host: str, port: int) -> socket.socket:
-    """A socket that takes connections from now on, answered once the server runs; OSError when the address is taken."""
-    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def _listening(host: str, port: int) -> socket.socket:
+    """A listening socket; its connections are answered once the server runs. OSError when the address is in use."""
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        bound.bind((host, port))
-        bound.listen()
+        listening.bind((host, port))
+        listening.listen()
     except OSError:
-        bound.close()
+        listening.close()
         raise
-    return bound
+    return listening
 
 
 def _warm_up() -> None:
-    """Load the codec's kernel, which takes a second, before the first device waits for it."""
+    """Load the codec's compiled kernel, which takes a second, before the first message."""
     decode(b'{"v": 1, "device": "warm-up", "kind": "button", "t0_ns": 0, "samples": [[1]]}')
 
 

@@ -1,7 +1,7 @@
-"""The spool: what came through the doors, on disk before it is acknowledged, until Kafka has it.
+"""The spool of an ingest process: messages are on disk before they are acknowledged, and stay there until Kafka has stored them.
 
-A journal (the embedded Vigil's) with a bound, and a note of how far Kafka has it. Everything goes through it, also while Kafka
-answers: so there is one path, one order, and one thing to test (docs/decisions/0110).
+A journal (that of the embedded Vigil) with a size limit, and the position up to which Kafka has stored it. Every message goes through
+it, also while Kafka is up: one path, one order, one thing to test (docs/decisions/0110).
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ log = structlog.get_logger("vigil.ingest")
 
 SEGMENT_BYTES_MAX: Final = 16 * 2**20
 SEGMENTS_A_SPOOL: Final = 8
-"""Whole segments are freed: a small spool needs small ones."""
+"""Space is freed by whole segments: a small spool needs small ones."""
 
 
-class Message(msgspec.Struct, array_like=True, frozen=True):
-    """A wire message as it is kept: who sent it, the key that makes sending it again harmless ("" none), its bytes."""
+class SpooledMessage(msgspec.Struct, array_like=True, frozen=True):
+    """A wire message in the spool: its sender, its Idempotency-Key ("" without), its bytes."""
 
     name: str
     wards: tuple[str, ...] | None
@@ -42,8 +42,8 @@ class Message(msgspec.Struct, array_like=True, frozen=True):
         return Sender(self.name, self.wards)
 
 
-class Spool:
-    """Messages in, in order, and the place up to which they are in Kafka. `clock` as in Journal."""
+class IngestSpool:
+    """Messages in order, and the position up to which Kafka has stored them. `clock` as in Journal."""
 
     def __init__(self, folder: Path, clock: Callable[[], int] | None, bytes_max: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -55,35 +55,35 @@ class Spool:
             raise OSError(f"the spool {folder.name} is used by another process: give each ingest its own folder") from error
         self.journal = Journal(folder, clock, segment_bytes=min(SEGMENT_BYTES_MAX, bytes_max // SEGMENTS_A_SPOOL))
         self._bytes_max = bytes_max
-        self._note = folder / "published"
-        self.position = self._noted()
+        self._position_file = folder / "published"
+        self.position = self._saved_position()
         self.size = 0
         self.measure()
 
-    def _noted(self) -> int:
-        """Where to go on. Losing the note repeats what is left of the journal: it is recognised downstream as repeated."""
+    def _saved_position(self) -> int:
+        """The position to go on from. If its file is lost, the rest of the journal is published again and deduplicated downstream."""
         journal = self.journal
         try:
-            noted = int(self._note.read_text(encoding="ascii"))
+            saved = int(self._position_file.read_text(encoding="ascii"))
         except (FileNotFoundError, ValueError):
             return journal.first_offset
-        if noted > journal.synced:
-            log.error("the spool lost records that Kafka already has", end=journal.synced, goes_on_from=noted)
-            journal.resume_from(noted)
-        return max(noted, journal.first_offset)
+        if saved > journal.synced:
+            log.error("spool lost records that Kafka has stored", end=journal.synced, continues_at=saved)
+            journal.resume_from(saved)
+        return max(saved, journal.first_offset)
 
     @property
     def full(self) -> bool:
-        """Whether senders have to wait."""
+        """Whether the spool is at its size limit: senders are asked to wait."""
         return self.size >= self._bytes_max
 
     @property
     def waiting(self) -> int:
-        """Messages on disk that Kafka does not have yet."""
+        """Messages that Kafka has not stored yet."""
         return self.journal.synced - self.position
 
-    def put(self, message: Message, arrival_ns: int | None = None) -> Future[int]:
-        """Keep a message; the future gives its number once it is on disk. JournalBusy when it is full, JournalError when it cannot be written."""
+    def put(self, message: SpooledMessage, arrival_ns: int | None = None) -> Future[int]:
+        """Store a message; the future gives its offset once it is on disk. JournalBusy when the spool is full, JournalError when the disk refuses."""
         if self.full:
             future: Future[int] = new_future()
             future.set_exception(JournalBusy("the spool is full because Kafka is away: keep your data and send it again later"))
@@ -91,21 +91,21 @@ class Spool:
         return self.journal.append(Topic.TELEMETRY, msgspec.msgpack.encode(message), arrival_ns)
 
     def measure(self) -> None:
-        """Look how much disk it takes."""
+        """Update `size` from the files on disk."""
         size = 0
         for path in self.journal.folder.glob("*.log"):
             with contextlib.suppress(FileNotFoundError):  # freed meanwhile
                 size += path.stat().st_size
         self.size = size
 
-    def published(self, position: int) -> None:
-        """Kafka has everything before `position`: note it on disk and free the space. OSError when the disk refuses."""
-        draft = self._note.with_suffix(".tmp")
+    def mark_published(self, position: int) -> None:
+        """Save that Kafka has stored everything before `position`, and free the space. OSError when the disk refuses."""
+        draft = self._position_file.with_suffix(".tmp")
         with draft.open("w", encoding="ascii") as file:
             file.write(str(position))
             file.flush()
             os.fsync(file.fileno())
-        draft.replace(self._note)
+        draft.replace(self._position_file)
         self.position = position
         self.journal.drop_before(position)
         self.measure()

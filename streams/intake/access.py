@@ -1,4 +1,4 @@
-"""Who may use the console, and what a browser may do with it."""
+"""Access to the console: password, sessions, and rules for browsers."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 COOKIE: Final = "vigil_session"
 SESSION_S: Final = 30 * 86_400
-"""A wall display is signed in by hand once a month at most."""
+"""A session lasts a month, so that a wall display rarely needs signing in."""
 LOGIN_ATTEMPTS: Final = 10
 LOGIN_WINDOW_S: Final = 60.0
-"""Ten wrong passwords a minute for the whole house: nobody guesses a password at that pace, nobody is locked out for long."""
+"""At most LOGIN_ATTEMPTS wrong passwords a minute over all clients: too slow to guess a password, and no lockout lasts long."""
 BODY_BYTES_MAX: Final = 16_384
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 OPEN_PATHS: Final = ("/login", "/api/login", "/static/", "/locale/", "/healthz")
@@ -37,7 +37,7 @@ SECURITY_HEADERS: Final = {
 
 
 class Access:
-    """The rule of entry.
+    """Decides which requests the console answers.
 
     Without a password the console answers only requests that name a loopback host (so that a web page elsewhere cannot
     reach it by a DNS name of its own). With one, a browser signs in once and keeps a cookie; programs send
@@ -48,14 +48,14 @@ class Access:
         if password is not None and len(password) < 8:
             raise ValueError(f"the console password must have at least 8 characters, got {len(password)}: choose a longer one")
         self._password = password.encode() if password is not None else None
-        # Derived, not drawn: a restart must not sign out the wall display; a new password must.
+        # Derived from the password, not random: a restart must not end the wall display's session, a new password must.
         self._key = hmac.digest(self._password, b"vigil console session", "sha256") if self._password is not None else b""
         self._failures: list[float] = []
         self.secure_cookie = secure_cookie
 
     @property
     def guarded(self) -> bool:
-        """Whether a password is asked for."""
+        """Whether a password is required."""
         return self._password is not None
 
     def admits(self, headers: Headers, cookies: dict[str, str], now_s: float) -> bool:
@@ -68,7 +68,7 @@ class Access:
         return self._session_lives(cookies.get(COOKIE, ""), now_s)
 
     def names_us(self, headers: Headers) -> bool:
-        """Whether the Host header is one this console answers to."""
+        """Whether the Host header names this console (without a password: a loopback host)."""
         return self._password is not None or (urlsplit("//" + headers.get("host", "")).hostname or "") in LOOPBACK_HOSTS
 
     def sign_in(self, password: str, now_s: float) -> str | None:
@@ -95,14 +95,14 @@ class Access:
 
 
 def refusal(headers: Headers) -> str:
-    """Why a POST must not be obeyed ("" = it may): it is from another site, or not JSON."""
+    """Why a POST is refused ("" when it is not): it comes from another site, or is not JSON."""
     if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         return "json_only"
     return "other_site" if from_other_site(headers) else ""
 
 
 def from_other_site(headers: Headers) -> bool:
-    """Whether a browser sends this on behalf of a page that is not ours."""
+    """Whether a browser sends this on behalf of a page of another site."""
     if headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
         return True
     origin = headers.get("origin")
@@ -110,7 +110,7 @@ def from_other_site(headers: Headers) -> bool:
 
 
 class Gate:
-    """ASGI middleware: security headers on everything, entry by `Access`, POST only from our own pages or a program."""
+    """ASGI middleware: security headers on every response, access by `Access`, POST only from the console's own pages or a program."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app = app
@@ -127,7 +127,7 @@ class Gate:
                 headers = MutableHeaders(scope=message)
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
-                # Scripts may be kept but are asked for again (ETag): after an update no page runs yesterday's.
+                # Scripts may be cached but are revalidated (ETag), so that no page runs an old one after an update.
                 headers.setdefault("cache-control", "no-cache" if scope["path"].startswith("/static/") else "no-store")
             await send(message)
 

@@ -1,4 +1,4 @@
-"""The HTTP door for measurements, `POST /v1/chunks`: what every Vigil that has one shares."""
+"""The HTTP API for measurements, `POST /v1/chunks`: what `vigil run` and `vigil ingest` share."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from streams.intake.access import Access, from_other_site
 from streams.storage.arrival_clock import STAMP_NS_MAX
 
 REFUSALS_SHOWN_MAX: Final = 20
-FORESEEN_MAX: Final = 1_000
-"""Chunks of a message looked at for warnings."""
+WARNED_CHUNKS_MAX: Final = 1_000
+"""Chunks of a message that are checked for warnings at most."""
 RETRY_AFTER_S: Final = 5
 TOKEN_BYTES_MIN: Final = 16
 KEY_MAX: Final = 128
 ARRIVAL_HEADER: Final = "vigil-arrival-ns"
 STAMP_DIGITS_MAX: Final = len(str(STAMP_NS_MAX))
 DECODED_HERE_BYTES_MAX: Final = 16 * 2**10
-"""Larger messages are decoded in a thread: nobody else's request waits for them."""
+"""Larger messages are decoded in a thread, so that other requests do not wait for them."""
 
 _UNGUARDED: Final = Access()
 
 
-class Sent(NamedTuple):
-    """A message as it came through the door. `key`: its Idempotency-Key, "" without; `arrival_ns`: when the sender says it came, if asked."""
+class ReceivedMessage(NamedTuple):
+    """A message of a request. `key`: its Idempotency-Key, "" without; `arrival_ns`: the arrival that the sender gives, None on the server's clock."""
 
     payload: bytes
     key: str
@@ -56,8 +56,8 @@ NO_TOKEN: Final = json_response({"error": "send Authorization: Bearer <device to
 TOO_LARGE: Final = json_response({"error": f"a message has at most {MESSAGE_BYTES_MAX} bytes: send less at a time"}, 413)
 
 
-def not_from_here(request: Request) -> Response | None:
-    """Why a request without any token is not answered: only this machine is, and no web page of another site."""
+def refuse_remote(request: Request) -> Response | None:
+    """The refusal of a request without a token from another machine or from another site's web page; None for requests from this machine."""
     if not _UNGUARDED.names_us(request.headers):
         return WRONG_HOST
     return OTHER_SITE if from_other_site(request.headers) else None
@@ -73,8 +73,8 @@ async def read_body(request: Request) -> bytes | None:
     return bytes(body)
 
 
-async def sent(request: Request, *, sender_clock: bool) -> Sent | Response:
-    """The message in a request, or why it cannot be taken. `sender_clock`: the header Vigil-Arrival-Ns says when it came."""
+async def read_message(request: Request, *, sender_clock: bool) -> ReceivedMessage | Response:
+    """The message of a request, or its refusal. `sender_clock`: its arrival is given by the header Vigil-Arrival-Ns."""
     payload = await read_body(request)
     if payload is None:
         return TOO_LARGE
@@ -88,16 +88,16 @@ async def sent(request: Request, *, sender_clock: bool) -> Sent | Response:
             return json_response({"error": f"this Vigil runs on the sender's clock: send {ARRIVAL_HEADER}, 0 to {STAMP_NS_MAX}"}, 422)
         arrival_ns = int(stamp)
     decoded = decode(payload) if len(payload) <= DECODED_HERE_BYTES_MAX else await run_in_threadpool(decode, payload)
-    return Sent(payload, key, arrival_ns, decoded)
+    return ReceivedMessage(payload, key, arrival_ns, decoded)
 
 
-def busy(error: Exception) -> Response:
-    """The disk does not take it: send again."""
+def unavailable(error: Exception) -> Response:
+    """503: the message could not be stored; the sender should send it again."""
     return json_response({"error": str(error)}, 503, {"Retry-After": str(RETRY_AFTER_S)})
 
 
-def taken(decoded: Decoded, place: dict[str, object], warnings: list[dict[str, object]]) -> Response:
-    """The answer to a message that is on disk: 202 with what was refused of it and why, 422 when nothing in it was usable."""
+def accepted(decoded: Decoded, place: dict[str, object], warnings: list[dict[str, object]]) -> Response:
+    """The answer to a stored message: 202 with the refused chunks and their reasons, 422 when no chunk was valid."""
     chunks = sum(len(block.devices) for block in decoded.blocks)
     why = [_shown(reject) for reject in decoded.rejects[:REFUSALS_SHOWN_MAX]]
     status = 202 if chunks or not decoded.rejects else 422
@@ -108,17 +108,17 @@ def _shown(reject: Reject) -> dict[str, object]:
     return {"reason": reject.reason, "device": reject.device, "kind": reject.kind, "detail": reject.detail}
 
 
-def foreseen(decoded: Decoded, now_ns: int, bound: Callable[[str], bool], limits: Limits) -> list[dict[str, object]]:
-    """What the engine will refuse for a reason that shows already: bound to nobody, or a clock that is wrong. It decides itself, later."""
+def warnings_for(decoded: Decoded, now_ns: int, bound: Callable[[str], bool], limits: Limits) -> list[dict[str, object]]:
+    """Warnings about chunks that the engine will probably refuse: an unbound device, or a wrong clock. The engine decides later."""
     found: list[dict[str, object]] = []
     rows = ((block, i) for block in decoded.blocks for i in range(len(block.devices)))
-    for block, i in islice(rows, FORESEEN_MAX):
+    for block, i in islice(rows, WARNED_CHUNKS_MAX):
         device, ahead_ns = block.devices[i], int(block.t0_ns[i]) - now_ns
         reason = None
         if not bound(device):
             reason, detail = (
                 Reason.UNKNOWN_DEVICE,
-                "this device is bound to nobody: bind it in the registry, until then nothing it sends is used",
+                "this device is not bound: bind it in the registry, until then its data is not used",
             )
         elif KINDS[block.kind].timing != "irregular" and not -limits.past_ns <= ahead_ns <= limits.future_ns:
             reason = Reason.TIME_FUTURE if ahead_ns > 0 else Reason.TIME_PAST

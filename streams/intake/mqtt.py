@@ -1,4 +1,4 @@
-"""MQTT in: a message is acknowledged to the broker only when it is on disk."""
+"""MQTT intake: a message is acknowledged to the broker only when it is on disk."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from streams.storage.journal import JournalBusy
 log = structlog.get_logger("vigil.mqtt")
 
 RETRY_S: Final = 0.2
-"""Between two tries to put a message on a disk that does not keep up."""
+"""Between two attempts to store a message on a disk that does not keep up."""
 
 
-Take = Callable[[str, bytes], Future[int]]
-"""Puts a message (topic, payload) on disk; the future says when. JournalBusy: the same will do in a moment."""
+StoreMessage = Callable[[str, bytes], Future[int]]
+"""Stores a message (topic, payload); the future is done when it is on disk. JournalBusy: try the same message again shortly."""
 
 
 class SourceStatus(NamedTuple):
@@ -34,7 +34,7 @@ class SourceStatus(NamedTuple):
 
 
 class MqttConfig(BaseModel):
-    """Where the broker is, and what to listen to."""
+    """The MQTT broker and the topics that are read from it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -48,18 +48,18 @@ class MqttConfig(BaseModel):
     password: SecretStr = Field(default=SecretStr(""), description="password")
     tls: bool = Field(default=False, description="encrypt, and verify the broker's certificate")
     ca_file: str = Field(default="", description="certificate authority to trust, empty for the system's")
-    keepalive_s: int = Field(default=30, ge=5, le=600, description="seconds between signs of life")
+    keepalive_s: int = Field(default=30, ge=5, le=600, description="seconds between keep-alive packets")
 
 
 class MqttSource:
-    """Subscribes with QoS 1 and a persistent session; reconnects by itself."""
+    """Subscribes with QoS 1 and a persistent session, and reconnects by itself."""
 
-    def __init__(self, take: Take, config: MqttConfig) -> None:
-        self._take = take
+    def __init__(self, store: StoreMessage, config: MqttConfig) -> None:
+        self._store = store
         self._config = config
         self._connected = False
-        self._why = "not connected yet"
-        self._waiting = False
+        self._reason = "not connected yet"
+        self._blocked = False
         self._stopping = threading.Event()
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2, client_id=config.client_id, clean_session=False, protocol=paho.MQTTv311, manual_ack=True
@@ -73,41 +73,41 @@ class MqttSource:
         self._client.on_message = self._on_message
 
     def start(self) -> None:
-        """Connect in the background; a broker that is away is tried again for ever."""
+        """Connect in the background; retries for ever while the broker is down."""
         self._client.connect_async(self._config.host, self._config.port, self._config.keepalive_s)
         self._client.loop_start()
 
     def stop(self) -> None:
-        """Disconnect; the broker keeps what comes meanwhile."""
+        """Disconnect; the broker keeps messages that come meanwhile."""
         self._stopping.set()
         self._client.disconnect()
         self._client.loop_stop()
 
     def view(self) -> SourceStatus:
-        """How the connection to the broker is now."""
-        health: Literal["ok", "waiting", "down"] = "waiting" if self._waiting else "ok" if self._connected else "down"
-        why = "the disk does not keep up: the broker holds the messages" if self._waiting else "" if self._connected else self._why
+        """The connection as it is now."""
+        health: Literal["ok", "waiting", "down"] = "waiting" if self._blocked else "ok" if self._connected else "down"
+        why = "the disk does not keep up: the broker holds the messages" if self._blocked else "" if self._connected else self._reason
         return SourceStatus(f"mqtt {self._config.host}:{self._config.port}", health, why)
 
     def _on_connect(self, client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if reason.is_failure:
-            self._why = str(reason)
-            log.warning("broker refused", why=self._why)
+            self._reason = str(reason)
+            log.warning("MQTT broker refused the connection", why=self._reason)
             return
         self._connected = True
         client.subscribe(self._config.topic, qos=1)
 
     def _on_disconnect(self, _client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
-        self._connected, self._why = False, str(reason)
-        log.warning("broker away", why=self._why)
+        self._connected, self._reason = False, str(reason)
+        log.warning("MQTT broker disconnected", why=self._reason)
 
     def _on_message(self, client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
-        """Put the message on disk, however long that takes: the broker never sends an unacknowledged one again by itself.
+        """Store the message, however long that takes: within a connection a broker does not send an unacknowledged message again.
 
-        While the disk does not keep up this thread waits, and with it the broker (when it loses patience, paho connects anew).
+        While the disk does not keep up this thread blocks, and with it the connection; after the broker's timeout paho reconnects.
         """
         mid, qos = message.mid, message.qos
-        # What is too large stays too large by its first bytes, and is quarantined as such.
+        # One byte too many is kept of a message that is too large, so that the core quarantines it as such.
         payload = bytes(message.payload[: MESSAGE_BYTES_MAX + 1])
 
         def stored(written: Future[int]) -> None:
@@ -115,12 +115,12 @@ class MqttSource:
                 client.ack(mid, qos)
 
         while not self._stopping.is_set():
-            written = self._take(message.topic, payload)
+            written = self._store(message.topic, payload)
             if not (written.done() and isinstance(written.exception(), JournalBusy)):
                 written.add_done_callback(stored)
                 break
-            if not self._waiting:
-                log.warning("the disk does not keep up: the broker waits")
-            self._waiting = True
+            if not self._blocked:
+                log.warning("back-pressure: the disk does not keep up, messages wait in the MQTT broker")
+            self._blocked = True
             self._stopping.wait(RETRY_S)
-        self._waiting = False
+        self._blocked = False

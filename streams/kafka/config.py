@@ -1,4 +1,4 @@
-"""How a worker reaches Kafka and keeps its state."""
+"""Settings of the connection to Kafka, the topics, and a worker's checkpoints."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streams.storage.snapshots_s3 import S3Config
 
 _SASL: Final = frozenset({"SASL_PLAINTEXT", "SASL_SSL"})
 HEARTBEATS_A_SESSION: Final = 5
-"""Signs of life of a group's member within the silence after which it counts as dead."""
+"""Heartbeats of a consumer group's member within `session_timeout_s`."""
 _TLS: Final = frozenset({"SSL", "SASL_SSL"})
 
 
@@ -22,14 +22,14 @@ class _Section(BaseModel):
 
 
 class Connection(_Section):
-    """Where the brokers are and how they are spoken to."""
+    """Addresses of the brokers, encryption and authentication."""
 
     brokers: str = Field(default="127.0.0.1:9092", pattern=r"^[^\s,]+:\d+(,[^\s,]+:\d+)*$", description="host:port,host:port,...")
     security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(default="PLAINTEXT", description="security.protocol")
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(default="SCRAM-SHA-512", description="SASL mechanism")
     username: str = Field(default="", description="SASL user")
     password: SecretStr | None = Field(default=None, description="SASL password")
-    ca_file: Path | None = Field(default=None, description="certificates that are trusted; none: the system's")
+    ca_file: Path | None = Field(default=None, description="certificates to trust; none: the system's")
     cert_file: Path | None = Field(default=None, description="client certificate with its key, for brokers that ask for one")
 
     @model_validator(mode="after")
@@ -75,7 +75,7 @@ class WorkerOperations(OperationsConfig):
 
 
 class KafkaConfig(_Section):
-    """Everything `vigil worker` and `vigil topics` need to know about Kafka."""
+    """Settings of every process that uses Kafka."""
 
     connection: Connection = Field(default_factory=Connection, description="where the brokers are")
     prefix: str = Field(
@@ -89,14 +89,23 @@ class KafkaConfig(_Section):
     snapshots: Path = Field(default=Path("vigil-snapshots"), description="folder of the snapshots; all workers must see the same one")
     snapshots_s3: S3Config | None = Field(default=None, description="an object store for the snapshots; when given, the folder is not used")
     # aiokafka compresses lz4 at level 9: 135 ms a MB of telemetry, where zstd at level 3 takes 5 ms and makes it smaller.
-    compression: Literal["none", "lz4", "zstd"] = Field(default="zstd", description="of what workers write to Kafka; lz4 costs far more")
-    checkpoint_every_s: float = Field(default=10.0, ge=0.2, le=300.0, description="seconds between checkpoints: the longest re-reading")
-    session_timeout_s: float = Field(default=15.0, ge=0.5, le=60.0, description="silence after which a worker counts as dead")
+    compression: Literal["none", "lz4", "zstd"] = Field(
+        default="zstd", description="of what workers and the canary write to Kafka; lz4 costs far more CPU"
+    )
+    checkpoint_every_s: float = Field(
+        default=10.0, ge=0.2, le=300.0, description="seconds between checkpoints: after a crash at most this much is read again"
+    )
+    session_timeout_s: float = Field(
+        default=15.0,
+        ge=0.5,
+        le=60.0,
+        description="seconds without a heartbeat after which a member of a consumer group (worker, sink, reader) counts as dead",
+    )
     stalled_s: float = Field(
-        default=60.0, ge=2.0, le=3600.0, description="seconds without progress, while records wait, after which a worker ends itself"
+        default=60.0, ge=2.0, le=3600.0, description="seconds in which no offset advances, while records wait, after which a worker exits"
     )
     live: bool = Field(
         default=True,
-        description="wards are being watched now: time passes also while nothing is sent; false for recordings played through Kafka",
+        description="time passes by the clock, also while nothing is sent; false for recordings played through Kafka",
     )
-    operations: WorkerOperations = Field(default_factory=WorkerOperations, description="what a worker tells whoever runs it")
+    operations: WorkerOperations = Field(default_factory=WorkerOperations, description="/metrics and /healthz of a worker")

@@ -1,7 +1,7 @@
 """Kafka records as the worker reads and writes them.
 
-Telemetry records hold a wire payload. The telemetry topic also carries what else a partition must take in order: commands,
-registry changes and the passing of time, told apart by the header `vigil-kind`. Outputs are JSON where people and other
+Telemetry records hold a wire payload. The telemetry topic also carries the other inputs that a partition applies in one order:
+commands, registry changes and the passing of time, distinguished by the header `vigil-kind`. Outputs are JSON where people and other
 programs read them one by one, and frames (MessagePack arrays of encoded items) where there are many.
 """
 
@@ -30,7 +30,7 @@ KEY_HEADER: Final = "key"
 OFFSET_HEADER: Final = "vigil-registry-offset"
 
 CANARY_PREFIX: Final = policy.CANARY_PREFIX
-"""Subjects that nobody is (`vigil canary`): sinks for people, boards and statistics leave their items out."""
+"""Subjects of simulated wearers (`vigil canary`): sinks that call people, boards and statistics leave their items out."""
 CANARY: Final = "vigil/canary"
 """Subject of the canary's own alarm; commands with this key are for the canary, not for a partition."""
 
@@ -52,7 +52,7 @@ _KINDS: Final = {kind.encode(): kind for kind in Kind if kind is not Kind.REGIST
 
 
 def parse(offset: int, stamp_ns: int, message_key: bytes | None, value: bytes | None, given: Headers) -> Input:
-    """A record as Kafka delivered it. A kind nobody knows is telemetry: the codec refuses it with a reason."""
+    """A record as Kafka delivered it. A record of an unknown kind is telemetry: the codec refuses it with a reason."""
     found = dict(given)
     kind = _KINDS.get(found.get(KIND_HEADER, b""), Kind.TELEMETRY)
     return Input(

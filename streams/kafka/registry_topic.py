@@ -1,32 +1,31 @@
-"""The topic `registry` as whoever keeps it sees it: what it says, a file divided by wards, and sending."""
+"""Publishing to the registry topic (`vigil registry`): a file is split by ward, checked as a worker will, and sent."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-import structlog
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from pydantic import BaseModel
 
 from alerts.policy import CANARY_WARD_PREFIX, Policy
 from engine.registry import RegistryData
-from streams.kafka import topics
+from streams.kafka import clients, topics
 from streams.kafka.config import KafkaConfig
-from streams.kafka.preflight import ensure
+from streams.kafka.preflight import ensure_reachable
+from streams.kafka.registry_reader import read_registries
 from streams.pipeline.registries import Registries, usable
 
-log = structlog.get_logger("vigil.registry")
-
 IN_FORCE_S: Final = 10.0
-"""How long a change waits for the worker of its ward: a few times what a rebalance takes."""
-_LOOK_S: Final = 0.1
-_POLL_MS: Final = 500
+"""How long `publish` waits for the workers to forward a change: a few times what a rebalance takes."""
+SEND_TIMEOUT_MS: Final = 30_000
+"""How long Kafka may take to store a record before the command gives up."""
+_POLL_S: Final = 0.1
 
 
-def divided(data: RegistryData) -> dict[str, RegistryData]:
+def split_by_ward(data: RegistryData) -> dict[str, RegistryData]:
     """`data` by the ward that its bindings name. ValueError when a part of it belongs to none of these wards."""
     wards = sorted({binding.ward for binding in data.bindings})
     for binding in data.bindings:
@@ -43,8 +42,8 @@ def divided(data: RegistryData) -> dict[str, RegistryData]:
     return parts
 
 
-def named(parts: Mapping[str, RegistryData], wards: Sequence[str]) -> dict[str, RegistryData]:
-    """These wards of `parts`, all where none is named. ValueError when one is not there."""
+def select_wards(parts: Mapping[str, RegistryData], wards: Sequence[str]) -> dict[str, RegistryData]:
+    """The wards `wards` of `parts`; all when none is given. ValueError when one is not there."""
     if absent := sorted(set(wards) - parts.keys()):
         raise ValueError(f"no device is bound in ward {', '.join(absent)}, only in {', '.join(parts)}")
     return {ward: part for ward, part in parts.items() if not wards or ward in wards}
@@ -60,43 +59,20 @@ def _part(data: RegistryData, ward: str) -> RegistryData:
     return RegistryData(data.version, bindings, stays, places, tuple(c for c in data.care if c.subject in here))
 
 
-def _consumer(kafka: KafkaConfig, group: str | None = None) -> KafkaConsumer:
-    fetch = topics.RECORD_BYTES_MAX
-    return KafkaConsumer(**kafka.connection.client(), group_id=group, enable_auto_commit=False, max_partition_fetch_bytes=fetch)
+def registries_in_force(kafka: KafkaConfig, parameters: BaseModel | None = None, policy: Policy | None = None) -> list[Registries]:
+    """The registries in force now, by partition. `parameters` and `policy` are the workers', who refuse what does not fit them.
+
+    KafkaError, or KafkaUnreachable, when the topic cannot be read. Not for use inside an event loop.
+    """
+    ensure_reachable(kafka.connection)
+    found = asyncio.run(read_registries(kafka, range(kafka.partitions), validate=lambda all_: usable(all_, parameters, policy)))
+    return [found[number] for number in range(kafka.partitions)]
 
 
-def published(kafka: KafkaConfig) -> list[Registries]:
-    """What the registry topic says now, by partition. KafkaError, or KafkaUnreachable, when it cannot be read."""
-    ensure(kafka.connection)
-    found = [Registries() for _ in range(kafka.partitions)]
-    tps = [TopicPartition(kafka.prefix + topics.REGISTRY, number) for number in range(kafka.partitions)]
-    consumer = _consumer(kafka)
-    try:
-        consumer.assign(tps)
-        ends: dict[TopicPartition, int] = consumer.end_offsets(tps)
-        consumer.seek_to_beginning(*tps)
-        while any(consumer.position(tp) < ends[tp] for tp in tps):
-            for tp, records in consumer.poll(timeout_ms=_POLL_MS).items():
-                for record in records:
-                    found[tp.partition] = _with(found[tp.partition], record)
-    finally:
-        consumer.close()
-    return found
-
-
-def _with(registries: Registries, record: Any) -> Registries:
-    """The worker of the ward passes over a record that is no registry, and so does this."""
-    try:
-        return registries.changed((record.key or b"").decode("utf-8", "replace"), record.value or b"", record.offset)
-    except ValueError as error:
-        log.warning("this registry is none; passed over", partition=record.partition, offset=record.offset, why=str(error))
-        return Registries(registries.wards, record.offset + 1)
-
-
-def refusal(
+def refusal_reason(
     parts: Mapping[str, RegistryData], now: Sequence[Registries], parameters: BaseModel | None, policy: Policy | None
 ) -> str | None:
-    """Why a worker would refuse `parts` beside what is published `now`; None when it would not."""
+    """Why a worker would refuse `parts` together with the registries in force `now`; None when it would not."""
     after = list(now)
     for ward, part in parts.items():
         number = topics.partition_of(ward, len(now))
@@ -105,10 +81,10 @@ def refusal(
     return next(filter(None, reasons), None)
 
 
-def shared(parts: Mapping[str, RegistryData], now: Sequence[Registries]) -> list[str]:
+def shared_subjects(parts: Mapping[str, RegistryData], now: Sequence[Registries]) -> list[str]:
     """Residents, beds and rooms of `parts` that another ward has at the same time: `resident/r-1 (home/east, home/west)`.
 
-    No worker sees that, yet sinks and receivers would take the two for one: a ward is not part of a pseudonym.
+    No worker can see that, yet sinks and receivers would treat them as one: a ward is not part of a pseudonym.
     """
     wards = {ward: data for registries in now for ward, data in registries.wards.items()} | dict(parts)
     stays: dict[str, set[tuple[int, int, str]]] = {}
@@ -124,25 +100,31 @@ def shared(parts: Mapping[str, RegistryData], now: Sequence[Registries]) -> list
     return [f"{subject} ({', '.join(sorted(found[subject]))})" for subject in sorted(found)]
 
 
-def send(kafka: KafkaConfig, values: Mapping[str, bytes]) -> dict[str, int]:
-    """Send the values by ward and wait for the workers: by ward the partition of those that no worker has taken over within IN_FORCE_S.
+def publish(kafka: KafkaConfig, values: Mapping[str, bytes]) -> dict[str, int]:
+    """Send the values by ward and wait for the workers: by ward the partition of those that no worker has forwarded within IN_FORCE_S.
 
-    KafkaError when Kafka does not store one of them.
+    KafkaError when Kafka does not store one of them. Not for use inside an event loop.
     """
-    producer = KafkaProducer(**kafka.connection.client(), acks="all", max_request_size=topics.RECORD_BYTES_MAX)
+    return asyncio.run(_publish(kafka, values))
+
+
+async def _publish(kafka: KafkaConfig, values: Mapping[str, bytes]) -> dict[str, int]:
+    name = kafka.prefix + topics.REGISTRY
+    producer = clients.impatient_producer(kafka, request_timeout_ms=SEND_TIMEOUT_MS)
+    await producer.start()
     try:
-        name = kafka.prefix + topics.REGISTRY
-        sent = {ward: producer.send(name, key=ward.encode(), value=value) for ward, value in values.items()}
-        offsets = {ward: future.get() for ward, future in sent.items()}
+        sent = [await producer.send(name, value, ward.encode()) for ward, value in values.items()]
+        waiting = dict(zip(values, await asyncio.gather(*sent), strict=True))
     finally:
-        producer.close()
-    waiting = {ward: (TopicPartition(at.topic, at.partition), at.offset) for ward, at in offsets.items()}
-    consumer = _consumer(kafka, kafka.group)  # assigned nothing: it only sees what the workers have committed
+        await producer.stop()
+    consumer = clients.reader(kafka, group=kafka.group)  # assigned nothing: it only sees what the workers have committed
+    await consumer.start()
     try:
         give_up_s = time.monotonic() + IN_FORCE_S
         while waiting and time.monotonic() < give_up_s:
-            waiting = {ward: (tp, offset) for ward, (tp, offset) in waiting.items() if (consumer.committed(tp) or 0) <= offset}
-            time.sleep(_LOOK_S if waiting else 0)
+            offsets = {at.topic_partition: await consumer.committed(at.topic_partition) or 0 for at in waiting.values()}
+            waiting = {ward: at for ward, at in waiting.items() if offsets[at.topic_partition] <= at.offset}
+            await asyncio.sleep(_POLL_S if waiting else 0)
     finally:
-        consumer.close()
-    return {ward: tp.partition for ward, (tp, _) in waiting.items()}
+        await consumer.stop()
+    return {ward: at.partition for ward, at in waiting.items()}

@@ -1,4 +1,4 @@
-"""Metrics that every process of Vigil exports about itself."""
+"""What every process publishes about itself: memory, CPU, file handles, garbage collection, versions."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from prometheus_client import CollectorRegistry, GCCollector, Info, ProcessColle
 
 
 def versions() -> dict[str, str]:
-    """What runs here."""
+    """The versions of Vigil, of the libraries that carry its streams, and of Python."""
     names = {"version": "vigil-care", "faust": "faust-streaming", "aiokafka": "aiokafka"}
     return {name: importlib.metadata.version(package) for name, package in names.items()} | {"python": platform.python_version()}
 
 
 def process_registry() -> CollectorRegistry:
-    """A registry of its own with what every process exports: memory, CPU, file handles, garbage collection, versions."""
+    """A Prometheus registry that already has the figures of this process and its versions."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     GCCollector(registry=registry)

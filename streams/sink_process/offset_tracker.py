@@ -1,4 +1,4 @@
-"""Which records of a partition are settled, so that the committed offset never passes one that is not."""
+"""Tracks which records of a partition are settled (delivered or dead letters), so that no offset is committed past one that is not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from sinks.delivery import Delivery
 from sinks.items import ItemKind
-from streams.sink_process.reading import Bad
+from streams.sink_process.reading import Undecodable
 
 Key = tuple[ItemKind, str]
 
@@ -17,14 +17,14 @@ class _Record(NamedTuple):
     offset: int
     length: int
     keys: tuple[Key, ...]
-    letters: list[Bad]
+    letters: list[Undecodable]
 
 
-class Ledger:
-    """One partition. `settled_offset`: everything before it is delivered or a dead letter. `bytes` and `items` are those of the records
-    from there on. `kind` is that of its topic.
+class OffsetTracker:
+    """One partition. `settled_offset`: everything before it is delivered or a dead letter. `bytes` and `items`: of the records from
+    there on. `kind`: that of its topic.
 
-    Records before `known_offset` were settled by an earlier owner; they are read for their ids alone.
+    Records before `known_offset` were settled by an earlier owner and are read again for their ids only.
     """
 
     def __init__(self, kind: ItemKind, known_offset: int) -> None:
@@ -33,15 +33,15 @@ class Ledger:
         self.bytes = self.items = 0
         self._waiting: deque[_Record] = deque()
 
-    def add(self, offset: int, length: int, keys: Iterable[Key], letters: list[Bad]) -> None:
-        """Note the record at `offset`; it is settled once none of `keys` waits and every letter is written."""
+    def add(self, offset: int, length: int, keys: Iterable[Key], letters: list[Undecodable]) -> None:
+        """Add the record at `offset`; it is settled once none of `keys` is queued and every dead letter is written."""
         self._waiting.append(_Record(offset, length, tuple(keys), letters))
         self.bytes += length
         self.items += len(self._waiting[-1].keys)
         self.read_offset = offset + 1
 
     def settle(self, delivery: Delivery) -> int:
-        """Pass over what is settled; the offset of the first record that is not."""
+        """Advance past settled records: the offset of the first one that is not."""
         while self._waiting:
             record = self._waiting[0]
             while record.letters and delivery.dead_letter(*record.letters[0], self.kind):
@@ -55,6 +55,6 @@ class Ledger:
         return self.settled_offset
 
     def waiting(self) -> Iterator[Key]:
-        """Everything that may still wait."""
+        """Keys of all items that may still be queued."""
         for record in self._waiting:
             yield from record.keys

@@ -1,4 +1,4 @@
-"""Records of the output topics as items. What cannot be read is set aside with its reason; it takes nothing good with it."""
+"""Decodes records of the output topics into items. An undecodable part becomes a dead letter; the rest of its record is delivered."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ TOPIC_OF: Final = FRAMED | SINGLE
 """The output topic of each kind of item."""
 
 
-class Bad(NamedTuple):
-    """Bytes that are no item, and why."""
+class Undecodable(NamedTuple):
+    """Bytes that cannot be decoded as an item, and why."""
 
     payload: bytes
     why: str
 
 
 class Read(NamedTuple):
-    """What was in a record."""
+    """The items of a record, and its undecodable parts."""
 
     items: list[Item]
-    bad: list[Bad]
+    undecodable: list[Undecodable]
 
 
 def read(topic: str, value: bytes | None) -> Read:
-    """The items in a record of an output topic (its name without prefix), and those parts of it that are none."""
+    """Decode a record of an output topic (its name without prefix)."""
     kind = KIND_OF[topic]
     if not value:
-        return Read([], [Bad(b"", "the record is empty")])
+        return Read([], [Undecodable(b"", "the record is empty")])
     try:
         pieces = msgspec.msgpack.decode(value, type=list[bytes]) if kind in FRAMED else [value]
     except (msgspec.DecodeError, RecursionError) as error:
-        return Read([], [Bad(value, f"this is no frame of items: {error}")])
+        return Read([], [Undecodable(value, f"this is no frame of items: {error}")])
     found = Read([], [])
     for piece in pieces:
         try:
             item = decode(piece) if kind in FRAMED else items_in(topic, piece)[0]
         except (ValueError, TypeError, OverflowError, RecursionError) as error:
-            found.bad.append(Bad(piece, f"this is no {kind.value} item: {error}"))
+            found.undecodable.append(Undecodable(piece, f"this is no {kind.value} item: {error}"))
             continue
         if item.kind is kind:
             found.items.append(item)
         else:
-            found.bad.append(Bad(piece, f"{item.kind.value} {item.id} does not belong into the topic {topic}"))
+            found.undecodable.append(Undecodable(piece, f"{item.kind.value} {item.id} does not belong into the topic {topic}"))
     return found

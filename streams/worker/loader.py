@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
-import aiokafka
 import msgspec
 import structlog
-from aiokafka import AIOKafkaConsumer
 from pydantic import BaseModel
 
 from alerts.policy import Policy
-from schemas.wire import TEXT_BYTES_MAX
-from streams.kafka import topics
 from streams.kafka.config import KafkaConfig
-from streams.pipeline.partition import WHY_MAX, Partition
+from streams.kafka.registry_reader import read_registries
+from streams.pipeline.partition import Partition
 from streams.pipeline.registries import Registries, usable
 from streams.storage.snapshots import SnapshotStore
 
@@ -73,33 +69,8 @@ class Loader:
         return None
 
     async def _published(self, number: int) -> Registries:
-        """What the registry topic says now about the wards of this partition."""
-        tp = aiokafka.TopicPartition(self._config.prefix + topics.REGISTRY, number)
-        consumer = AIOKafkaConsumer(**self._config.connection.client(), enable_auto_commit=False, auto_offset_reset="earliest")
-        registries = Registries()
-        await consumer.start()
-        try:
-            consumer.assign([tp])
-            end = (await consumer.end_offsets([tp]))[tp]
-            await consumer.seek_to_beginning(tp)
-            while await consumer.position(tp) < end:
-                for record in (await consumer.getmany(tp, timeout_ms=1_000)).get(tp, []):
-                    if record.offset >= end:
-                        break
-                    registries = await asyncio.to_thread(self._with, registries, record)
-                    self._progress()
-        finally:
-            await consumer.stop()
-        return registries
-
-    def _with(self, registries: Registries, record: Any) -> Registries:
-        ward = (record.key or b"").decode("utf-8", "replace")
-        try:
-            changed = registries.changed(ward, record.value or b"", record.offset)
-            why = usable(changed, self._parameters, self._policy)
-        except ValueError as error:
-            why = str(error)
-        if why is None:
-            return changed
-        log.error("registry refused; the old one stays in force", ward=ward[:TEXT_BYTES_MAX], why=why[:WHY_MAX])
-        return Registries(registries.wards, record.offset + 1)
+        """The registries of this partition's wards that are in force now."""
+        found = await read_registries(
+            self._config, [number], validate=lambda all_: usable(all_, self._parameters, self._policy), progress=self._progress
+        )
+        return found[number]

@@ -10,12 +10,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import structlog
-from aiokafka import AIOKafkaProducer
 from faust.types import TP
 from pydantic import BaseModel
 
 from alerts.policy import Policy
-from streams.kafka import topics
+from streams.kafka import clients, topics
 from streams.kafka.config import KafkaConfig
 from streams.kafka.records import NS_PER_MS, parse
 from streams.pipeline.partition import Applied, Partition
@@ -67,13 +66,7 @@ class Owner:
 
     async def start(self) -> None:
         """Connect the producer of outputs."""
-        self._producer = AIOKafkaProducer(
-            **self.config.connection.client(),
-            acks="all",
-            enable_idempotence=True,  # a repeated send must not swap two transitions of an alert
-            max_request_size=topics.RECORD_BYTES_MAX,
-            compression_type=None if self.config.compression == "none" else self.config.compression,
-        )
+        self._producer = clients.producer(self.config)
         self._forwarder.producer = self._producer
         await self._producer.start()
 

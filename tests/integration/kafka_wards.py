@@ -16,7 +16,7 @@ from schemas.recording import Meta, Record, Recording
 from simulator.scenario import Incident, Scenario, Trouble
 from simulator.simulation import Simulation
 from sinks.items import AlertChange, Item, ItemKind
-from streams.kafka import topics
+from streams.kafka import topic_admin, topics
 from streams.kafka.config import Connection, KafkaConfig
 from streams.kafka.records import NS_PER_MS, headers, items_in, parse
 from streams.pipeline.records import Input
@@ -113,7 +113,7 @@ class Bench:
 
     def __init__(self, config: KafkaConfig) -> None:
         self.config = config
-        topics.create(config)
+        topic_admin.create(config)
         self.producer = KafkaProducer(**config.connection.client(), acks="all", linger_ms=5, max_request_size=topics.RECORD_BYTES_MAX)
 
     def close(self) -> None:

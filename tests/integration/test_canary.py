@@ -19,7 +19,7 @@ from alerts.policy import is_canary
 from sinks.items import AlertChange, AuditEntry
 from sinks.webhook import verify
 from streams.config import VigilConfig, load
-from streams.kafka import topics
+from streams.kafka import topic_admin, topics
 from streams.kafka.records import CANARY
 from streams.ops.warm_up import warm_up
 from tests.conftest import missing_service
@@ -124,7 +124,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
         values = {"every_s": EVERY_S, "bound_s": BOUND_S, "partitions": PARTITIONS, "port": port, "secret": SECRET}
         config.write_text(_CONFIG.format(**values, folder=folder, brokers=cluster.bootstrap, url=receiver.url))
         home = Home(cluster, receiver, config, folder)
-        topics.create(home.settings.kafka)
+        topic_admin.create(home.settings.kafka)
         yield home
     receiver.close()
 

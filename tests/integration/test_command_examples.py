@@ -32,7 +32,7 @@ name = "copy"
 type = "jsonl"
 path = "copy.jsonl"
 """
-UP: Final = {"worker run": OWNING, "ingest run": LISTENING, "sink run": "sink started", "canary run": "canary starts"}
+UP: Final = {"worker run": OWNING, "ingest run": LISTENING, "sink run": "sink started", "canary run": "canary started"}
 """What each process says once it works."""
 SHOWS: Final = {
     "topics create": "created telemetry",

@@ -121,7 +121,7 @@ def test_what_came_by_http_is_what_replay_says(broker: kafka.Cluster, streams: S
 
 def test_killed_at_any_moment(broker: kafka.Cluster, streams: Streams, tokens: Path, tmp_path: Path) -> None:
     bench = prepared(config_for(broker.bootstrap, tmp_path / "snapshots", "killed-"), streams)
-    deaths = iter([("stored", 1), ("sent", 30), ("noted", 2), ("sent", 1), ("stored", 2)])
+    deaths = iter([("stored", 1), ("sent", 30), ("position saved", 2), ("sent", 1), ("stored", 2)])
     ingest = IngestProcess(bench.config, tmp_path / "ingest.log", next(deaths), tokens_file=str(tokens))
     lives = 1
     with httpx.Client(timeout=30) as client:

@@ -130,9 +130,9 @@ def test_two_doors_and_senders_that_keep_to_their_ward(broker: kafka.Cluster, tm
         assert refused.json()["why"][0]["reason"] == "malformed"
         ingest.drained()
         metrics = client.get(f"{ingest.url}/metrics").text
-        assert 'vigil_ingest_turned_away_total{status="403"} 1.0' in metrics
-        assert 'vigil_ingest_refused_chunks_total{reason="foreign_ward"} 2.0' in metrics
-        assert 'vigil_ingest_refused_chunks_total{reason="malformed"} 1.0' in metrics
+        assert 'vigil_ingest_rejected_messages_total{status="403"} 1.0' in metrics
+        assert 'vigil_ingest_quarantined_chunks_total{reason="foreign_ward"} 2.0' in metrics
+        assert 'vigil_ingest_quarantined_chunks_total{reason="malformed"} 1.0' in metrics
         assert ingest.stop() == 0, ingest.tail()
         gateway.loop_stop()
 

@@ -13,9 +13,10 @@ from typer.testing import CliRunner
 
 from engine.registry import Binding, RegistryData
 from streams.cli.registry import registry_app
-from streams.ingest.registry import Following
+from streams.ingest.registry_follower import RegistryFollower
 from streams.ingest.wards import Wards
-from streams.kafka import registry_topic, topics
+from streams.kafka import registry_topic, topic_admin
+from streams.kafka.registry_reader import REFUSED
 from tests.integration.kafka_wards import config_for
 from tests.services import kafka
 from tests.services.worker import OWNING, WorkerProcess
@@ -41,7 +42,7 @@ def test_a_registry_is_published_shown_and_withdrawn(broker: kafka.Cluster, tmp_
     )
     file = tmp_path / "registry.json"
     file.write_bytes(msgspec.json.encode(DATA))
-    topics.create(settings)
+    topic_admin.create(settings)
 
     status, said = run(config, "publish", str(file), "--ward", EAST)  # no worker runs
     assert status == 0
@@ -59,7 +60,7 @@ def test_a_registry_is_published_shown_and_withdrawn(broker: kafka.Cluster, tmp_
     try:
         worker.wait_logged(OWNING, 60)
         status, said = run(config, "publish", "-", stdin=file.read_bytes())
-        assert (status, said.count("this registry is none; passed over")) == (0, 1)
+        assert (status, said.count(REFUSED)) == (0, 1)
         assert said.endswith(f"{EAST}: in force\n{WEST}: in force\n")
     finally:
         assert worker.stop() == 0
@@ -69,7 +70,7 @@ def test_a_registry_is_published_shown_and_withdrawn(broker: kafka.Cluster, tmp_
 
     monkeypatch.setattr(registry_topic, "IN_FORCE_S", 0.5)
     assert run(config, "withdraw", EAST)[0] == 0  # no worker runs again
-    assert [sorted(r.wards) for r in registry_topic.published(settings) if r.wards] == [[WEST]]
+    assert [sorted(r.wards) for r in registry_topic.registries_in_force(settings) if r.wards] == [[WEST]]
     status, said = run(config, "withdraw", EAST)
     assert status == 2
     assert said.endswith(f"vigil: there is no registry of ward {EAST}; there are: {WEST}\n")
@@ -79,7 +80,7 @@ def test_what_cannot_be_published_is_told_and_not_sent(broker: kafka.Cluster, tm
     settings = config_for(broker.bootstrap, tmp_path / "snapshots", "odd-")
     config = tmp_path / "vigil.toml"
     config.write_text(f'[kafka]\nprefix = "odd-"\npartitions = 4\n[kafka.connection]\nbrokers = "{broker.bootstrap}"\n')
-    topics.create(settings)
+    topic_admin.create(settings)
     twice = msgspec.structs.replace(DATA, bindings=(*DATA.bindings, Binding("wb-1", "resident/r-3", EAST)))
     for raw, why in (
         (b"{}", "binds no device"),
@@ -90,19 +91,19 @@ def test_what_cannot_be_published_is_told_and_not_sent(broker: kafka.Cluster, tm
         assert status == 2
         assert why in said
     assert run(config, "publish", str(tmp_path / "none.json"))[0] == 2
-    assert [r.wards for r in registry_topic.published(settings)] == [{}] * 4
+    assert [r.wards for r in registry_topic.registries_in_force(settings)] == [{}] * 4
 
 
 def test_ingest_waits_for_a_topic_that_is_missing_and_says_so(broker: kafka.Cluster, tmp_path: Path) -> None:
     settings = config_for(broker.bootstrap, tmp_path / "snapshots", "late-")
 
     async def follow() -> bool:
-        following = Following(settings, Wards())
-        task = asyncio.create_task(following.run())
+        follower = RegistryFollower(settings, Wards())
+        task = asyncio.create_task(follower.run())
         await asyncio.sleep(3.0)
-        early = following.ready.is_set()
-        await asyncio.to_thread(topics.create, settings)
-        await asyncio.wait_for(following.ready.wait(), 30.0)
+        early = follower.ready.is_set()
+        await asyncio.to_thread(topic_admin.create, settings)
+        await asyncio.wait_for(follower.ready.wait(), 30.0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         return early

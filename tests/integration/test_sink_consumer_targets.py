@@ -170,7 +170,7 @@ def test_a_long_backlog_stays_in_kafka_and_alerts_go_first(bench: Bench, tmp_pat
     try:
         started(sink)
         before_mb = resident_mb(sink.process.pid)
-        sink.wait_logged("enough waits, the rest stays in Kafka", 60)
+        sink.wait_logged("back-pressure: topic paused, its records wait in Kafka", 60)
         alerts = say_alerts(bench, range(300))  # behind the whole backlog
         figures = eventually(lambda: asked(port, 'vigil_sink_queue_items{kind="alert"} 300.0'), 30, "300 alerts in the queue")
         assert 'vigil_sink_paused{topic="measurements"} 1.0' in figures

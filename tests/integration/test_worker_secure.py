@@ -10,9 +10,9 @@ from typing import Final
 import pytest
 from kafka import KafkaProducer
 
-from streams.kafka import topics
+from streams.kafka import topic_admin, topics
 from streams.kafka.config import Connection, KafkaConfig
-from streams.kafka.preflight import TRY_S, KafkaUnreachable, ensure
+from streams.kafka.preflight import ATTEMPT_S, KafkaUnreachable, ensure_reachable
 from streams.ops.warm_up import warm_up
 from streams.recordings.replay import Replayed
 from tests.conftest import missing_service
@@ -43,7 +43,7 @@ REFUSALS: Final[dict[str, tuple[Way, str]]] = {
     "mechanism": (lambda s: s.sasl(mechanism="SCRAM-SHA-256"), "it does not offer SCRAM-SHA-256"),
     "authority": (lambda s: s.sasl(ca_file=s.stranger_file), "unable to get local issuer certificate: correct kafka.connection.ca_file"),
     "name": (lambda s: s.sasl(brokers=f"localhost:{s.sasl_port}"), "certificate is not valid for 'localhost'"),
-    "no certificate": (lambda s: s.mutual(cert_file=None), "it refuses our certificate"),
+    "no certificate": (lambda s: s.mutual(cert_file=None), "it refuses the client's certificate"),
     "no file": (lambda s: s.mutual(ca_file=s.root / "none.pem"), "ca_file or cert_file cannot be used: No such file"),
 }
 
@@ -86,7 +86,7 @@ def test_topics_worker_and_readers_speak_it(
     compression = COMPRESSIONS[way]
     config = config_for("127.0.0.1:1", tmp_path / "snapshots", f"{way}-", connection=WAYS[way](security), compression=compression)
     bench = Bench(config)
-    assert topics.check(config) == []
+    assert topic_admin.check(config) == []
     bench.producer.close()
     packed = None if compression == "none" else compression
     bench.producer = KafkaProducer(**config.connection.client(), compression_type=packed, max_request_size=topics.RECORD_BYTES_MAX)
@@ -111,8 +111,8 @@ def test_what_is_wrong_is_said_at_once_and_without_the_password(security: Securi
     connect, words = REFUSALS[what]
     began_s = time.monotonic()
     with pytest.raises(KafkaUnreachable) as caught:
-        ensure(connect(security))
-    assert time.monotonic() - began_s < TRY_S
+        ensure_reachable(connect(security))
+    assert time.monotonic() - began_s < ATTEMPT_S
     said = str(caught.value)
     assert words in said
     assert [secret for secret in (WRONG, PASSWORD) if secret in said] == []
@@ -138,6 +138,6 @@ def test_a_command_ends_with_one_sentence(
 
 def test_a_broker_that_is_not_there_is_waited_for(security: Security) -> None:
     (port,) = kafka.free_ports(1)
-    with pytest.raises(KafkaUnreachable, match=r"no broker of kafka.connection.brokers answers: .*nobody listens there.*SASL_SSL"):
-        ensure(security.sasl(brokers=f"127.0.0.1:{port}"), patience_s=1.0)
-    ensure(security.sasl(brokers=f"127.0.0.1:{port},127.0.0.1:{security.sasl_port}"), patience_s=1.0)
+    with pytest.raises(KafkaUnreachable, match=r"no broker of kafka.connection.brokers answers: .*connection refused.*SASL_SSL"):
+        ensure_reachable(security.sasl(brokers=f"127.0.0.1:{port}"), wait_s=1.0)
+    ensure_reachable(security.sasl(brokers=f"127.0.0.1:{port},127.0.0.1:{security.sasl_port}"), wait_s=1.0)

@@ -9,7 +9,7 @@ from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, Ne
 from typer.testing import CliRunner
 
 from streams.cli.worker import topics_app
-from streams.kafka import topics
+from streams.kafka import topic_admin, topics
 from streams.kafka.config import Connection, KafkaConfig
 from tests.services import kafka
 
@@ -22,10 +22,10 @@ def config(broker: kafka.Cluster, prefix: str) -> KafkaConfig:
 
 def test_created_topics_are_as_they_should_be_and_creating_again_changes_nothing(broker: kafka.Cluster) -> None:
     wanted = config(broker, "home-")
-    assert {fault.what.split(":")[0] for fault in topics.check(wanted)} == {"is missing"}
-    assert topics.create(wanted) == [f"home-{spec.name}" for spec in topics.TOPICS]
-    assert topics.check(wanted) == []
-    assert topics.create(wanted) == []
+    assert {fault.what.split(":")[0] for fault in topic_admin.check(wanted)} == {"is missing"}
+    assert topic_admin.create(wanted) == [f"home-{spec.name}" for spec in topics.TOPICS]
+    assert topic_admin.check(wanted) == []
+    assert topic_admin.create(wanted) == []
 
 
 def test_topics_that_differ_are_named_with_what_differs(broker: kafka.Cluster) -> None:
@@ -33,11 +33,11 @@ def test_topics_that_differ_are_named_with_what_differs(broker: kafka.Cluster) -
     admin = KafkaAdminClient(**wanted.connection.client())
     try:
         admin.create_topics([NewTopic("odd-telemetry", 3, 1)], wait_for_metadata=True)
-        topics.create(wanted)
+        topic_admin.create(wanted)
         admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, "odd-alerts", configs={"cleanup.policy": "delete"})])
     finally:
         admin.close()
-    faults = topics.check(wanted)
+    faults = topic_admin.check(wanted)
     assert any(f.topic == "odd-telemetry" and f.fatal and "3 partitions" in f.what for f in faults)
     assert any(f.topic == "odd-telemetry" and not f.fatal and "LogAppendTime is wanted" in f.what for f in faults)
     assert any(f.topic == "odd-alerts" and f.fatal and "cleanup.policy=delete" in f.what for f in faults)

@@ -15,8 +15,8 @@ import pytest
 from alerts.model import Action, Command
 from engine.frame import NS_PER_S
 from schemas.recording import START_NS
-from streams.canary.state import Folder, Kept
-from streams.canary.watch import Watch
+from streams.canary.monitor import FallMonitor
+from streams.canary.state_folder import SavedState, StateFolder
 from streams.canary.wearers import wearers
 from streams.config import load
 from streams.recordings.format import count, read
@@ -43,7 +43,7 @@ def begins_alike(captured: Path, original: Path) -> bool:
 
 
 def commands_left() -> list[Command | None]:
-    return [command for _, command in Folder(load(Path("vigil.toml")).canary.folder).said()]
+    return [command for _, command in StateFolder(load(Path("vigil.toml")).canary.folder).left_commands()]
 
 
 SHOWS: Final[dict[str, Callable[[str], bool]]] = {
@@ -95,11 +95,11 @@ def test_the_example_works(name: str, folder: Path, monkeypatch: pytest.MonkeyPa
 def missed() -> None:
     """A canary whose fall nobody has reported."""
     wearer = wearers(1)[0]
-    watch = Watch([wearer], bound_s=8.0)
-    watch.fell(wearer.partition, START_NS)
-    changes, _ = watch.tick(START_NS + 60 * NS_PER_S)
+    monitor = FallMonitor([wearer], bound_s=8.0)
+    monitor.expect_fall(wearer.partition, START_NS)
+    changes, _ = monitor.tick(START_NS + 60 * NS_PER_S)
     assert changes
-    Folder(load(Path("vigil.toml")).canary.folder).save(Kept(watch.snapshot(), {}))
+    StateFolder(load(Path("vigil.toml")).canary.folder).save(SavedState(monitor.snapshot(), {}))
 
 
 def test_help_does_not_wait_for_what_a_command_may_need() -> None:

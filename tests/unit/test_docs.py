@@ -13,6 +13,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from alerts.model import Action
 from streams.cli.main import app
 
 ROOT: Final = Path(__file__).parents[2]
@@ -129,3 +130,10 @@ def test_pictures_are_small_and_all_are_shown() -> None:
     shown = "".join(page.read_text(encoding="utf-8") for page in PAGES)
     assert [p.name for p in pictures if p.stat().st_size > PICTURE_BYTES_MAX or f"images/{p.name}" not in shown] == []
     assert pictures
+
+
+def test_the_commands_that_staff_are_offered_are_those_that_are_accepted() -> None:
+    text = (ROOT / "docs" / "distributed.md").read_text(encoding="utf-8")
+    (offer,) = re.findall(r"^A command is JSON.*?\)\)", text, re.MULTILINE | re.DOTALL)
+    offered = set(re.findall(r'"action": "(\w+)"', offer)) | set(re.findall(r"or `(\w+)`", offer))
+    assert offered == {action.value for action in Action}

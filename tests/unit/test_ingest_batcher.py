@@ -18,8 +18,8 @@ from schemas.codec import decode, encode_batch, encode_chunk_json
 from schemas.encode import take
 from schemas.wire import MESSAGE_BYTES_MAX
 from sinks.items import ItemKind, Quarantined
-from streams.ingest.batcher import FOREIGN_WARD, Batcher, Out
-from streams.ingest.spool import Message
+from streams.ingest.batcher import FOREIGN_WARD, Batcher, BatchRecord
+from streams.ingest.spool import SpooledMessage
 from streams.ingest.wards import Wards
 from streams.kafka import topics
 from streams.kafka.records import items_in, parse
@@ -30,8 +30,8 @@ LINGER_NS = 100 * MS
 START_NS = 1_760_000_000_000_000_000
 
 
-def registry(ward: str, *devices: str) -> bytes:
-    return msgspec.json.encode(RegistryData(bindings=tuple(Binding(device, f"resident/{device}", ward) for device in devices)))
+def registry(ward: str, *devices: str) -> RegistryData:
+    return RegistryData(bindings=tuple(Binding(device, f"resident/{device}", ward) for device in devices))
 
 
 def some_wards(**bound: tuple[str, ...]) -> Wards:
@@ -42,7 +42,7 @@ def some_wards(**bound: tuple[str, ...]) -> Wards:
 
 
 @dataclass
-class Door:
+class Feed:
     """Puts messages into a batcher as the spool would."""
 
     wards: Wards
@@ -54,8 +54,8 @@ class Door:
         self.batcher = Batcher(self.wards, identity=7, linger_ns=LINGER_NS, batch_bytes=self.batch_bytes, unbound_ward="vigil/unbound")
 
     def put(self, payload: bytes, *, at_ms: int = 0, key: str = "", name: str = "", wards: tuple[str, ...] | None = None) -> None:
-        message = msgspec.msgpack.encode(Message(name, wards, key, payload))
-        self.batcher.take(Entry(self.offset, START_NS + at_ms * MS, Topic.TELEMETRY, message))
+        message = msgspec.msgpack.encode(SpooledMessage(name, wards, key, payload))
+        self.batcher.add(Entry(self.offset, START_NS + at_ms * MS, Topic.TELEMETRY, message))
         self.offset += 1
 
 
@@ -87,11 +87,11 @@ def chunks(payloads: list[bytes]) -> list[tuple[Any, ...]]:
     return sorted(found, key=lambda entry: entry[0])  # stable: a stream keeps its order
 
 
-def telemetry(out: list[Out]) -> list[Out]:
+def telemetry(out: list[BatchRecord]) -> list[BatchRecord]:
     return [each for each in out if each.topic == topics.TELEMETRY]
 
 
-def key_of(out: Out) -> str:
+def key_of(out: BatchRecord) -> str:
     return parse(0, 0, None, None, out.headers).key
 
 
@@ -111,7 +111,7 @@ def key_of(out: Out) -> str:
     st.sampled_from([1_000, 100_000]),
 )
 def test_batches_hold_exactly_what_came(sent: list[tuple[list[str], int, bool, int, int]], batch_bytes: int) -> None:
-    door = Door(some_wards(one=("a", "b", "c", "d")), batch_bytes)
+    feed = Feed(some_wards(one=("a", "b", "c", "d")), batch_bytes)
     payloads = []
     for number, (devices, n, as_json, seq, quality) in enumerate(sent):
         made = block(*devices, n=n, t0_ns=START_NS + number * 1_000, seq=seq, seed=number)
@@ -121,18 +121,18 @@ def test_batches_hold_exactly_what_came(sent: list[tuple[list[str], int, bool, i
         else:
             payloads.append(encode_batch("h/one", [made], seq=number))
     for payload in payloads:
-        door.put(payload)
-    out = door.batcher.close()
+        feed.put(payload)
+    out = feed.batcher.close()
     assert {each.ward for each in out} == {"h/one"}
     assert chunks([each.value for each in out]) == chunks(payloads)
     assert len({key_of(each) for each in out}) == len(out)
 
 
 def test_one_block_a_kind_and_one_batch_a_ward() -> None:
-    door = Door(some_wards(one=("a", "b"), two=("x",)))
+    feed = Feed(some_wards(one=("a", "b"), two=("x",)))
     for device in ("a", "x", "b", "a"):
-        door.put(button(device, START_NS + door.offset))
-    out = door.batcher.close()
+        feed.put(button(device, START_NS + feed.offset))
+    out = feed.batcher.close()
     assert [each.ward for each in out] == ["h/one", "h/two"]
     (first,) = decode(out[0].value).blocks
     assert first.devices == ("a", "b", "a")
@@ -141,59 +141,59 @@ def test_one_block_a_kind_and_one_batch_a_ward() -> None:
 
 
 def test_a_message_of_two_wards_is_split() -> None:
-    door = Door(some_wards(one=("a",), two=("x", "y")))
-    door.put(encode_batch("h/one", [block("x", "a", "y")]))
-    out = door.batcher.close()
+    feed = Feed(some_wards(one=("a",), two=("x", "y")))
+    feed.put(encode_batch("h/one", [block("x", "a", "y")]))
+    out = feed.batcher.close()
     assert {each.ward: decode(each.value).blocks[0].devices for each in out} == {"h/two": ("x", "y"), "h/one": ("a",)}
 
 
 def test_unknown_devices_go_where_somebody_looks() -> None:
-    door = Door(some_wards(one=("a",), two=("x",)))
-    door.put(button("stranger"))
-    door.put(button("stranger"), name="gateway", wards=("h/two",))
-    door.put(encode_batch("h/two", [block("stranger")]))
-    door.put(b"[" + button("stranger") + b"," + button("a") + b"]")
-    assert [(each.ward, len(chunks([each.value]))) for each in door.batcher.close()] == [("vigil/unbound", 1), ("h/two", 2), ("h/one", 2)]
+    feed = Feed(some_wards(one=("a",), two=("x",)))
+    feed.put(button("stranger"))
+    feed.put(button("stranger"), name="gateway", wards=("h/two",))
+    feed.put(encode_batch("h/two", [block("stranger")]))
+    feed.put(b"[" + button("stranger") + b"," + button("a") + b"]")
+    assert [(each.ward, len(chunks([each.value]))) for each in feed.batcher.close()] == [("vigil/unbound", 1), ("h/two", 2), ("h/one", 2)]
 
 
 def test_a_sender_cannot_speak_for_another_ward() -> None:
-    door = Door(some_wards(one=("a",), two=("x",)))
-    door.put(encode_batch("h/one", [block("a", "x")]), name="gateway-1", wards=("h/one",))
-    quarantined, good = door.batcher.close()
+    feed = Feed(some_wards(one=("a",), two=("x",)))
+    feed.put(encode_batch("h/one", [block("a", "x")]), name="gateway-1", wards=("h/one",))
+    quarantined, good = feed.batcher.close()
     assert (good.ward, decode(good.value).blocks[0].devices) == ("h/one", ("a",))
     (item,) = items_in(quarantined.topic, quarantined.value)
     assert item.kind is ItemKind.QUARANTINE
     assert isinstance(item.body, Quarantined)
     assert (item.body.reason, item.body.device, item.body.readings) == (FOREIGN_WARD, "x", 5)
     assert decode(item.body.payload).blocks[0].devices == ("x",)
-    assert door.batcher.refused[FOREIGN_WARD] == 1
+    assert feed.batcher.refused[FOREIGN_WARD] == 1
 
 
 def test_nobody_listed_speaks_for_nobody() -> None:
-    door = Door(some_wards(one=("a",)))
-    door.put(button("a"), name="stranger", wards=())
-    assert [each.topic for each in door.batcher.close()] == [topics.QUARANTINE]
+    feed = Feed(some_wards(one=("a",)))
+    feed.put(button("a"), name="stranger", wards=())
+    assert [each.topic for each in feed.batcher.close()] == [topics.QUARANTINE]
 
 
 def test_two_homes_may_call_a_device_the_same() -> None:
-    door = Door(some_wards(one=("a",), two=("a",)))
-    door.put(button("a"), name="gateway-1", wards=("h/one",))
-    door.put(button("a", START_NS + 1), name="gateway-2", wards=("h/two",))
-    assert [each.ward for each in door.batcher.close()] == ["h/one", "h/two"]
+    feed = Feed(some_wards(one=("a",), two=("a",)))
+    feed.put(button("a"), name="gateway-1", wards=("h/one",))
+    feed.put(button("a", START_NS + 1), name="gateway-2", wards=("h/two",))
+    assert [each.ward for each in feed.batcher.close()] == ["h/one", "h/two"]
 
 
 def test_what_is_refused_is_refused_by_the_core_with_the_same_reason() -> None:
-    door = Door(some_wards(one=("a", "b")))
+    feed = Feed(some_wards(one=("a", "b")))
     bad = block("a", "b")
     bad.samples[1, 0, 1] = 1e9
     wire = encode_batch("h/one", [bad, take(bad, np.array([1]))._replace(rate_hz=100.0)], seq=5, sent_ns=9)
     wanted = decode(wire).rejects
     assert len(wanted) == 2
-    door.put(wire)
-    door.put(b"noise")
-    door.put(b"")
-    door.put(b'{"v": 1, "device": "a", "kind": "telepathy", "t0_ns": 1, "samples": [[1]]}', name="g", wards=("h/one",))
-    out = door.batcher.close()
+    feed.put(wire)
+    feed.put(b"noise")
+    feed.put(b"")
+    feed.put(b'{"v": 1, "device": "a", "kind": "telepathy", "t0_ns": 1, "samples": [[1]]}', name="g", wards=("h/one",))
+    out = feed.batcher.close()
     assert {each.ward for each in out} == {"h/one", "vigil/unbound"}
     found = [(reject.reason, reject.device, reject.readings) for each in out for reject in decode(each.value).rejects]
     assert sorted(found) == sorted(
@@ -204,46 +204,46 @@ def test_what_is_refused_is_refused_by_the_core_with_the_same_reason() -> None:
 
 
 def test_too_long_a_message_still_says_so() -> None:
-    door = Door(some_wards(one=("a",)))
-    door.put(b"[" * (MESSAGE_BYTES_MAX + 1))
-    (out,) = door.batcher.close()
+    feed = Feed(some_wards(one=("a",)))
+    feed.put(b"[" * (MESSAGE_BYTES_MAX + 1))
+    (out,) = feed.batcher.close()
     assert decode(out.value).rejects[0].reason is Reason.TOO_LARGE
 
 
 def test_sent_again_is_taken_once() -> None:
-    door = Door(some_wards(one=("a",)))
+    feed = Feed(some_wards(one=("a",)))
     batch, press = encode_batch("h/one", [block("a")], seq=3, sent_ns=4), button("a")
     for key in ("", "k1"):
-        door.put(batch)
-        door.put(press, key=key)
-    door.put(press, key="k1")
-    door.put(press, key="k1", name="another")
-    assert len(chunks([each.value for each in door.batcher.close()])) == 4
-    assert door.batcher.repeated == 2
+        feed.put(batch)
+        feed.put(press, key=key)
+    feed.put(press, key="k1")
+    feed.put(press, key="k1", name="another")
+    assert len(chunks([each.value for each in feed.batcher.close()])) == 4
+    assert feed.batcher.repeated == 2
 
 
 def test_a_gateway_that_batches_well_is_passed_on_in_its_place() -> None:
-    door = Door(some_wards(one=("a", "b")), batch_bytes=1_000)
+    feed = Feed(some_wards(one=("a", "b")), batch_bytes=1_000)
     big = encode_batch("h/one", [block("a", n=200)], seq=1)
-    door.put(button("b"))
-    door.put(big)
-    door.put(button("b", START_NS + 1))
-    first, second, third = door.batcher.close()
+    feed.put(button("b"))
+    feed.put(big)
+    feed.put(button("b", START_NS + 1))
+    first, second, third = feed.batcher.close()
     assert second.value == big
     assert [decode(each.value).blocks[0].devices for each in (first, third)] == [("b",), ("b",)]
 
 
 def test_the_same_messages_give_the_same_records_again() -> None:
-    def run(skip: int) -> list[Out]:
-        door = Door(some_wards(one=("a", "b"), two=("x",)), batch_bytes=1_000)
-        door.offset = skip
-        out: list[Out] = []
+    def run(skip: int) -> list[BatchRecord]:
+        feed = Feed(some_wards(one=("a", "b"), two=("x",)), batch_bytes=1_000)
+        feed.offset = skip
+        out: list[BatchRecord] = []
         for number in range(skip, 40):
             at_ms = number * 30
-            if door.batcher.window not in {-1, door.batcher.window_of(START_NS + at_ms * MS)}:
-                out += door.batcher.close()
-            door.put(encode_batch("h/one", [block("a", "x", n=60, seed=number)], seq=number), at_ms=at_ms)
-        return out + door.batcher.close()
+            if feed.batcher.window not in {-1, feed.batcher.window_of(START_NS + at_ms * MS)}:
+                out += feed.batcher.close()
+            feed.put(encode_batch("h/one", [block("a", "x", n=60, seed=number)], seq=number), at_ms=at_ms)
+        return out + feed.batcher.close()
 
     whole, later = run(0), run(20)  # 20 is the first of a window
     assert later == whole[-len(later) :]
@@ -256,8 +256,8 @@ def test_no_window_reaches_over_a_second(linger_ms: int) -> None:
 
 
 def test_the_first_arrival_counts_for_the_batch() -> None:
-    door = Door(some_wards(one=("a",)))
-    door.put(button("a"), at_ms=3)
-    door.put(button("a", START_NS + 1), at_ms=90)
-    (out,) = telemetry(door.batcher.close())
+    feed = Feed(some_wards(one=("a",)))
+    feed.put(button("a"), at_ms=3)
+    feed.put(button("a", START_NS + 1), at_ms=90)
+    (out,) = telemetry(feed.batcher.close())
     assert parse(0, 0, None, None, out.headers).arrival_ns == START_NS + 3 * MS

@@ -14,8 +14,8 @@ from aiokafka import TopicPartition
 from engine.outputs import Reason
 from schemas.codec import decode
 from streams.ingest.config import ReadingsConfig
-from streams.ingest.foreign import Cuts
 from streams.ingest.readings import Reader
+from streams.ingest.readings_consumer import Windower
 
 T0_NS = 1_767_571_200_123_000_000
 CONFIG = ReadingsConfig(
@@ -35,7 +35,7 @@ def reading(device: str = "m1", metric: str = "hr", val: Any = 71, ts: Any = T0_
 def test_readings_become_columns() -> None:
     joined = Reader(CONFIG).join([reading(), reading("m2", val=72.5), reading(metric="spo2", val=97), reading("b1", "call", val=True)])
     vitals, button = joined.blocks
-    assert not joined.apart
+    assert not joined.single
     assert (vitals.kind, vitals.devices, vitals.t0_ns.tolist()) == ("vitals", ("m1", "m2"), [T0_NS, T0_NS])
     np.testing.assert_array_equal(vitals.samples[:, 0, [0, 2]], np.array([[71, 97], [72.5, np.nan]], np.float32))
     assert np.isnan(vitals.samples[:, 0, [1, 3, 4, 5]]).all()
@@ -53,7 +53,7 @@ def test_a_block_is_what_the_codec_makes_of_the_same_reading() -> None:
 def test_an_object_holds_several_channels() -> None:
     joined = Reader(CONFIG).join([reading(metric="vitals", val={"heart_rate_bpm": 60, "spo2_percent": None})])
     assert joined.blocks[0].samples[0, 0, 0] == 60
-    assert not joined.apart
+    assert not joined.single
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_chunk_of_ours_is_a_reading_too() -> None:
 def test_what_is_no_reading_is_refused_by_a_core(record: bytes, reason: Reason, device: str) -> None:
     joined = Reader(CONFIG).join([record, reading("good")])
     assert [block.devices for block in joined.blocks] == [("good",)]
-    ((_, message),) = joined.apart
+    ((_, message),) = joined.single
     (reject,) = decode(message).rejects
     assert reject.reason is reason
     assert not device or reject.device == device
@@ -96,13 +96,13 @@ def test_what_is_no_reading_is_refused_by_a_core(record: bytes, reason: Reason, 
 
 def test_a_time_without_an_offset_is_no_time() -> None:
     config = CONFIG.model_copy(update={"time_unit": "iso"})
-    assert len(Reader(config).join([reading(ts="2026-01-05T08:00:00")]).apart) == 1
+    assert len(Reader(config).join([reading(ts="2026-01-05T08:00:00")]).single) == 1
 
 
 def test_measured_twice_at_one_time_is_a_repeat_for_the_core() -> None:
     joined = Reader(CONFIG).join([reading(), reading(val=80)])
     assert joined.blocks[0].samples[0, 0, 0] == 71
-    ((device, message),) = joined.apart
+    ((device, message),) = joined.single
     (again,) = decode(message).blocks
     assert (device, again.samples[0, 0, 0]) == ("m1", 80)
 
@@ -116,35 +116,35 @@ def test_a_mapping_that_names_nothing_is_refused_at_the_start() -> None:
         Reader(ReadingsConfig(device="x", kind="x"))
 
 
-def cut(records: list[Any], sizes: list[int], drop_from: int = 0) -> list[tuple[int, int]]:
+def window(records: list[Any], sizes: list[int], drop_from: int = 0) -> list[tuple[int, int]]:
     """(first, last offset) of the parts when `records` are fetched in pieces of `sizes`, the last part closed."""
-    cuts, tp = Cuts(100, 100), TopicPartition("monitors", 0)
+    windower, tp = Windower(100, 100), TopicPartition("monitors", 0)
     found, at = [], drop_from
     for size in [*sizes, len(records)]:
         piece = records[at : at + size]
         at += size
         if piece:
-            found += cuts.take(tp, piece)
-    return [(part[0].offset, part[-1].offset) for part in [*found, cuts.close(tp)]]
+            found += windower.take(tp, piece)
+    return [(part[0].offset, part[-1].offset) for part in [*found, windower.close(tp)]]
 
 
 def test_a_log_is_cut_at_the_same_places_however_it_is_fetched() -> None:
     records = [SimpleNamespace(offset=offset, timestamp=1_000 + offset // 3 * 7) for offset in range(95, 360)]
-    once = cut(records, [])
+    once = window(records, [])
     assert (95, 99) in once
     assert all(last // 100 == first // 100 for first, last in once)
     assert len(once) > 3  # stamps cut as well as offsets
     for seed in range(20):
         chance = Random(seed)
-        assert cut(records, [chance.randint(1, 60) for _ in range(40)]) == once
+        assert window(records, [chance.randint(1, 60) for _ in range(40)]) == once
     begin = once[3][0] - 95  # a commit stands at the end of a part
-    assert cut(records, [7] * 60, drop_from=begin) == once[3:]
+    assert window(records, [7] * 60, drop_from=begin) == once[3:]
 
 
 def test_what_is_read_again_after_a_division_is_not_joined_to_what_was_open() -> None:
-    cuts, tp = Cuts(100, 100), TopicPartition("monitors", 0)
+    windower, tp = Windower(100, 100), TopicPartition("monitors", 0)
     records = [SimpleNamespace(offset=offset, timestamp=1_000) for offset in range(10)]
-    assert cuts.take(tp, records[:6]) == []
-    assert cuts.take(tp, records[2:]) == []
-    assert [record.offset for record in cuts.close(tp)] == list(range(2, 10))
-    assert cuts.quiet() == []
+    assert windower.take(tp, records[:6]) == []
+    assert windower.take(tp, records[2:]) == []
+    assert [record.offset for record in windower.close(tp)] == list(range(2, 10))
+    assert windower.idle() == []

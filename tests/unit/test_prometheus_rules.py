@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from streams.canary.figures import Figures as CanaryFigures
+from streams.canary.metrics import CanaryMetrics
 from streams.worker.metrics import WorkerMetrics
 from tests.conftest import missing_service
 
@@ -27,7 +27,7 @@ def names(registry: CollectorRegistry) -> set[str]:
 
 
 def test_every_metric_in_the_rules_is_published() -> None:
-    published = names(WorkerMetrics().registry) | names(CanaryFigures([0], []).registry)
+    published = names(WorkerMetrics().registry) | names(CanaryMetrics([0], []).registry)
     wanted = {name for line in RULES.splitlines() if "expr:" in line for name in re.findall(r"\b(?:vigil|process)_[a-z_]+", line)}
     assert len(wanted) == 8
     assert wanted - published == set()

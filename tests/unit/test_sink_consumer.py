@@ -28,10 +28,10 @@ from streams.cli.sink import chosen
 from streams.config import Sink
 from streams.kafka import topics
 from streams.kafka.records import frame, single
-from streams.sink_process.figures import HUNG_S, Collected, Counted, Figures, health
-from streams.sink_process.offset_tracker import Ledger
+from streams.sink_process.metrics import ATTEMPT_HUNG_S, CountingSink, DeliveryCollector, SinkMetrics, health
+from streams.sink_process.offset_tracker import OffsetTracker
 from streams.sink_process.people import People
-from streams.sink_process.reading import Bad, read
+from streams.sink_process.reading import Undecodable, read
 
 ANSWERS: dict[str, Outcome] = {"accept": ACCEPTED, "retry": Retry("busy", scope="item"), "reject": Rejected("never")}
 
@@ -73,7 +73,7 @@ def test_every_kind_comes_back_from_its_topic(kind: ItemKind) -> None:
     topic = {ItemKind.AUDIT: "audit", ItemKind.QUARANTINE: "quarantine", ItemKind.MEASUREMENTS: "measurements"}.get(kind, f"{kind.value}s")
     found = read(topic, frame([encode(one)]) if framed else single(one)[1])
     assert [key(each) for each in found.items] == [key(one)]
-    assert found.bad == []
+    assert found.undecodable == []
 
 
 def test_one_bad_item_takes_no_good_one_with_it() -> None:
@@ -82,8 +82,8 @@ def test_one_bad_item_takes_no_good_one_with_it() -> None:
     pieces = [encode(good[0]), b"\xc1", encode(good[1]), encode(smuggled), b"", encode(good[2])[:-3], encode(good[2])]
     found = read(topics.MEASUREMENTS, frame(pieces))
     assert [one.id for one in found.items] == [one.id for one in good]
-    assert [bad.payload for bad in found.bad] == [pieces[1], pieces[3], pieces[4], pieces[5]]
-    assert f"alert {smuggled.id} does not belong" in found.bad[1].why
+    assert [undecodable.payload for undecodable in found.undecodable] == [pieces[1], pieces[3], pieces[4], pieces[5]]
+    assert f"alert {smuggled.id} does not belong" in found.undecodable[1].why
 
 
 @pytest.mark.parametrize(
@@ -105,9 +105,9 @@ def test_one_bad_item_takes_no_good_one_with_it() -> None:
 def test_what_is_no_record_is_bad_as_a_whole_with_a_reason(topic: str, value: bytes | None) -> None:
     found = read(topic, value)
     assert found.items == []
-    (bad,) = found.bad
-    assert bad.payload == (value or b"")
-    assert bad.why
+    (undecodable,) = found.undecodable
+    assert undecodable.payload == (value or b"")
+    assert undecodable.why
 
 
 def test_a_simulated_wearer_is_left_out_where_people_look_and_stays_in_the_archives() -> None:
@@ -131,32 +131,32 @@ def test_a_simulated_wearer_is_left_out_where_people_look_and_stays_in_the_archi
 def test_the_offset_waits_for_the_first_undelivered_record(tmp_path: Path) -> None:
     target = Target()
     delivery = Delivery(target, tmp_path, DeliverySettings(backoff_first_s=0.001, backoff_max_s=0.001))
-    ledger = Ledger(ItemKind.ALERT, 10)
+    tracker = OffsetTracker(ItemKind.ALERT, 10)
     alerts = [item(ItemKind.ALERT, n) for n in range(4)]
     target.answers = {alerts[1].id: ANSWERS["retry"], alerts[2].id: ANSWERS["reject"]}
-    ledger.add(10, 5, [], [])  # nothing this sink takes
+    tracker.add(10, 5, [], [])  # nothing this sink takes
     for offset, one in zip((11, 12, 14, 20), alerts, strict=True):
-        ledger.add(offset, 100, [key(one)], [])
+        tracker.add(offset, 100, [key(one)], [])
     delivery.put(alerts)
-    assert (ledger.settle(delivery), ledger.bytes) == (11, 400)
+    assert (tracker.settle(delivery), tracker.bytes) == (11, 400)
     delivered(delivery)
-    assert (ledger.settle(delivery), ledger.bytes) == (12, 300)  # 13 and on are done, 12 is not
-    assert list(ledger.waiting()) == [key(one) for one in alerts[1:]]
+    assert (tracker.settle(delivery), tracker.bytes) == (12, 300)  # 13 and on are done, 12 is not
+    assert list(tracker.waiting()) == [key(one) for one in alerts[1:]]
     target.answers = {}
     time.sleep(0.002)
     delivered(delivery)
-    assert (ledger.settle(delivery), ledger.bytes, ledger.read_offset) == (21, 0, 21)
+    assert (tracker.settle(delivery), tracker.bytes, tracker.read_offset) == (21, 0, 21)
     delivery.close()
 
 
 def test_a_letter_that_cannot_be_written_holds_the_offset(tmp_path: Path) -> None:
     delivery = Delivery(Target(), tmp_path)
-    ledger = Ledger(ItemKind.MEASUREMENTS, 0)
+    tracker = OffsetTracker(ItemKind.MEASUREMENTS, 0)
     (tmp_path / "dead-unreadable-measurements.jsonl").mkdir()  # stands for a disk that refuses
-    ledger.add(0, 4, [], [Bad(b"nope", "this is no frame")])
-    assert ledger.settle(delivery) == 0
+    tracker.add(0, 4, [], [Undecodable(b"nope", "this is no frame")])
+    assert tracker.settle(delivery) == 0
     (tmp_path / "dead-unreadable-measurements.jsonl").rmdir()
-    assert ledger.settle(delivery) == 1
+    assert tracker.settle(delivery) == 1
     letter = json.loads((tmp_path / "dead-unreadable-measurements.jsonl").read_text())
     assert letter == {"why": "this is no frame", "payload": "bm9wZQ=="}
     delivery.close()
@@ -221,41 +221,41 @@ def test_withdrawn_items_are_gone_after_a_restart_and_delivered_ids_are_not(tmp_
 
 
 def test_what_was_delivered_how_late_and_what_waits_is_told(tmp_path: Path) -> None:
-    figures = Figures("oncall", 300.0, [topics.ALERTS])
+    metrics = SinkMetrics("oncall", 300.0, [topics.ALERTS])
     target = Target()
-    delivery = Delivery(Counted(target, figures), tmp_path)
-    figures.registry.register(Collected(figures, delivery))
-    figures.lag = {topics.ALERTS: 4}
-    figures.paused = frozenset({topics.ALERTS})
+    delivery = Delivery(CountingSink(target, metrics), tmp_path)
+    metrics.registry.register(DeliveryCollector(metrics, delivery))
+    metrics.lag = {topics.ALERTS: 4}
+    metrics.paused = frozenset({topics.ALERTS})
     alert = item(ItemKind.ALERT)  # of last year: late
     delivery.put([alert, item(ItemKind.EVENT)])
-    text = generate_latest(figures.registry).decode()
+    text = generate_latest(metrics.registry).decode()
     assert 'vigil_sink_queue_items{kind="alert"} 1.0' in text
     assert 'vigil_sink_lag_records{topic="alerts"} 4.0' in text
     assert 'vigil_sink_paused{topic="alerts"} 1.0' in text
     delivered(delivery)
-    text = generate_latest(figures.registry).decode()
+    text = generate_latest(metrics.registry).decode()
     assert 'vigil_sink_delivered_items_total{kind="alert"} 1.0' in text
     assert "vigil_sink_late_alerts_total 1.0" in text
     assert 'vigil_sink_queue_items{kind="alert"} 0.0' in text
-    answer = health(figures, delivery, stalled_s=60.0)
+    answer = health(metrics, delivery, stalled_s=60.0)
     ok, details = answer()
     assert (ok, details["state"], details["lag"]) == (True, "idle", {topics.ALERTS: 4})
-    figures.asked_s = time.monotonic() - 30.0
+    metrics.kafka_asked_s = time.monotonic() - 30.0
     ok, details = answer()
     assert (ok, details["state"], details["why"]) == (True, "degraded", "Kafka has not answered for 30 s")
-    figures.asked_s = None
+    metrics.kafka_asked_s = None
     target.answers = {item(ItemKind.ALERT, 9).id: Retry("the receiver is away")}
     delivery.put([item(ItemKind.ALERT, 9)])
     delivered(delivery)
     ok, details = answer()
     assert (ok, details["state"], details["why"]) == (True, "failing", "the receiver is away")
-    figures.trying_since_s = time.monotonic() - HUNG_S - 1.0
+    metrics.attempt_since_s = time.monotonic() - ATTEMPT_HUNG_S - 1.0
     ok, details = answer()
     assert (ok, details["state"]) == (False, "stalled")
-    assert details["why"].startswith("an attempt has lasted for 901 s")
-    figures.trying_since_s = None
-    figures.turned_s -= 61.0
+    assert details["why"].startswith("a delivery attempt has lasted 901 s")
+    metrics.attempt_since_s = None
+    metrics.loop_s -= 61.0
     ok, details = answer()
     assert (ok, details["state"]) == (False, "stalled")
     delivery.close(0)

@@ -1,4 +1,4 @@
-"""What the canary keeps over a restart, and how a person on its machine speaks to it when Kafka is away."""
+"""The canary's folder: its state across restarts, and commands that staff give on its machine while Kafka is away."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _STATE: Final = "state"
 _INBOX: Final = "commands"
 
 
-class Kept(msgspec.Struct, array_like=True):
-    """The watch's snapshot, and the next offsets of the topics it listens to, by topic and partition."""
+class SavedState(msgspec.Struct, array_like=True):
+    """The monitor's snapshot, and the next offsets of the topics that are read, by topic and partition."""
 
-    watch: bytes
+    monitor: bytes
     positions: dict[str, dict[int, int]]
 
 
-class Folder:
+class StateFolder:
     """The canary's folder. `spool` below it belongs to the deliveries. OSError when it cannot be made."""
 
     def __init__(self, path: Path) -> None:
@@ -29,23 +29,23 @@ class Folder:
         self._path = path
         (path / _INBOX).mkdir(parents=True, exist_ok=True)
 
-    def load(self) -> Kept | None:
-        """What was kept; None at the first start. ValueError when the file is damaged."""
+    def load(self) -> SavedState | None:
+        """The saved state; None at the first start. ValueError when the file is damaged."""
         try:
-            return msgspec.msgpack.decode((self._path / _STATE).read_bytes(), type=Kept)
+            return msgspec.msgpack.decode((self._path / _STATE).read_bytes(), type=SavedState)
         except FileNotFoundError:
             return None
 
-    def save(self, kept: Kept) -> None:
-        """In one piece, or not at all. OSError when the disk refuses."""
-        _write(self._path / _STATE, msgspec.msgpack.encode(kept))
+    def save(self, saved: SavedState) -> None:
+        """Replace the saved state atomically. OSError when the disk refuses."""
+        _write(self._path / _STATE, msgspec.msgpack.encode(saved))
 
-    def say(self, command: Command) -> None:
+    def leave_command(self, command: Command) -> None:
         """Leave a command for the running canary."""
         _write(self._path / _INBOX / f"{command.id}.json", msgspec.json.encode(command))
 
-    def said(self) -> list[tuple[Path, Command | None]]:
-        """Commands that were left, oldest first; None for a file that is none."""
+    def left_commands(self) -> list[tuple[Path, Command | None]]:
+        """Commands that were left, oldest first; None for a file that is not a command."""
         found: list[tuple[Path, Command | None]] = []
         for path in sorted((self._path / _INBOX).glob("*.json"), key=lambda path: path.stat().st_mtime_ns):
             try:
