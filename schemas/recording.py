@@ -32,13 +32,15 @@ class Truth(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Meta(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where a recording comes from."""
+    """Where a recording comes from. `labelled`: somebody said what happened in it, and what is not in its truth did not happen; None:
+    it is when it has a truth at all."""
 
     name: str
     source: str
     version: int = 1
     licence: str = ""
     notes: str = ""
+    labelled: bool | None = None
 
 
 class Recording(NamedTuple):
@@ -48,3 +50,8 @@ class Recording(NamedTuple):
     registry: RegistryData
     truth: tuple[Truth, ...]
     records: Iterator[Record]
+
+    @property
+    def labelled(self) -> bool:
+        """Whether it is known what happened: without that, an alert can be neither right nor false."""
+        return bool(self.truth) if self.meta.labelled is None else self.meta.labelled

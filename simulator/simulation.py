@@ -84,4 +84,4 @@ def recording(scenario: Scenario) -> Recording:
     """The scenario as a recording, its records made as they are read."""
     ward = Simulation(scenario)
     notes = f"seed {scenario.seed}, {scenario.residents} residents, {scenario.seconds:g} s"
-    return Recording(Meta(scenario.name, "Vigil ward simulator", notes=notes), ward.registry(), ward.truth(), ward.records())
+    return Recording(Meta(scenario.name, "Vigil ward simulator", notes=notes, labelled=True), ward.registry(), ward.truth(), ward.records())

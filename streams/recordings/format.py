@@ -1,7 +1,7 @@
 """Recordings: what was received, byte for byte, with who was who and what was true.
 
 A recording is a folder `<name>.vigil/`:
-    meta.json       format version, name, source, licence, notes
+    meta.json       format version, name, source, licence, notes, whether it is labelled
     registry.json   engine.registry.RegistryData
     frames.parquet  columns arrival_ns int64, payload binary (a wire payload: JSON chunk(s) or a binary ward batch), zstd
     truth.jsonl     one Truth a line
@@ -202,8 +202,18 @@ class Builder:
     All times are UTC nanoseconds, none before `start_ns`. A chunk arrives when its last sample has been measured.
     """
 
-    def __init__(self, name: str, source: str, *, ward: str = "home/ward", start_ns: int = START_NS, licence: str = "", notes: str = ""):
-        self.meta = Meta(name, source, licence=licence, notes=notes)
+    def __init__(
+        self,
+        name: str,
+        source: str,
+        *,
+        ward: str = "home/ward",
+        start_ns: int = START_NS,
+        licence: str = "",
+        notes: str = "",
+        labelled: bool | None = None,
+    ):
+        self.meta = Meta(name, source, licence=licence, notes=notes, labelled=labelled)
         self.ward = ward
         self.start_ns = start_ns
         self._bindings: list[Binding] = []
@@ -214,6 +224,10 @@ class Builder:
     def bind(self, device: str, subject: str, site: str = "") -> None:
         """`device` reports about `subject` ("resident/<id>", "bed/<id>", "room/<id>") for the whole recording."""
         self._bindings.append(Binding(device, subject, self.ward, site))
+
+    def bound(self, device: str) -> bool:
+        """Whether `device` is bound already: binding it again would make a registry that nobody accepts."""
+        return any(binding.device == device for binding in self._bindings)
 
     def truth(self, subject: str, code: str, start_ns: int, end_ns: int, note: str = "") -> None:
         """Say that `code` really held for `subject` from `start_ns` to `end_ns`."""

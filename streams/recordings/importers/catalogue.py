@@ -70,7 +70,7 @@ def _nist(path: Path, record: str) -> Recording:
 
 
 def _room(path: Path, _: str) -> Recording:
-    builder = Builder(f"room/{path.stem}", "UCI Occupancy Detection", start_ns=0)
+    builder = Builder(f"room/{path.stem}", "UCI Occupancy Detection", start_ns=0, labelled=True)
     ambient_rooms.occupancy(builder, path)
     return builder.build()
 

@@ -36,6 +36,27 @@ class Alarm(NamedTuple):
     leads: Float32
 
 
+class Entry(NamedTuple):
+    """A line of ALARMS.csv: the record, what the monitor said, whether it was true."""
+
+    name: str
+    kind: str
+    true: bool
+
+
+def entries(folder: Path) -> list[Entry]:
+    """The lines of ALARMS.csv in `folder`, whether their records are there or not."""
+    with (folder / "ALARMS.csv").open(encoding="utf-8-sig", newline="") as file:
+        return [Entry(name, kind.strip(), true.strip() == "1") for name, kind, true in (row for row in csv.reader(file) if len(row) == 3)]
+
+
+def alarm(folder: Path, entry: Entry) -> Alarm:
+    """One alarm. FileNotFoundError without its record, ValueError for a kind without a code or a record without an ECG lead."""
+    if entry.kind not in CODES:
+        raise ValueError(f"kind {entry.kind!r} is none of {', '.join(CODES)}")
+    return Alarm(entry.name, CODES[entry.kind], entry.true, _leads(folder, entry.name))
+
+
 def load(folder: Path) -> list[Alarm]:
     """Every alarm in `folder`, in the order of ALARMS.csv.
 
@@ -50,27 +71,28 @@ def load(folder: Path) -> list[Alarm]:
     >>> alarm.code, alarm.true, alarm.leads[:, 0].tolist()
     ('heart.asystole', False, [0.0, 0.5, nan, 1.0])
     """
-    with (folder / "ALARMS.csv").open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.reader(file) if len(row) == 3]
-    return [Alarm(name, CODES[kind], true.strip() == "1", _leads(folder, name)) for name, kind, true in rows]
+    return [alarm(folder, entry) for entry in entries(folder)]
 
 
 def _leads(folder: Path, name: str) -> Float32:
-    raw = loadmat(str(folder / f"{name}.mat"))["val"]
+    lines = (folder / f"{name}.hea").read_text(encoding="utf-8").splitlines()[1:]
+    raw = loadmat(str(folder / f"{name}.mat"), appendmat=False)["val"]
     columns = []
-    for line, values in zip((folder / f"{name}.hea").read_text(encoding="utf-8").splitlines()[1:], raw, strict=False):
+    for line, values in zip(lines, raw, strict=False):
         fields = line.split()
         gain, unit = fields[2].split("/")
         if unit == "mV" and fields[-1].upper() in ECG_LEADS:
             lead = values[: int(ALARM_S * RATE_HZ)] / float(gain)
             columns.append(np.where(values[: int(ALARM_S * RATE_HZ)] == MISSING, np.nan, lead))
+    if not columns:
+        raise ValueError(f"{name} has no ECG lead")
     return np.column_stack(columns).astype(np.float32)
 
 
 def recording(alarm: Alarm) -> Recording:
     """One alarm as a recording; a true alarm is a truth over its last ten seconds."""
     subject = f"resident/{alarm.name}"
-    builder = Builder(alarm.name, "PhysioNet/CinC Challenge 2015", licence="ODC-By-1.0")
+    builder = Builder(alarm.name, "PhysioNet/CinC Challenge 2015", licence="ODC-By-1.0", labelled=True)
     builder.bind("ecg", subject, "chest")
     builder.add("ecg", "ecg", builder.start_ns, RATE_HZ, alarm.leads, unit="mV")
     if alarm.true:

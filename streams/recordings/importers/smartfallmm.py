@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from streams.recordings.importers.files import Unreadable, each_file
 from streams.recordings.importers.trials import Signal, Trial, snap, unburst
 
 SOURCE: Final = "SmartFallMM, github.com/txst-cs-smartfall/SmartFallMM-Dataset"
@@ -33,7 +34,7 @@ def _table(path: Path) -> tuple[str, float, np.ndarray[tuple[int, int], np.dtype
     return "m/s2", rate_hz, samples
 
 
-def trials(folder: Path) -> Iterator[Trial]:
+def trials(folder: Path, unreadable: Unreadable | None = None) -> Iterator[Trial]:
     """Every accelerometer file of every person and device (`<old|young>/accelerometer/<device>/SxxAyyTzz.csv`).
 
     Watches and phones stamp on arrival (`unburst`, nominally 32 Hz); the hip and wrist sensors stamp when they measure
@@ -50,15 +51,16 @@ def trials(folder: Path) -> Iterator[Trial]:
     >>> fall.activity, bool(fall.falls), fall.signal.samples[:, 1].tolist()
     ('A10', True, [1.0, 1.0, nan, 1.0])
     """
-    for path in sorted(folder.glob("*/accelerometer/*/S*A*T*.csv")):
-        device = path.parent.name
-        if device not in _SITES:
-            continue
-        person, activity = path.stem[:3], path.stem[3:6]
-        unit, rate_hz, samples = _table(path)
-        falling = int(activity[1:]) >= FIRST_FALL
-        falls = ((0.0, len(samples) / rate_hz, "window is the trial"),) if falling else ()
-        older = path.parents[2].name == "old"
-        yield Trial(
-            f"smartfallmm/{device}/{path.stem}", person, activity, older, Signal(device, _SITES[device], rate_hz, samples, unit), falls
-        )
+    yield from each_file(sorted(folder.glob("*/accelerometer/*/S*A*T*.csv")), _one, unreadable)
+
+
+def _one(path: Path) -> Iterator[Trial]:
+    device = path.parent.name
+    if device not in _SITES:
+        raise ValueError(f"device {device} is none of those whose place on the body is known: {', '.join(_SITES)}")
+    person, activity = path.stem[:3], path.stem[3:6]
+    unit, rate_hz, samples = _table(path)
+    falling = int(activity[1:]) >= FIRST_FALL
+    falls = ((0.0, len(samples) / rate_hz, "window is the trial"),) if falling else ()
+    older = path.parents[2].name == "old"
+    yield Trial(f"smartfallmm/{device}/{path.stem}", person, activity, older, Signal(device, _SITES[device], rate_hz, samples, unit), falls)

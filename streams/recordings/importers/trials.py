@@ -66,14 +66,14 @@ def recording(trial: Trial, source: str, licence: str = "") -> Recording:
     >>> [(truth.subject, truth.code) for truth in made.truth], len(list(made.records))
     ([('resident/p1', 'falls.fall')], 4)
     """
-    builder = Builder(trial.name, source, licence=licence)
+    builder = Builder(trial.name, source, licence=licence, labelled=True)
     put(builder, trial, f"resident/{trial.person or trial.name.rpartition('/')[2]}")
     return builder.build()
 
 
 def cohort(name: str, trials: Iterable[Trial], source: str) -> tuple[Recording, dict[str, Trial]]:
     """Many trials side by side, each a resident of its own, and which resident is which trial (one replay instead of hundreds)."""
-    builder = Builder(name, source)
+    builder = Builder(name, source, labelled=True)
     who = {f"resident/{index:05d}": trial for index, trial in enumerate(trials)}
     for subject, trial in who.items():
         put(builder, trial, subject)
@@ -81,6 +81,8 @@ def cohort(name: str, trials: Iterable[Trial], source: str) -> tuple[Recording, 
 
 
 def _span(t_s: Float64) -> float:
+    if not t_s.size:
+        raise ValueError("there is no sample in it")
     span = float(t_s.max() - t_s.min())
     if not span <= SPAN_S_MAX:
         raise ValueError(f"time stamps span {span:g} s, at most {SPAN_S_MAX:g} s are plausible: the stamps are broken")

@@ -91,7 +91,7 @@ def recording(path: Path, *, annotator: str = "atr", subject: str = "", source: 
     """
     record = load(path, annotator)
     subject = subject or f"resident/{record.name}"
-    builder = Builder(record.name, source or f"WFDB record {record.name}", licence=licence)
+    builder = Builder(record.name, source or f"WFDB record {record.name}", licence=licence, labelled=True if record.rhythms else None)
     builder.bind("ecg", subject, "chest")
     builder.add("ecg", "ecg", builder.start_ns, record.rate_hz, record.leads.astype(np.float32), unit="mV")
     for note, start, end in record.rhythms:

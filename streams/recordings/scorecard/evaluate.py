@@ -56,7 +56,17 @@ def evaluate(
         recording = read(folder)
         replayed = replay(recording, parameters, policy)
         matched.append(
-            compare(Case(recording.meta.name, recording.truth, replayed.events, replayed.resident_days, replayed.room_days), allowed)
+            compare(
+                Case(
+                    recording.meta.name,
+                    recording.truth,
+                    replayed.events,
+                    replayed.resident_days,
+                    replayed.room_days,
+                    recording.labelled,
+                ),
+                allowed,
+            )
         )
     return summarise(matched)
 
