@@ -21,7 +21,7 @@ from engine.devices import Devices
 from engine.events import Detection, Event, EventType, event_id
 from engine.frame import NS_PER_S, Frame, Int32, Int64
 from engine.held import Held
-from engine.kinds import KINDS
+from engine.kinds import KINDS, STORED_KINDS
 from engine.outputs import Account, Late, Outputs, Reason, Reject
 from engine.registry import Registry, RegistryData
 from engine.rows import apart, measured
@@ -29,8 +29,6 @@ from engine.slots import Slots, SlotsSaved
 from engine.state import pack, unpack
 from engine.technical import DEVICE_SILENT
 
-STORED_KINDS: Final = frozenset({"vitals", "bed", "room_air", "electrical", "position"})
-"""Raw kinds slow enough to be stored as they are."""
 JUMP_NS: Final = 7 * 86_400 * NS_PER_S
 """A longer silence is a clock that was set (a box that booted in 1970), or a house that was shut: its seconds are not ticked through."""
 _CACHE_MAX: Final = 4096

@@ -49,6 +49,13 @@ class FireDetector(Detector[FireParams, FireState]):
     Missing data never clears a condition. Emits "feature.room" once a minute of device time.
 
     Sources: README.md beside this file names the clause behind every limit.
+
+    >>> from detectors.fire.examples import negative, positive
+    >>> fires, quiet = FireDetector(), FireDetector()
+    >>> sorted({found.code for frame in positive() for found in fires.step(frame).detections})
+    ['fire.cable_heat', 'fire.heat', 'fire.rate_of_rise', 'fire.residual_current', 'fire.smoke']
+    >>> [found for frame in negative() for found in quiet.step(frame).detections]
+    []
     """
 
     spec: ClassVar[Spec] = Spec(

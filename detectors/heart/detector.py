@@ -47,6 +47,13 @@ class HeartDetector(Detector[HeartParams, HeartState]):
     Warm-up: 2 s for beats, 8 beats for rates and asystole, 128 beats for atrial fibrillation. Latency after onset:
     asystole, ventricular tachycardia and fibrillation within 6 s; rates 30 s (parameter) plus 8 beats.
     Methods and papers: `qrs`, `rhythm`, `ventricles` and the README. Raises nothing on valid frames.
+
+    >>> from detectors.heart.examples import negative, positive
+    >>> fires, quiet = HeartDetector(), HeartDetector()
+    >>> sorted({found.code for frame in positive() for found in fires.step(frame).detections})
+    ['heart.tachycardia']
+    >>> [found for frame in negative() for found in quiet.step(frame).detections]
+    []
     """
 
     spec: ClassVar[Spec] = Spec(
@@ -57,9 +64,9 @@ class HeartDetector(Detector[HeartParams, HeartState]):
         latency_bound_s=60,
         warmup_s=10,
         references=(
-            "Pan & Tompkins, IEEE Trans Biomed Eng 1985;32:230",
-            "Hamilton, Computers in Cardiology 2002;29:101",
-            "Clifford et al., Physiol Meas 2016;37:E5 (CinC Challenge 2015)",
+            "Pan & Tompkins, IEEE Trans Biomed Eng 1985;32:230. doi:10.1109/TBME.1985.325532",
+            "Hamilton, Computers in Cardiology 2002;29:101. doi:10.1109/CIC.2002.1166717",
+            "Clifford et al., Physiol Meas 2016;37:E5 (CinC Challenge 2015). doi:10.1088/0967-3334/37/8/E5",
             "Zhou et al., PLoS ONE 2015;10(9):e0136544",
             "Kuo & Dillman, Computers in Cardiology 1978:347",
             "Royal College of Physicians, National Early Warning Score 2, 2017",

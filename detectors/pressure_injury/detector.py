@@ -45,6 +45,13 @@ class PressureInjuryDetector(Detector[PressureInjuryParams, State]):
 
     References: TEAM-UP (Yap et al. 2022) for intervals and the 15 minutes, NPIAP/EPUAP/PPPIA guideline 2019 (repositioning),
     Reswick & Rogers 1976 (tolerance falls with time). Posture: see posture.py and README.md.
+
+    >>> from detectors.pressure_injury.examples import negative, positive
+    >>> fires, quiet = PressureInjuryDetector(), PressureInjuryDetector()
+    >>> sorted({found.code for frame in positive() for found in fires.step(frame).detections})
+    ['pressure_injury.turn_overdue']
+    >>> [found for frame in negative() for found in quiet.step(frame).detections]
+    []
     """
 
     spec: ClassVar[Spec] = Spec(
