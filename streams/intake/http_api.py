@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from engine.clocks import Limits
+from engine.clocks import AdmissionLimits
 from engine.frame import NS_PER_S
 from engine.kinds import KINDS
 from engine.outputs import Reason, Reject
@@ -108,7 +108,7 @@ def _shown(reject: Reject) -> dict[str, object]:
     return {"reason": reject.reason, "device": reject.device, "kind": reject.kind, "detail": reject.detail}
 
 
-def foreseen(decoded: Decoded, now_ns: int, bound: Callable[[str], bool], limits: Limits) -> list[dict[str, object]]:
+def foreseen(decoded: Decoded, now_ns: int, bound: Callable[[str], bool], limits: AdmissionLimits) -> list[dict[str, object]]:
     """What the engine will refuse for a reason that shows already: bound to nobody, or a clock that is wrong. It decides itself, later."""
     found: list[dict[str, object]] = []
     rows = ((block, i) for block in decoded.blocks for i in range(len(block.devices)))
