@@ -8,17 +8,19 @@ extent, and those on people and devices not seen are the ones to trust. Every ba
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import groupby
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 
+from benchmarks.quality.report import Findings, Part, of_people
 from engine.frame import NS_PER_S
-from streams.recordings.format import Recording
+from schemas.recording import Recording
 from streams.recordings.importers import sisfall, smartfallmm, sp_sw_har, weda_fall
+from streams.recordings.importers.files import Unreadable
 from streams.recordings.importers.trials import FALL, Trial, cohort
-from streams.recordings.intervals import Figure, by_person, proportion, rate
+from streams.recordings.intervals import Figure, by_person, proportion
 from streams.recordings.replay import replay
 
 SLACK_S: Final = 2.0
@@ -27,16 +29,33 @@ SIMPLE_DEVICES: Final = {"25hz-2g": (25.0, 2.0), "10hz": (10.0, 16.0)}
 """Rate (Hz) and range (g) of simple wearables: the narrowest common range, and the slowest rate that is judged."""
 SECONDS_PER_HOUR: Final = 3600.0
 
-_Source = tuple[Callable[[Path], Iterator[Trial]], str]
-SOURCES: Final[dict[str, _Source]] = {
-    "sisfall": (sisfall.trials, sisfall.SOURCE),
-    "weda-fall": (weda_fall.trials, weda_fall.SOURCE),
-    "smartfallmm": (smartfallmm.trials, smartfallmm.SOURCE),
-    "sp-sw-har": (sp_sw_har.trials, sp_sw_har.SOURCE),
+FALLS: Final = ("sensitivity", "time_to_alert_s")
+DAILY: Final = ("specificity", "false_alarms_per_hour")
+AGES: Final = ("specificity_young", "specificity_older")
+
+
+class Source(NamedTuple):
+    """A data set: how its trials are read, where it comes from, and what it can be asked for.
+
+    `ages`: young and older people are told apart. `devices`: there are several, which its figures tell apart too.
+    """
+
+    trials: Callable[[Path, Unreadable | None], Iterator[Trial]]
+    source: str
+    owed: tuple[str, ...]
+    ages: bool = False
+    devices: bool = False
+
+
+SOURCES: Final[dict[str, Source]] = {
+    "sisfall": Source(sisfall.trials, sisfall.SOURCE, FALLS + DAILY + AGES, ages=True),
+    "weda-fall": Source(weda_fall.trials, weda_fall.SOURCE, FALLS + DAILY + AGES, ages=True),
+    "smartfallmm": Source(smartfallmm.trials, smartfallmm.SOURCE, FALLS + DAILY + AGES, ages=True, devices=True),
+    "sp-sw-har": Source(sp_sw_har.trials, sp_sw_har.SOURCE, DAILY, devices=True),
 }
 # uci-olderpeople-rfid is left out: in 5 % of its seconds there are enough samples to judge stillness at all, so a figure of no false
 # alarms would show nothing (bed exit, which it is made for, is another detector's).
-DATA_SETS: Final[tuple[str, ...]] = tuple(SOURCES)
+NOTE: Final = "default parameters, chosen with people of this set in view (no model trained, not cross-validated)"
 
 
 class Outcome(NamedTuple):
@@ -82,13 +101,13 @@ def outcomes(recording: Recording, who: dict[str, Trial]) -> list[Outcome]:
 
 def _people(trials: Iterable[Outcome]) -> str:
     people = {trial.person for trial in trials}
-    return "people the set does not tell apart" if people == {""} else f"{len(people)} people"
+    return "people the set does not tell apart" if people == {""} else of_people(len(people))
 
 
 def simple_device(trial: Trial, rate_hz: float, range_g: float) -> Trial:
     """The same movement as a simple wearable would send it: clipped at ±range_g an axis, block means at rate_hz."""
     signal = trial.signal
-    block = round(signal.rate_hz / rate_hz)
+    block = max(1, round(signal.rate_hz / rate_hz))
     whole = signal.samples[: len(signal.samples) // block * block]
     samples = np.clip(whole, -range_g, range_g).reshape(-1, block, whole.shape[1]).mean(axis=1)
     return trial._replace(signal=signal._replace(rate_hz=signal.rate_hz / block, samples=samples.astype(np.float32)))
@@ -101,7 +120,7 @@ def _median_alert(people: Sequence[list[Outcome]]) -> float:
 
 def _share(trials: Sequence[Outcome], good: Callable[[Outcome], bool], basis: str) -> Figure:
     """Percent of good trials; the interval is the wider of Wilson's over trials and a bootstrap's over people."""
-    wilson = proportion(sum(good(t) for t in trials), len(trials), basis)
+    wilson = proportion(sum(map(good, trials)), len(trials), basis)
     people = [[t for t in trials if t.person == person] for person in sorted({t.person for t in trials})]
     if len(people) < 2:
         return wilson
@@ -109,62 +128,64 @@ def _share(trials: Sequence[Outcome], good: Callable[[Outcome], bool], basis: st
     return wilson._replace(low=min(wilson.low, own.low), high=max(wilson.high, own.high))
 
 
-def _figures(data_set: str, found: Sequence[Outcome]) -> dict[str, Figure]:
-    falls = [trial for trial in found if trial.fall]
-    daily = [trial for trial in found if not trial.fall]
-    hours = sum(trial.seconds for trial in daily) / SECONDS_PER_HOUR
-    note = "default parameters, chosen with people of this set in view (no model trained, not cross-validated)"
-    key = f"falls.{data_set}."
-    figures: dict[str, Figure] = {}
+def _figures(source: Source, data_set: str, outcome: Sequence[Outcome], found: Findings) -> None:
+    falls = [trial for trial in outcome if trial.fall]
+    daily = [trial for trial in outcome if not trial.fall]
     if falls:
-        basis = f"{data_set}: {len(falls)} staged falls of {_people(falls)}; {note}"
-        figures[key + "sensitivity"] = _share(falls, lambda trial: trial.caught, basis)
+        basis = f"{data_set}: {len(falls)} staged falls of {_people(falls)}; {NOTE}"
+        found.figure("sensitivity", _share(falls, lambda trial: trial.caught, basis))
         people = [[trial for trial in falls if trial.person == person] for person in sorted({trial.person for trial in falls})]
-        figures[key + "time_to_alert_s"] = by_person(
-            people, _median_alert, "s", f"{basis}; median from the beginning of the fall (truth window) to the alert, interval over people"
-        )
-    devices = sorted({trial.device for trial in daily})
+        basis += "; median from the beginning of the fall (truth window) to the alert, interval over people"
+        found.figure("time_to_alert_s", by_person(people, _median_alert, "s", basis))
+    elif outcome:
+        for metric in set(FALLS) & set(source.owed):
+            found.absent(metric, f"there is no fall that can be judged among the trials of {_people(outcome)}")
     groups: list[tuple[str, list[Outcome]]] = [("", daily)]
-    if len({trial.older for trial in daily}) > 1:
+    if source.ages:
         groups += [("_young", [t for t in daily if not t.older]), ("_older", [t for t in daily if t.older])]
-    if len(devices) > 1:
-        groups += [(f"_{device}", [t for t in daily if t.device == device]) for device in devices]
+    if source.devices:
+        groups += [(f"_{device}", [t for t in daily if t.device == device]) for device in sorted({trial.device for trial in daily})]
     for suffix, group in groups:
         if group:
-            group_hours = sum(trial.seconds for trial in group) / SECONDS_PER_HOUR
-            basis = f"{data_set}: {len(group)} daily trials of {_people(group)}, {group_hours:.2f} h; {note}"
-            figures[f"{key}specificity{suffix}"] = _share(group, lambda trial: trial.false == 0, basis)
-    if daily:
-        basis = f"{data_set}: scripted daily trials of {_people(daily)}, {hours:.2f} h, far denser in movement than a day; {note}"
-        figures[key + "false_alarms_per_hour"] = rate(sum(trial.false for trial in daily), hours, "1/h", basis)
-    return figures
+            hours = sum(trial.seconds for trial in group) / SECONDS_PER_HOUR
+            basis = f"{data_set}: {len(group)} daily trials of {_people(group)}, {hours:.2f} h; {NOTE}"
+            found.figure(f"specificity{suffix}", _share(group, lambda trial: trial.false == 0, basis))
+        elif outcome:
+            found.absent(f"specificity{suffix}", f"there is no daily activity of{suffix.replace('_', ' ') or ' these'} people")
+    hours = sum(trial.seconds for trial in daily) / SECONDS_PER_HOUR
+    basis = f"{data_set}: scripted daily trials of {_people(daily)}, {hours:.2f} h, far denser in movement than a day; {NOTE}"
+    found.per("false_alarms_per_hour", sum(trial.false for trial in daily), hours, "1/h", basis, "there is no daily activity")
 
 
-def _by_person(data_set: str, trials: Iterable[Trial], source: str) -> list[Outcome]:
-    in_order = sorted(trials, key=lambda trial: trial.person)
-    groups = groupby(in_order, key=lambda trial: trial.person)
-    return [outcome for person, group in groups for outcome in outcomes(*cohort(f"{data_set}/{person}", group, source))]
+def _measure(name: str, device: tuple[float, float] | None, folder: Path, found: Findings) -> None:
+    """One data set (`device`: as a device of that rate and range would have recorded it), person by person."""
+    source = SOURCES[folder.name]
+    people: dict[str, list[Trial]] = {}
+    for trial in source.trials(folder, found.unreadable):
+        worn = trial if device is None else simple_device(trial, *device)
+        if len(worn.signal.samples):
+            people.setdefault(trial.person, []).append(worn)
+        else:
+            found.leave_out(trial.name, "it has no samples")
+    outcome: list[Outcome] = []
+    for person in found.each(sorted(people), str):
+        chosen = people[person]
+        if found.records_max is not None:
+            kinds: dict[tuple[str, bool], list[Trial]] = {}
+            for trial in chosen:
+                kinds.setdefault((trial.signal.device, bool(trial.falls)), []).append(trial)
+            chosen = [trial for alike in kinds.values() for trial in found.few(alike)]
+        outcome += outcomes(*cohort(f"{name}/{person}", chosen, source.source))
+    if outcome:
+        _figures(source, name, outcome, found)
 
 
-def evaluate(root: Path, progress: Callable[[str], None]) -> dict[str, Figure]:
-    """All figures from the data sets found under `root`; what is missing is said through `progress` and left out.
-
-    SisFall is measured again as simple devices would record it (keys `falls.sisfall-25hz-2g.*`, `falls.sisfall-10hz.*`).
-    """
-    figures: dict[str, Figure] = {}
-
-    def measure(name: str, trials: Iterable[Trial], source: str) -> None:
-        found = _by_person(name, trials, source)
-        progress(f"falls: {name}: {len(found)} trials")
-        figures.update(_figures(name, found))
-
-    for data_set, (trials, source) in SOURCES.items():
-        folder = root / data_set
-        if not folder.is_dir():
-            progress(f"falls: {data_set} is not in {root}: skipped")
-            continue
-        measure(data_set, trials(folder), source)
-        if data_set == "sisfall":
-            for device, (rate_hz, range_g) in SIMPLE_DEVICES.items():
-                measure(f"{data_set}-{device}", (simple_device(trial, rate_hz, range_g) for trial in trials(folder)), source)
-    return figures
+PARTS: Final = tuple(
+    Part(name, data_set, SOURCES[data_set].owed, partial(_measure, name, device))
+    for data_set in SOURCES
+    for name, device in (
+        (data_set, None),
+        *(((f"{data_set}-{key}", device) for key, device in SIMPLE_DEVICES.items()) if data_set == "sisfall" else ()),
+    )
+)
+"""SisFall is measured again as simple devices would record it (keys `falls.sisfall-25hz-2g.*`, `falls.sisfall-10hz.*`)."""

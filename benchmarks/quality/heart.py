@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 
+from benchmarks.quality.report import Findings, Part, of_people
 from detectors.heart.detector import HeartDetector, detect_beats
 from detectors.heart.params import HeartParams
 from engine.events import Detection
 from engine.frame import NS_PER_S, Float32, Float64, Int64, frame
 from streams.recordings.importers import cinc2015, rr_series, wfdb_records
-from streams.recordings.intervals import Figure, by_person, proportion
+from streams.recordings.intervals import by_person, rate
 
-DATA_SETS: Final = ("mitdb", "cinc2015", "afdb-rr", "nsr2db-rr", "chf2db-rr")
 WINDOW_S: Final = 0.15
 LEARNING_S: Final = 300.0
 """ANSI/AAMI EC57: a detected beat within 150 ms counts; the first five minutes are for learning."""
@@ -28,10 +30,12 @@ ALARM_WINDOW_S: Final = 16.0
 MISSED_ALARM_COST: Final = 5
 """CinC 2015 score: (TP + TN) / (TP + TN + FP + 5 FN)."""
 DAY_S: Final = 86_400.0
+HOUR_S: Final = 3600.0
+BUDGET_H: Final = 0.25
+"""Of an ECG, for each record that a budget allows; of RR intervals it is an hour."""
+FIBRILLATION: Final = "atrial_fibrillation"
 
 CHOSEN: Final = "thresholds from papers and physiology, but chosen with these records in view, not cross-validated"
-
-Progress = Callable[[str], None]
 
 
 class Scored(NamedTuple):
@@ -60,20 +64,15 @@ def score_beats(reference: Float64, found: Float64, *, window_s: float = WINDOW_
     return hits, int(reference.size) - hits, int(found.size) - hits
 
 
-def mitdb(folder: Path, leads: int, progress: Progress) -> list[Scored]:
-    """Every record of `folder` scored as EC57, with the first `leads` leads."""
-    result = []
-    for header in sorted(folder.glob("*.hea")):
-        record = wfdb_records.load(header.with_suffix(""))
-        times_ns, _ = detect_beats(record.leads[:, :leads], record.rate_hz)
-        reference, found = record.beats / record.rate_hz, times_ns / NS_PER_S
-        for start, end in ((0.0, LEARNING_S), *((a / record.rate_hz, b / record.rate_hz) for a, b in record.flutter)):
-            reference = reference[(reference < start) | (reference > end)]
-            found = found[(found < start) | (found > end)]
-        row = Scored(record.name, *score_beats(reference, found))
-        progress(f"mitdb {row.name}, {leads} lead(s): {row.hits} found, {row.missed} missed, {row.extra} extra")
-        result.append(row)
-    return result
+def scored(record: wfdb_records.Annotated, leads: int, hours_max: float = float("inf")) -> Scored | None:
+    """The first `hours_max` of a record scored as EC57, with its first `leads` leads; None when no beat in it can be scored."""
+    size = len(record.leads) if math.isinf(hours_max) else int(hours_max * HOUR_S * record.rate_hz)
+    times_ns, _ = detect_beats(record.leads[:size, :leads], record.rate_hz)
+    reference, found = record.beats[record.beats < size] / record.rate_hz, times_ns / NS_PER_S
+    for start, end in ((0.0, LEARNING_S), *((a / record.rate_hz, b / record.rate_hz) for a, b in record.flutter)):
+        reference = reference[(reference < start) | (reference > end)]
+        found = found[(found < start) | (found > end)]
+    return Scored(record.name, *score_beats(reference, found)) if reference.size else None
 
 
 def ecg_events(leads: Float32, rate_hz: float, params: HeartParams) -> list[Detection]:
@@ -113,40 +112,69 @@ def held(events: list[Detection], code: str, after_s: float) -> bool:
     return raised
 
 
-def _beats(root: Path, progress: Progress, figures: dict[str, Figure]) -> None:
+def _beats(folder: Path, found: Findings) -> None:
+    headers = sorted(folder.glob("*.hea"))
+    hours_max = float("inf") if found.records_max is None else found.records_max * BUDGET_H
     for leads, suffix in ((2, ""), (1, "_one_lead")):
-        rows = mitdb(root / "mitdb", leads, progress)
-        basis = f"MIT-BIH, {len(rows)} people, {leads} lead(s), EC57: within 150 ms, first 5 min and flutter left out; {CHOSEN}"
-        figures[f"heart.mitdb.qrs_sensitivity{suffix}"] = by_person(rows, _sensitivity, "%", basis)
-        figures[f"heart.mitdb.qrs_ppv{suffix}"] = by_person(rows, _ppv, "%", basis)
+        rows = []
+        for header in found.each(headers, lambda path: path.stem, f"mitdb, {leads} lead(s),"):
+            record = found.read(header.stem, wfdb_records.load, header.with_suffix(""))
+            if record is None:
+                continue
+            row = scored(record, leads, hours_max)
+            if row is None:
+                found.leave_out(header.stem, "no beat is annotated after the first five minutes")
+                continue
+            found.say(f"mitdb {row.name}, {leads} lead(s): {row.hits} found, {row.missed} missed, {row.extra} extra")
+            rows.append(row)
+        if not rows:
+            continue
+        basis = f"MIT-BIH, {of_people(len(rows))}, {leads} lead(s), EC57: within 150 ms, first 5 min and flutter left out; {CHOSEN}"
+        found.figure(f"qrs_sensitivity{suffix}", by_person(rows, _sensitivity, "%", basis))
+        found.figure(f"qrs_ppv{suffix}", by_person(rows, _ppv, "%", basis))
 
 
 def _sensitivity(rows: Sequence[Scored]) -> float:
-    return 100 * sum(r.hits for r in rows) / max(1, sum(r.hits + r.missed for r in rows))
+    return _percent(sum(r.hits for r in rows), sum(r.hits + r.missed for r in rows))
 
 
 def _ppv(rows: Sequence[Scored]) -> float:
-    return 100 * sum(r.hits for r in rows) / max(1, sum(r.hits + r.extra for r in rows))
+    return _percent(sum(r.hits for r in rows), sum(r.hits + r.extra for r in rows))
 
 
-def _alarms(root: Path, progress: Progress, figures: dict[str, Figure]) -> None:
+def _percent(hits: int, total: int) -> float:
+    """NaN of nothing: a share of nobody's beats is no 0 %."""
+    return 100 * hits / total if total else float("nan")
+
+
+def _alarms(folder: Path, found: Findings) -> None:
+    entries = found.read("ALARMS.csv", cinc2015.entries, folder)
+    if entries is None:
+        return
+    if found.records_max is not None:
+        kinds = sorted({(entry.kind, entry.true) for entry in entries})
+        entries = [e for kind in kinds for e in found.few([entry for entry in entries if (entry.kind, entry.true) == kind])]
     counts: dict[tuple[str, bool], list[int]] = {}
-    for alarm in cinc2015.load(root / "cinc2015"):
-        raised = held(ecg_events(alarm.leads, cinc2015.RATE_HZ, INTENSIVE_CARE), alarm.code, cinc2015.ALARM_S - ALARM_WINDOW_S)
-        counts.setdefault((alarm.code, alarm.true), []).append(int(raised))
-    progress("cinc2015: " + ", ".join(f"{code} {true}: {sum(c)}/{len(c)}" for (code, true), c in sorted(counts.items())))
+    for entry in found.each(entries, lambda entry: entry.name):
+        alarm = found.read(entry.name, cinc2015.alarm, folder, entry)
+        if alarm is not None:
+            raised = held(ecg_events(alarm.leads, cinc2015.RATE_HZ, INTENSIVE_CARE), alarm.code, cinc2015.ALARM_S - ALARM_WINDOW_S)
+            counts.setdefault((alarm.code, alarm.true), []).append(int(raised))
+    if not counts:
+        return
+    found.say("cinc2015: " + ", ".join(f"{code} {true}: {sum(c)}/{len(c)}" for (code, true), c in sorted(counts.items())))
     true = [v for (_, real), c in counts.items() if real for v in c]
     false = [v for (_, real), c in counts.items() if not real for v in c]
     basis = f"CinC 2015, {len(true) + len(false)} ICU alarms, ECG alone, samples before the alarm; {CHOSEN}"
-    figures["heart.cinc2015.true_alarm_sensitivity"] = proportion(sum(true), len(true), basis)
-    figures["heart.cinc2015.false_alarm_suppression"] = proportion(len(false) - sum(false), len(false), basis)
-    for code in sorted({code for code, _ in counts}):
+    found.share("true_alarm_sensitivity", sum(true), len(true), basis, "no alarm here was true")
+    found.share("false_alarm_suppression", len(false) - sum(false), len(false), basis, "no alarm here was false")
+    for code in cinc2015.CODES.values():
         kind = code.removeprefix("heart.")
         real, quiet = counts.get((code, True), []), counts.get((code, False), [])
         of = f"{kind}: {len(real)} true and {len(quiet)} false alarms; {basis}"
-        figures[f"heart.cinc2015.true_alarm_sensitivity_{kind}"] = proportion(sum(real), len(real), of)
-        figures[f"heart.cinc2015.false_alarm_suppression_{kind}"] = proportion(len(quiet) - sum(quiet), len(quiet), of)
-    figures["heart.cinc2015.score"] = by_person([*((True, v) for v in true), *((False, v) for v in false)], _score, "", basis)
+        found.share(f"true_alarm_sensitivity_{kind}", sum(real), len(real), of, f"no {kind} alarm here was true")
+        found.share(f"false_alarm_suppression_{kind}", len(quiet) - sum(quiet), len(quiet), of, f"no {kind} alarm here was false")
+    found.figure("score", by_person([*((True, v) for v in true), *((False, v) for v in false)], _score, "", basis))
 
 
 def _score(alarms: Sequence[tuple[bool, int]]) -> float:
@@ -155,61 +183,86 @@ def _score(alarms: Sequence[tuple[bool, int]]) -> float:
     return 100 * right / (len(alarms) + (MISSED_ALARM_COST - 1) * missed)
 
 
-def _fibrillation(root: Path, progress: Progress, figures: dict[str, Figure]) -> None:
-    folder = root / "afdb-rr"
+def _fibrillation(folder: Path, found: Findings) -> None:
     people = []
-    for path in sorted(folder.glob("qrs*.txt")):
-        series = rr_series.afdb(folder, path.stem.removeprefix("qrs"))
+    for path in found.each(sorted(folder.glob("qrs*.txt")), lambda path: path.stem.removeprefix("qrs")):
+        series = found.read(path.name, rr_series.afdb, folder, path.stem.removeprefix("qrs"))
+        if series is None:
+            continue
+        series = _hours(series, found.records_max)
         _, minutes, entropy = rr_events(series)
         share = np.array([np.mean(series.af[(series.start_s // 60).astype(int) == m]) for m in minutes])
         clear = np.isfinite(entropy) & ((share == 0) | (share == 1))
         said = entropy[clear] >= HeartParams().atrial_entropy_fraction_min
         is_af = share[clear] == 1
         people.append((int((said & is_af).sum()), int(is_af.sum()), int((~said & ~is_af).sum()), int((~is_af).sum())))
-        progress(f"afdb-rr {series.name}: AF minutes {people[-1][0]}/{people[-1][1]}, other {people[-1][2]}/{people[-1][3]}")
-    basis = f"MIT-BIH AF, {len(people)} people, whole minutes of one rhythm, beats as annotated; threshold from the paper, which used the same data base"
-    figures["heart.afdb-rr.af_sensitivity"] = by_person(
-        people, lambda p: 100 * sum(r[0] for r in p) / max(1, sum(r[1] for r in p)), "%", basis
+        found.say(f"afdb-rr {series.name}: AF minutes {people[-1][0]}/{people[-1][1]}, other {people[-1][2]}/{people[-1][3]}")
+    basis = (
+        f"MIT-BIH AF, {of_people(len(people))}, whole minutes of one rhythm, beats as annotated; threshold from the paper, which used "
+        "the same data base"
     )
-    figures["heart.afdb-rr.af_specificity"] = by_person(
-        people, lambda p: 100 * sum(r[2] for r in p) / max(1, sum(r[3] for r in p)), "%", basis
-    )
+    for metric, hits, total, what in (("af_sensitivity", 0, 1, "of atrial fibrillation"), ("af_specificity", 2, 3, "of another rhythm")):
+        if sum(row[total] for row in people):
+            share_of = partial(_share_of, hits=hits, total=total)
+            found.figure(metric, by_person(people, share_of, "%", basis))
+        elif people:
+            found.absent(metric, f"{of_people(len(people))}, and no whole minute {what}")
 
 
-def _days(root: Path, name: str, progress: Progress, figures: dict[str, Figure]) -> None:
+def _share_of(people: Sequence[tuple[int, int, int, int]], *, hits: int, total: int) -> float:
+    return _percent(sum(row[hits] for row in people), sum(row[total] for row in people))
+
+
+def _hours(series: rr_series.Series, hours: int | None) -> rr_series.Series:
+    """The first `hours` of a series; all of it for None."""
+    if hours is None:
+        return series
+    keep = series.start_s < hours * HOUR_S
+    return series._replace(start_s=series.start_s[keep], rr_s=series.rr_s[keep], af=series.af[keep])
+
+
+def _days(name: str, folder: Path, found: Findings) -> None:
     people: list[tuple[Counter[str], float]] = []
-    for path in sorted((root / name).glob("*_rr_secs.txt")):
-        series = rr_series.day(path)
+    for path in found.each(sorted(folder.glob("*_rr_secs.txt")), lambda path: path.stem.removesuffix("_rr_secs")):
+        series = found.read(path.name, rr_series.day, path)
+        if series is None:
+            continue
+        series = _hours(series, found.records_max)
         codes = Counter(event.code.removeprefix("heart.") for event in rr_events(series)[0] if event.phase == "onset")
         people.append((codes, float(series.rr_s.sum()) / DAY_S))
-        progress(f"{name} {series.name}: {dict(sorted(codes.items())) or 'no alarm'}")
+        found.say(f"{name} {series.name}: {dict(sorted(codes.items())) or 'no alarm'}")
+    if not people:
+        return
+    days = sum(own for _, own in people)
     basis = (
-        f"{name}, {len(people)} people, {sum(days for _, days in people):.1f} days of RR intervals, all alarms, "
+        f"{name}, {of_people(len(people))}, {days:.1f} days of RR intervals, all alarms, "
         f"no event labels; {CHOSEN} (the time that confirms atrial fibrillation)"
     )
-    kinds = sorted({code for codes, _ in people for code in codes})
+    kinds = sorted({code for codes, _ in people for code in codes} | {FIBRILLATION})
     for label, counted in (("alarms", kinds), *((kind, [kind]) for kind in kinds)):
-        figures[f"heart.{name}.{label}_per_person_day"] = by_person(
-            people,
-            lambda rows, counted=counted: sum(codes[k] for codes, _ in rows for k in counted) / sum(days for _, days in rows),  # type: ignore[misc]
-            "per person-day",
-            basis,
-        )
+        counts = [(sum(codes[kind] for kind in counted), own) for codes, own in people]
+        if any(count for count, _ in counts):
+            figure = by_person(counts, _per_day, "per person-day", basis)
+        else:  # a bootstrap of nothing would say that there is never an alarm
+            figure = rate(0, days, "per person-day", basis)
+        found.figure(f"{label}_per_person_day", figure)
 
 
-def evaluate(root: Path, progress: Progress) -> dict[str, Figure]:
-    """Every figure that the data sets under `root` allow; a missing set is said and skipped."""
-    figures: dict[str, Figure] = {}
-    parts: dict[str, Callable[[], None]] = {
-        "mitdb": lambda: _beats(root, progress, figures),
-        "cinc2015": lambda: _alarms(root, progress, figures),
-        "afdb-rr": lambda: _fibrillation(root, progress, figures),
-        "nsr2db-rr": lambda: _days(root, "nsr2db-rr", progress, figures),
-        "chf2db-rr": lambda: _days(root, "chf2db-rr", progress, figures),
-    }
-    for name, measure in parts.items():
-        if (root / name).is_dir():
-            measure()
-        else:
-            progress(f"{name} is not under {root}: skipped")
-    return figures
+def _per_day(people: Sequence[tuple[int, float]]) -> float:
+    return sum(count for count, _ in people) / sum(days for _, days in people)
+
+
+_DAILY: Final = ("alarms_per_person_day", f"{FIBRILLATION}_per_person_day")
+_KINDS: Final = ("", *(code.replace("heart.", "_") for code in cinc2015.CODES.values()))
+PARTS: Final = (
+    Part("mitdb", "mitdb", ("qrs_sensitivity", "qrs_ppv", "qrs_sensitivity_one_lead", "qrs_ppv_one_lead"), _beats),
+    Part(
+        "cinc2015",
+        "cinc2015",
+        ("score", *(f"{metric}{kind}" for kind in _KINDS for metric in ("true_alarm_sensitivity", "false_alarm_suppression"))),
+        _alarms,
+    ),
+    Part("afdb-rr", "afdb-rr", ("af_sensitivity", "af_specificity"), _fibrillation),
+    Part("nsr2db-rr", "nsr2db-rr", _DAILY, partial(_days, "nsr2db-rr")),
+    Part("chf2db-rr", "chf2db-rr", _DAILY, partial(_days, "chf2db-rr")),
+)

@@ -6,25 +6,25 @@ Nobody's nights were recorded: every night here is concatenated from real frames
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from benchmarks.quality.pressure_injury_fit import Labels, Matrix, Weights, features_of, fit, predict
+from benchmarks.quality.report import Findings, Part, of_people
 from detectors.pressure_injury import posture
 from detectors.pressure_injury.coefficients import SIDE_WEIGHTS, SUPINE_BIAS, SUPINE_WEIGHTS
 from detectors.pressure_injury.detector import FEATURE
 from engine.events import Event
 from engine.frame import NS_PER_S
 from engine.outputs import Measurements
-from streams.recordings.format import START_NS
+from schemas.recording import START_NS
 from streams.recordings.importers import pmatdata, popu_preview
 from streams.recordings.importers.pmatdata import Stay, Trial
-from streams.recordings.intervals import Figure, by_person, proportion, rate
+from streams.recordings.intervals import Figure, by_person
 from streams.recordings.replay import replay
-
-DATA_SETS: Final = ("pmatdata", "popu-preview")
 
 SHIPPED: Final = Weights(SIDE_WEIGHTS, SUPINE_WEIGHTS, SUPINE_BIAS)
 NIGHTS_PER_PERSON: Final = 2
@@ -36,8 +36,6 @@ STAY_IN_TIME_S: Final = (2700.0, 6600.0)
 STAY_OVERDUE_S: Final = (9000.0, 14400.0)
 NIGHT_S: Final = 8 * 3600.0
 NIGHT_FRAME_S: Final = 20.0
-
-Progress = Callable[[str], None]
 
 
 class _Trials(NamedTuple):
@@ -54,6 +52,22 @@ class _Trials(NamedTuple):
 def _described(trials: Iterable[Trial]) -> _Trials:
     found = list(trials)
     return _Trials(found, [features_of(t.maps, t.shape) for t in found])
+
+
+class _HeldOut:
+    """Weights fitted to everybody but one person, made when asked for and kept."""
+
+    def __init__(self, data: _Trials) -> None:
+        self._data = data
+        self._made: dict[str, Weights | None] = {}
+
+    def without(self, person: str) -> Weights | None:
+        """None when the others have not lain in all three postures: there is nothing to fit to."""
+        if person not in self._made:
+            others = [i for i, trial in enumerate(self._data.trials) if trial.person != person]
+            whole = {self._data.trials[i].posture for i in others} >= set(SIDES)
+            self._made[person] = fit(*self._data.stacked(others)) if whole else None
+        return self._made[person]
 
 
 def _hits(data: _Trials, weights: Callable[[Trial], Weights]) -> dict[str, tuple[int, int]]:
@@ -76,63 +90,76 @@ def _accuracy(counts: dict[str, tuple[int, int]], basis: str) -> Figure:
     return by_person(list(counts.values()), share, "%", f"{basis}; by person: {spread}")
 
 
-def _pmatdata(root: Path, progress: Progress) -> dict[str, Figure]:
-    progress("pressure_injury: posture, PmatData experiment i, leaving one person out")
-    first = _described(pmatdata.experiment_i(root))
-    people = sorted({t.person for t in first.trials})
-    figures: dict[str, Figure] = {}
-    without: dict[str, Weights] = {}
-    if len(people) > 1:
-        for person in people:
-            without[person] = fit(*first.stacked([i for i, t in enumerate(first.trials) if t.person != person]))
-        figures["posture_accuracy"] = _accuracy(
-            _hits(first, lambda t: without[t.person]),
-            f"PmatData i, {len(people)} people, 17 postures each, 3 classes, leave one person out, every map after the person settled",
+def _judged(metric: str, chosen: _Trials, weights: Callable[[Trial], Weights | None], basis: str, found: Findings) -> None:
+    """Record the accuracy over the trials that `weights` has weights for; `basis` is told how many people those are."""
+    able = [i for i, trial in enumerate(chosen.trials) if weights(trial) is not None]
+    if not able:
+        found.absent(metric, "nobody here can be held out: it takes other people, in all three postures, to fit to")
+        return
+    rest = _Trials([chosen.trials[i] for i in able], [chosen.features[i] for i in able])
+    people, left = ({trial.person for trial in trials} for trials in (rest.trials, chosen.trials))
+    note = f"; {of_people(len(left - people))} more could not be held out" if left - people else ""
+
+    def sure(trial: Trial) -> Weights:
+        own = weights(trial)
+        if own is None:
+            raise ValueError(f"{trial.person} was chosen without weights")
+        return own
+
+    found.figure(metric, _accuracy(_hits(rest, sure), basis.format(of_people(len(people))) + note))
+
+
+def _pmatdata(folder: Path, found: Findings) -> None:
+    found.say("pmatdata: experiment i, leaving one person out")
+    first = _described(_read(pmatdata.experiment_i, folder, found))
+    held = _HeldOut(first)
+    if first.trials:
+        _judged(
+            "posture_accuracy",
+            first,
+            lambda trial: held.without(trial.person),
+            "PmatData i, {}, 17 postures each, 3 classes, leave one person out, every map after the person settled",
+            found,
         )
-    figures["posture_accuracy_shipped"] = _accuracy(
-        _hits(first, lambda _: SHIPPED), f"PmatData i, {len(people)} people, coefficients as shipped (fitted to S1-S5 of this experiment)"
-    )
-    progress("pressure_injury: posture, PmatData experiment ii")
-    second = _described(pmatdata.experiment_ii(root))
-    if second.trials:
-        known = pmatdata.SAME_PERSON
+        basis = "PmatData i, {}, coefficients as shipped (fitted to S1-S5 of this experiment)"
+        _judged("posture_accuracy_shipped", first, lambda _: SHIPPED, basis, found)
+    found.say("pmatdata: experiment ii")
+    second = _described(_read(pmatdata.experiment_ii, folder, found))
+    known = found.read("subject tables", pmatdata.same_person, folder) if second.trials else None
 
-        def held_out(trial: Trial) -> Weights:
-            return without[known[trial.person]]
+    def held_out(trial: Trial) -> Weights | None:
+        # Whoever is not in the tables may be anybody in experiment i: there is nobody to leave out for them.
+        return held.without(known[trial.person]) if known and trial.person in known else None
 
-        for surface, name in (("air", "_air"), ("sponge", "_sponge"), ("", "_air_sponge")):
-            # Whoever is not in experiment i cannot be held out of it: the shipped coefficients may have seen that very person.
-            chosen = [i for i, t in enumerate(second.trials) if t.surface.startswith(surface) and known.get(t.person) in without]
-            if not chosen:
-                continue
-            part = _Trials([second.trials[i] for i in chosen], [second.features[i] for i in chosen])
-            figures[f"posture_accuracy{name}"] = _accuracy(
-                _hits(part, held_out),
-                f"PmatData ii, {len({t.person for t in part.trials})} people, mattress: {surface or 'air and sponge'}, mean maps, fitted to "
-                "experiment i without the same person",
-            )
-    return figures | _nights(pmatdata.experiment_i(root), "PmatData i", progress)
+    for surface, name in (("air", "_air"), ("sponge", "_sponge"), ("", "_air_sponge")):
+        chosen = [i for i, trial in enumerate(second.trials) if trial.surface.startswith(surface)]
+        metric = f"posture_accuracy{name}"
+        if not chosen or known is None:
+            nobody = f"there is nobody on {surface or 'air or sponge'} mattresses"
+            found.absent(metric, "the subject tables do not tell who of experiment ii is who of experiment i" if chosen else nobody)
+            continue
+        part = _Trials([second.trials[i] for i in chosen], [second.features[i] for i in chosen])
+        basis = f"PmatData ii, {{}}, mattress: {surface or 'air and sponge'}, mean maps, fitted to experiment i without the same person"
+        _judged(metric, part, held_out, basis, found)
+    _nights(first.trials, "PmatData i", found)
 
 
-def _popu(root: Path, progress: Progress) -> dict[str, Figure]:
-    progress("pressure_injury: posture, PoPu preview")
-    over = _described(t for t in popu_preview.trials(root) if t.posture != posture.EMPTY)
-    people = len({t.person for t in over.trials})
-    figures = {
-        "posture_accuracy": _accuracy(
-            _hits(over, lambda _: SHIPPED),
-            f"PoPu preview over the mattress, {people} person(s), supine/right/left, coefficients as shipped",
-        )
-    }
-    prone = [t for t in popu_preview.trials(root, prone=True) if t.name.startswith("prone")]
-    said = np.concatenate([predict(SHIPPED, features_of(t.maps, t.shape)) for t in prone])
-    figures["prone_seen_as_supine"] = proportion(
-        int((said == posture.SUPINE).sum()),
-        len(said),
-        "PoPu preview, prone postures: not a class of this detector; the rest is taken for a side",
-    )
-    trials = [t for t in popu_preview.trials(root) if t.posture != posture.EMPTY]
-    return figures | _nights(trials, "PoPu preview", progress)
+def _read(importer: Callable[..., Iterable[Trial]], folder: Path, found: Findings, **options: bool) -> list[Trial]:
+    return list(importer(folder, unreadable=found.unreadable, **options))
+
+
+def _popu(folder: Path, found: Findings) -> None:
+    found.say("popu-preview: posture")
+    every = _read(popu_preview.trials, folder, found, prone=True)
+    prone = [t for t in every if t.name.startswith("prone")]
+    trials = [t for t in every if t.posture != posture.EMPTY and not t.name.startswith("prone")]
+    if trials:
+        basis = "PoPu preview over the mattress, {}, supine/right/left, coefficients as shipped"
+        _judged("posture_accuracy", _described(trials), lambda _: SHIPPED, basis, found)
+    said = [code for t in prone for code in predict(SHIPPED, features_of(t.maps, t.shape)).tolist()]
+    basis = "PoPu preview, prone postures: not a class of this detector; the rest is taken for a side"
+    found.share("prone_seen_as_supine", said.count(posture.SUPINE), len(said), basis, "nobody here lies prone")
+    _nights(trials, "PoPu preview", found)
 
 
 class _Night(NamedTuple):
@@ -164,6 +191,8 @@ def plan_night(rng: np.random.Generator, *, overdue: bool) -> list[Stay]:
 
 def _turns(measurements: Sequence[Measurements], plan: Sequence[Stay], start_ns: int) -> tuple[int, int]:
     """(turns seen, turns): a turn is seen when, at the end of the new stay, the turn clock counts from its beginning."""
+    if not measurements:
+        return 0, sum(None not in {before.posture, stay.posture} for before, stay in pairwise(plan))
     t_ns = np.concatenate([m.t_ns for m in measurements])
     clock_s = np.concatenate([m.values[:, m.columns.index("turn_clock_s")] for m in measurements])
     seen = turns = 0
@@ -171,8 +200,8 @@ def _turns(measurements: Sequence[Measurements], plan: Sequence[Stay], start_ns:
     for before, stay in zip((None, *plan), plan, strict=False):
         end_ns = begin_ns + round(stay.duration_s / NIGHT_FRAME_S) * round(NIGHT_FRAME_S * NS_PER_S)
         if before is not None and None not in {before.posture, stay.posture}:
-            last = np.flatnonzero(t_ns < end_ns)[-1]
-            seen += bool(abs(float(clock_s[last]) - float(t_ns[last] - begin_ns) / NS_PER_S) <= TRUTH_SLACK_S)
+            until = np.flatnonzero(t_ns < end_ns)
+            seen += bool(until.size and abs(float(clock_s[until[-1]]) - float(t_ns[until[-1]] - begin_ns) / NS_PER_S) <= TRUTH_SLACK_S)
             turns += 1
         begin_ns = end_ns
     return seen, turns
@@ -193,15 +222,24 @@ def _judge(events: Sequence[Event], truth: Sequence[tuple[int, int]], hours: flo
     return _Night(hours, len(truth), caught, delays, len(onsets) - len(used), cleared, turns[1], turns[0])
 
 
-def _nights(trials_of_all: Iterable[Trial], source: str, progress: Progress) -> dict[str, Figure]:
+def _nights(trials_of_all: Iterable[Trial], source: str, found: Findings) -> None:
     by_name: dict[str, list[Trial]] = {}
     for trial in trials_of_all:
         by_name.setdefault(trial.person, []).append(trial)
+    if not by_name:
+        return
     nights: list[_Night] = []
-    for index, (person, trials) in enumerate(sorted(by_name.items())):
-        for number in range(NIGHTS_PER_PERSON):
+    people = 0
+    each = NIGHTS_PER_PERSON if found.records_max is None else min(NIGHTS_PER_PERSON, found.records_max)
+    for person in found.each(sorted(by_name), str, f"nights of {source}"):
+        trials = by_name[person]
+        index = sorted(by_name).index(person)
+        if not {trial.posture for trial in trials} >= set(SIDES):
+            found.leave_out(f"nights of {source} {person}", "not all three postures are there to put a night together from")
+            continue
+        people += 1
+        for number in range(each):
             for overdue in (False, True):
-                progress(f"pressure_injury: night {number + 1} of {source} {person}, {'one turn overdue' if overdue else 'turned in time'}")
                 seed = NIGHT_SEED + 1000 * index + 10 * number + overdue
                 plan = plan_night(np.random.default_rng(seed), overdue=overdue)
                 recording = pmatdata.night(trials, plan, name=f"{person}-{seed}", frame_s=NIGHT_FRAME_S, shuffle_seed=seed)
@@ -209,34 +247,38 @@ def _nights(trials_of_all: Iterable[Trial], source: str, progress: Progress) -> 
                 hours = sum(said.exposure_s.values()) / 3600
                 turns = _turns([m for m in said.measurements if m.name == FEATURE], plan, START_NS)
                 nights.append(_judge(said.events, [(t.start_ns, t.end_ns) for t in recording.truth], hours, turns))
+    if not nights:
+        for metric in NIGHTS:
+            found.absent(metric, "nobody here has lain in all three postures, which it takes to put a night together")
+        return
     basis = (
-        f"{len(nights)} nights of {len(by_name)} people, each night concatenated from real frames ({source}), one map per {NIGHT_FRAME_S:g} s, posture "
-        "coefficients as shipped (fitted to PmatData i S1-S5)"
+        f"{len(nights)} nights of {of_people(people)}, each night concatenated from real frames ({source}), one map per {NIGHT_FRAME_S:g} s, "
+        "posture coefficients as shipped (fitted to PmatData i S1-S5)"
     )
     spans, caught = sum(n.spans for n in nights), sum(n.caught for n in nights)
     delays = [d for n in nights for d in n.delays_s]
     days = sum(n.hours for n in nights) / 24
-    return {
-        "overdue_sensitivity": proportion(caught, spans, f"overdue turns raised; {basis}"),
-        "turn_sensitivity": proportion(
-            sum(n.turns_seen for n in nights),
-            sum(n.turns for n in nights),
-            f"turns the clock counts from, within {TRUTH_SLACK_S:g} s; {basis}",
-        ),
-        "overdue_cleared": proportion(
-            sum(n.cleared for n in nights), caught, f"raised overdue turns cleared by the next effective turn; {basis}"
-        ),
-        "overdue_delay_s": by_person(delays, lambda d: float(np.median(d)) if len(d) else float("nan"), "s", f"median delay; {basis}"),
-        "false_overdue": rate(sum(n.false for n in nights), days, "/resident-day", f"overdue said without a true one; {basis}"),
-    }
+    turns_seen, turned = sum(n.turns_seen for n in nights), sum(n.turns for n in nights)
+    found.share("overdue_sensitivity", caught, spans, f"overdue turns raised; {basis}", "no turn was overdue")
+    turn_basis = f"turns the clock counts from, within {TRUTH_SLACK_S:g} s; {basis}"
+    found.share("turn_sensitivity", turns_seen, turned, turn_basis, "nobody turned")
+    cleared = sum(n.cleared for n in nights)
+    clear_basis = f"raised overdue turns cleared by the next effective turn; {basis}"
+    found.share("overdue_cleared", cleared, caught, clear_basis, "no overdue turn was raised")
+    found.figure(
+        "overdue_delay_s", by_person(delays, lambda d: float(np.median(d)) if len(d) else float("nan"), "s", f"median delay; {basis}")
+    )
+    false = sum(n.false for n in nights)
+    found.per("false_overdue", false, days, "/resident-day", f"overdue said without a true one; {basis}", "no time was watched")
 
 
-def evaluate(root: Path, progress: Progress) -> dict[str, Figure]:
-    """Figures for whoever is found below `root`; a missing data set is skipped and said."""
-    figures: dict[str, Figure] = {}
-    for name, part in (("pmatdata", _pmatdata), ("popu-preview", _popu)):
-        if not (root / name).is_dir():
-            progress(f"pressure_injury: {name} is missing, skipped")
-            continue
-        figures |= {f"pressure_injury.{name}.{key}": figure for key, figure in part(root / name, progress).items()}
-    return figures
+NIGHTS: Final = ("overdue_sensitivity", "turn_sensitivity", "overdue_cleared", "overdue_delay_s", "false_overdue")
+PARTS: Final = (
+    Part(
+        "pmatdata",
+        "pmatdata",
+        ("posture_accuracy", "posture_accuracy_shipped", *(f"posture_accuracy_{on}" for on in ("air", "sponge", "air_sponge")), *NIGHTS),
+        _pmatdata,
+    ),
+    Part("popu-preview", "popu-preview", ("posture_accuracy", "prone_seen_as_supine", *NIGHTS), _popu),
+)

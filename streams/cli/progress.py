@@ -9,26 +9,14 @@ from contextlib import contextmanager
 from typing import Final
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from streams.cli.common import progress_bar
 
 LINE_EVERY_S: Final = 4.0
 BAR_CELLS: Final = 20
 
 Tell = Callable[[int, int, str], None]
 """Called with (done, total, what is being waited for); a total of 0 is not known yet."""
-
-
-def bar(console: Console) -> Progress:
-    """The bar of every command that takes its time."""
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-    )
 
 
 @contextmanager
@@ -38,7 +26,7 @@ def waiting(console: Console, what: str, *, line_every_s: float = LINE_EVERY_S) 
     Without a terminal the lines come whether the caller tells anything new or not, the first of them after `line_every_s`.
     """
     if console.is_terminal:
-        with bar(console) as progress:
+        with progress_bar(console) as progress:
             task = progress.add_task(what, total=None)
             yield lambda done, total, now: progress.update(task, completed=done, total=total or None, description=now)
         return
@@ -72,11 +60,3 @@ def line(done: int, total: int, what: str, waited_s: float) -> str:
     filled = round(BAR_CELLS * done / total) if total else 0
     count = f" {done}/{total}" if total else ""
     return f"[{'#' * filled}{'.' * (BAR_CELLS - filled)}]{count} {what}  {waited_s:.0f} s"
-
-
-def warm_up_shown(console: Console) -> None:
-    """Have every kernel compiled and loaded, and show how far it is."""
-    with waiting(console, "loading the detectors") as tell:
-        from streams.ops.warm_up import warm_up  # imports numba: seconds, the first time
-
-        warm_up(tell)

@@ -26,8 +26,9 @@ from engine.frame import NS_PER_S
 from engine.kinds import KINDS
 from engine.registry import Registry
 from schemas.codec import decode
+from schemas.recording import START_NS, Recording
 from streams.pipeline.assembly import CLASSES, detectors
-from streams.recordings.format import START_NS, Builder, Recording
+from streams.recordings.format import Builder
 from streams.recordings.replay import replay
 
 SECONDS: Final = 12

@@ -1,7 +1,7 @@
 """Recordings: what was received, byte for byte, with who was who and what was true.
 
 A recording is a folder `<name>.vigil/`:
-    meta.json       format version, name, source, licence, notes
+    meta.json       format version, name, source, licence, notes, whether it is labelled
     registry.json   engine.registry.RegistryData
     frames.parquet  columns arrival_ns int64, payload binary (a wire payload: JSON chunk(s) or a binary ward batch), zstd
     truth.jsonl     one Truth a line
@@ -26,9 +26,8 @@ from engine.kinds import KINDS, MISSING_MAP
 from engine.registry import Binding, RegistryData
 from schemas.encode import batches, encode_wire
 from schemas.grouping import grouped
+from schemas.recording import START_NS, Meta, Record, Recording, Truth
 
-START_NS: Final = 1_767_571_200 * NS_PER_S
-"""2026-01-05T00:00:00Z, a Monday: where a recording without a date of its own begins."""
 FORMAT_VERSION: Final = 1
 """`Meta.version` of the folders this module writes and reads."""
 
@@ -38,42 +37,6 @@ _GROUP_ROWS: Final = 4096
 """A row group ends at either: what a reader or a live writer holds in memory."""
 
 T = TypeVar("T")
-
-
-class Record(NamedTuple):
-    """One received message: when Vigil received it, and its bytes as they were on the wire."""
-
-    arrival_ns: int
-    payload: bytes
-
-
-class Truth(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What really happened: `code` (an event code, e.g. "falls.fall") held for `subject` from start_ns to end_ns."""
-
-    subject: str
-    code: str
-    start_ns: int
-    end_ns: int
-    note: str = ""
-
-
-class Meta(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where a recording comes from."""
-
-    name: str
-    source: str
-    version: int = 1
-    licence: str = ""
-    notes: str = ""
-
-
-class Recording(NamedTuple):
-    """A recording, in memory or streamed from its folder (`records` may be read once)."""
-
-    meta: Meta
-    registry: RegistryData
-    truth: tuple[Truth, ...]
-    records: Iterator[Record]
 
 
 class RecordingError(ValueError):
@@ -239,8 +202,18 @@ class Builder:
     All times are UTC nanoseconds, none before `start_ns`. A chunk arrives when its last sample has been measured.
     """
 
-    def __init__(self, name: str, source: str, *, ward: str = "home/ward", start_ns: int = START_NS, licence: str = "", notes: str = ""):
-        self.meta = Meta(name, source, licence=licence, notes=notes)
+    def __init__(
+        self,
+        name: str,
+        source: str,
+        *,
+        ward: str = "home/ward",
+        start_ns: int = START_NS,
+        licence: str = "",
+        notes: str = "",
+        labelled: bool | None = None,
+    ):
+        self.meta = Meta(name, source, licence=licence, notes=notes, labelled=labelled)
         self.ward = ward
         self.start_ns = start_ns
         self._bindings: list[Binding] = []
@@ -251,6 +224,10 @@ class Builder:
     def bind(self, device: str, subject: str, site: str = "") -> None:
         """`device` reports about `subject` ("resident/<id>", "bed/<id>", "room/<id>") for the whole recording."""
         self._bindings.append(Binding(device, subject, self.ward, site))
+
+    def bound(self, device: str) -> bool:
+        """Whether `device` is bound already: binding it again would make a registry that nobody accepts."""
+        return any(binding.device == device for binding in self._bindings)
 
     def truth(self, subject: str, code: str, start_ns: int, end_ns: int, note: str = "") -> None:
         """Say that `code` really held for `subject` from `start_ns` to `end_ns`."""

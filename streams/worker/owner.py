@@ -7,7 +7,7 @@ import contextlib
 import math
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import structlog
 from faust.types import TP
@@ -115,20 +115,26 @@ class Owner:
 
     def progress(self) -> list[Progress]:
         """How far each owned partition is; without those that Kafka has taken away, or of which the end is not known yet."""
-        if not self.owned:
-            return []
-        consumer, found = self.app.consumer, []
-        assigned = consumer.assignment()
+        found = []
         for number, owned in list(self.owned.items()):
             self.metrics.counted(number, owned.partition.core.engine.totals())
-            tp = TP(self._telemetry, number)
-            if tp not in assigned:  # a rebalance has begun: its end cannot be asked for any more
-                continue
-            end = consumer.highwater(tp)
+            end = self._end(TP(self._telemetry, number))
             if end is not None:
                 self.metrics.waits(number, max(0, end - owned.partition.next_offset))
                 found.append(Progress(number, owned.partition.next_offset, end, owned.partition.arrival_ns))
         return found
+
+    def _end(self, tp: TP) -> int | None:
+        """Where the log of a partition ends; None when that is not known, or while the partition is not assigned.
+
+        Kafka's own thread begins a rebalance whenever it likes: a look at the assignment beforehand says nothing about the moment of
+        the question. aiokafka answers with AssertionError then, or with AttributeError where the assignment goes while it looks.
+        """
+        ask = self.app.consumer.highwater
+        try:
+            return cast("int | None", ask(tp))
+        except (AssertionError, AttributeError):
+            return None
 
     async def assign(self) -> None:
         """Load the state of every assigned partition (they were revoked at the start of the rebalance)."""

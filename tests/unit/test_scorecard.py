@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from rich.console import Console
 from detectors.falls import examples as falls
 from engine.events import Event, event_id
 from engine.frame import NS_PER_S
-from streams.recordings.format import START_NS, Builder, Truth, write
+from schemas.recording import START_NS, Truth
+from streams.pipeline.assembly import Parameters
+from streams.recordings.format import Builder, read, write
 from streams.recordings.scorecard import (
     Case,
     Window,
@@ -30,6 +33,7 @@ from streams.recordings.scorecard import (
     windows_of_catalogue,
 )
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 FALL = "falls.fall"
 TEN = {FALL: Window(latency_s=10.0, tolerance_s=1.0)}
 
@@ -192,6 +196,98 @@ def test_recordings_on_disk_are_replayed_and_scored(tmp_path) -> None:
     assert (row.truths, row.caught, row.false_alarms) == (1, 1, 0)
     assert card.resident_days > 0
     assert seen == [("calm.vigil", 1, 2), ("fall.vigil", 2, 2)]
+
+
+CAMERA = "camera.fall"
+EITHER = {code: Window(10.0, 1.0, (FALL, CAMERA)) for code in (FALL, CAMERA)}
+
+
+@pytest.mark.parametrize("fired", [FALL, CAMERA])
+def test_a_truth_is_credited_to_the_code_that_fired(fired: str) -> None:
+    """One fall that both detectors should report: whichever stays silent has caught nothing, also where its deadline is the earlier one."""
+    truths = [truth(100, 10), truth(103, 6, CAMERA)]
+    rows = {row.code: row for row in score(truths, [event(104, fired)], resident_days=1.0, windows=EITHER).rows}
+    silent = CAMERA if fired == FALL else FALL
+    assert (rows[fired].caught, rows[fired].truths, rows[fired].by_others) == (1, 1, ())
+    assert (rows[silent].caught, rows[silent].truths, rows[silent].by_others) == (0, 1, ())
+    assert rows[fired].time_to_alert_median.value == (4 if fired == FALL else 1)
+    assert np.isnan(rows[silent].time_to_alert_median.value)
+
+
+def test_a_row_says_which_other_code_answered_its_truth() -> None:
+    card = score([truth(100), truth(500)], [event(104, CAMERA), event(503)], resident_days=1.0, windows=EITHER)
+    rows = {row.code: row for row in card.rows}
+    assert (rows[FALL].truths, rows[FALL].caught, rows[FALL].by_others) == (2, 1, ((CAMERA, 1),))
+    assert rows[FALL].sensitivity.value == 50, "a detector's sensitivity is what it found itself"
+    assert "caught by camera.fall 1" in rows[FALL].sensitivity.basis
+    assert rows[FALL].time_to_alert_median.value == 3
+    assert (rows[CAMERA].truths, rows[CAMERA].caught, rows[CAMERA].false_alarms) == (0, 0, 0)
+    assert rows["all residents"].sensitivity.value == 100, "both falls were called"
+    assert "camera.fall 1" in html_page(card)
+    console = Console(width=220, record=True, file=io.StringIO())
+    console.print(table(card))
+    assert "+ camera.fall 1" in console.export_text()
+
+
+def test_what_only_the_falls_detector_saw_is_its_own(tmp_path: Path) -> None:
+    """examples/fall.vigil with a camera that is never sure enough: only falls.fall fires."""
+    parameters = Parameters.model_validate({"camera": {"confidence_fraction_min": 1.0}})
+    rows = {row.code: row for row in evaluate([EXAMPLES / "fall.vigil"], parameters).rows}
+    assert (rows[FALL].caught, rows[FALL].truths) == (1, 1)
+    assert (rows[CAMERA].caught, rows[CAMERA].truths, rows[CAMERA].by_others) == (0, 1, ())
+    assert rows[FALL].time_to_alert_median.value > 0
+
+
+def _open(name: str = "ward", days: float = 3.0) -> Case:
+    return Case(name, (), [event(50), event(60, "device.silent")], days, 1.0, labelled=False)
+
+
+def test_a_recording_that_nobody_labelled_is_not_judged() -> None:
+    labelled = Case("known", [truth(100)], [event(104), event(900)], 2.0)
+    card = summarise(compare(case, TEN) for case in (labelled, _open("night <1>")))
+    found = figures(card)
+    assert found["falls.fall.false_alarms_per_day"].value == 0.5, "one in the two days that are labelled"
+    assert (card.resident_days, card.room_days) == (2.0, 0.0)
+    assert "device.silent.false_alarms_per_day" not in found
+    assert [case.name for case in card.not_labelled] == ["night <1>"]
+    flat = json.loads(to_json(card))
+    assert flat["not_labelled"] == {
+        "recordings": ["night <1>"],
+        "resident_days": 3.0,
+        "room_days": 1.0,
+        "events_not_judged": {FALL: 1, "device.silent": 1},
+    }
+    page = html_page(card)
+    assert "<td>not labelled</td>" in page
+    assert "night &lt;1&gt;" in page
+    assert "1 recordings (1 more are not labelled)" in page
+    console = Console(width=160, record=True, file=io.StringIO())
+    console.print(table(card))
+    assert "not labelled: 1 of 2 recordings (night <1>" in console.export_text()
+
+
+def test_of_unlabelled_recordings_alone_there_is_no_figure() -> None:
+    card = summarise([compare(_open(), TEN)])
+    assert card.rows == ()
+    assert figures(card) == {}
+    assert "not labelled" in html_page(card)
+    assert "False alarms: none" not in html_page(card), "nobody knows"
+
+
+def test_a_recording_is_labelled_when_it_has_truth_or_says_that_nothing_happened(tmp_path: Path) -> None:
+    """Nothing happened in one, nobody looked at the other: the same signal, and only the first has a false alarm."""
+    for name, labelled in (("looked", True), ("captured", None)):
+        builder = Builder(name, "made here", start_ns=0, labelled=labelled)
+        builder.bind("belt", f"resident/{name}", "waist")
+        for frame in (f for f in falls.positive() if f.kind == "accel"):
+            builder.add("belt", "accel", int(frame.t0_ns[0]), frame.rate_hz, frame.samples[0])
+        write(tmp_path / f"{name}.vigil", builder.build())
+    card = evaluate([tmp_path])
+    row = next(row for row in card.rows if row.code == FALL)
+    assert row.false_alarms == 1
+    assert [case.name for case in card.not_labelled] == ["captured"]
+    assert card.not_judged == {FALL: 1}
+    assert read(EXAMPLES / "stumble.vigil").labelled, "the simulator knows that nobody fell"
 
 
 def test_no_recording_is_said(tmp_path) -> None:

@@ -10,7 +10,9 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from streams.kafka import topics
 from streams.kafka.config import KafkaConfig
 from streams.pipeline.core import CoreOutput
 from streams.pipeline.partition import Applied, Partition
@@ -121,3 +123,49 @@ def test_a_store_that_hangs_does_not_hold_up_the_records_behind(tmp_path: Path, 
             release.set()
 
     assert asyncio.run(life()) == (BEGIN[0] + RECORDS, 1)
+
+
+class Stale:
+    """aiokafka's own consumer, not connected; the assignment is what it was when somebody looked, as in another thread."""
+
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        self.highwater = consumer.highwater
+        self._seen: set[TopicPartition] = set(consumer.assignment())
+
+    def assignment(self) -> set[TopicPartition]:
+        """As it was."""
+        return self._seen
+
+
+def test_a_rebalance_between_two_questions_does_not_end_the_worker(tmp_path: Path) -> None:
+    """A partition that is not assigned, or whose end is not known yet, is left out; the others are reported."""
+
+    async def life() -> None:
+        store, consumer = DirectoryStore(tmp_path), AIOKafkaConsumer(bootstrap_servers="127.0.0.1:9")
+        owner = Owner(KafkaConfig(), store)
+        for number in BEGIN:
+            await owned_by(owner, store, number)
+        zero, one = (TopicPartition(owner.config.prefix + topics.TELEMETRY, number) for number in BEGIN)
+
+        def assigned(**ends: int) -> None:
+            consumer.unsubscribe()
+            consumer.assign([partition for partition in (zero, one) if f"p{partition.partition}" in ends])
+            for name, end in ends.items():  # as a fetch notes it
+                partition = zero if name == "p0" else one
+                consumer._subscription.subscription.assignment.state_value(partition).highwater = end or None
+
+        def reported() -> list[tuple[int, int, int]]:
+            return [(p.partition, p.next_offset, p.end) for p in owner.progress()]
+
+        assigned(p0=0, p1=220)
+        owner.app = SimpleNamespace(consumer=Stale(consumer))
+        assert reported() == [(1, 200, 220)], "the end of partition 0 is not known yet"
+        assigned(p0=110, p1=220)
+        assert reported() == [(0, 100, 110), (1, 200, 220)]
+        assigned(p1=230)
+        assert reported() == [(1, 200, 230)]
+        consumer.unsubscribe()
+        assert reported() == []
+        await consumer.stop()
+
+    asyncio.run(life())

@@ -16,7 +16,7 @@ import numpy as np
 
 from engine.frame import NS_PER_S
 from streams.recordings.format import Builder
-from streams.recordings.importers.fire_rooms import Series, add_series, air
+from streams.recordings.importers.fire_rooms import Series, add_series, air, bind_room, rising
 
 SOURCES: Final = {
     "uci-occupancy-detection": "UCI Occupancy Detection, doi:10.24432/C5X01N",
@@ -25,9 +25,10 @@ SOURCES: Final = {
     "smoke-detection-iot": "Smoke Detection Dataset (IoT), without its duplicate and synthetic rows",
     "kasteren-mit-homes": "van Kasteren et al., UbiComp 2008; Tapia et al., Pervasive 2004",
 }
-SMART_HOME_ROOMS: Final = ("Kitchen", "Room1", "Room2", "Toilet")
+TEMPERATURE: Final = "_Temperature"
 IOT_SMOKE_S: Final[dict[str, tuple[tuple[float, float], ...]]] = {"A": (), "M": ((24.0, 350.0),), "C": ((4867.0, 5300.0),)}
-"""Blocks and the spans in which their particle counts show smoke; the set's own label is a session flag."""
+"""Blocks that were looked through, and the spans (s on the block's clock) in which their particle counts show smoke; the set's own label
+is a session flag. A block that is not here has no truth."""
 
 EXTINCTION_M2_PER_G: Final = 8.7
 """Mass-specific extinction of smoke (Mulholland and Croarkin, Fire Mater 2000;24:227). With it 0.2 dB/m is 5.3 mg/m³."""
@@ -42,62 +43,98 @@ def optical_density_per_m(particles_ug_per_m3: Series) -> Series:
     return particles_ug_per_m3 * G_PER_UG * EXTINCTION_M2_PER_G / LN_10
 
 
-def _one_room(builder: Builder, room: str, times_s: Series, **channels: Series) -> str:
-    """Add `room` with its channels; times start at the builder's start."""
-    device = f"air-{room}"
-    builder.bind(device, f"room/{room}")
-    keep = np.concatenate([[True], np.diff(times_s) > 0])
-    times_s = times_s - times_s[0]
-    add_series(
-        builder, device, "room_air", times_s[keep], air(int(keep.sum()), **{name: values[keep] for name, values in channels.items()})
-    )
-    return f"room/{room}"
+def _one_room(builder: Builder, room: str, times_s: Series, *, days: float = float("inf"), **channels: Series) -> str:
+    """Add the first `days` of `room` with its channels; times start at the builder's start. ValueError without a reading."""
+    keep = rising(times_s)
+    if not keep.any():
+        raise ValueError(f"{room} has no reading with a time")
+    keep &= times_s < times_s[keep][0] + days * DAY_S
+    device, subject = bind_room(builder, "air", "", room)
+    times_s = times_s[keep] - times_s[keep][0]
+    add_series(builder, device, "room_air", times_s, air(times_s.size, **{name: values[keep] for name, values in channels.items()}))
+    return subject
+
+
+def _numbers(cells: list[str]) -> list[float]:
+    """Cells as numbers, NaN where one is empty."""
+    return [float(cell) if cell.strip() else np.nan for cell in cells]
+
+
+def rooms_with_temperature(folder: Path) -> list[str]:
+    """The rooms of Open Smart Home found in `folder`: `Measurements/<room>_Temperature.csv`."""
+    return sorted(path.stem.removesuffix(TEMPERATURE) for path in (folder / "Measurements").glob(f"*{TEMPERATURE}.csv"))
+
+
+def blocks(path: Path) -> list[str]:
+    """The blocks of a file of smoke-detection-iot."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return sorted({row["block"] for row in csv.DictReader(file) if row["block"]})
 
 
 def occupancy(builder: Builder, path: Path, *, days: float = float("inf")) -> str:
-    """The first `days` of one file of UCI Occupancy: an office, one reading a minute. Temperature, humidity."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.reader(file))[1:]
-    times = [datetime.strptime(row[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC).timestamp() for row in rows]
-    values = np.array([[float(row[2]), float(row[3])] for row in rows])
-    times_s = np.array(times)
-    keep = times_s < times_s[0] + days * DAY_S
-    return _one_room(builder, f"occupancy-{path.stem}", times_s[keep], temperature_c=values[keep, 0], humidity_percent=values[keep, 1])
+    """The first `days` of one file of UCI Occupancy: an office, one reading a minute. Temperature, humidity.
+
+    Its rows begin with a number that the header does not name; a row that is cut off is left out.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> builder = Builder("office", SOURCES["uci-occupancy-detection"])
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "datatest.txt"
+    ...     rows = [f'"{n}","2015-02-02 14:{n:02d}:00",23.5,26.2' for n in range(3)]
+    ...     _ = path.write_text("\\n".join(['"date","Temperature","Humidity"', *rows]))
+    ...     occupancy(builder, path)
+    'room/occupancy-datatest'
+    >>> len(list(builder.build().records))
+    3
+    """
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        header, *rows = csv.reader(file)
+    wanted = [header.index(name) - len(header) for name in ("date", "Temperature", "Humidity")]
+    cells = [[row[at] for at in wanted] for row in rows if len(row) in {len(header), len(header) + 1}]
+    times_s = np.array([datetime.strptime(row[0], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC).timestamp() for row in cells])
+    values = np.array([_numbers(row[1:]) for row in cells]).reshape(-1, 2)
+    return _one_room(builder, f"occupancy-{path.stem}", times_s, days=days, temperature_c=values[:, 0], humidity_percent=values[:, 1])
 
 
 def smart_home(builder: Builder, folder: Path, room: str, *, days: float = float("inf")) -> str:
     """The first `days` of one room of Open Smart Home: a reading when the temperature changed, or every few minutes."""
-    table = np.loadtxt(folder / "Measurements" / f"{room}_Temperature.csv", delimiter="\t")
-    table = table[table[:, 0] < table[0, 0] + days * DAY_S]
-    return _one_room(builder, f"smart-home-{room}", table[:, 0], temperature_c=table[:, 1])
+    lines = (folder / "Measurements" / f"{room}{TEMPERATURE}.csv").read_text(encoding="utf-8-sig").splitlines()
+    cells = [line.split("\t") for line in lines]
+    table = np.array([_numbers(row) for row in cells if len(row) == 2]).reshape(-1, 2)
+    return _one_room(builder, f"smart-home-{room}", table[:, 0], days=days, temperature_c=table[:, 1])
 
 
-def gas_sensor(builder: Builder, path: Path, *, as_co: bool = False) -> str:
-    """Four days of a living room with an SGP30, every 10 s: temperature, humidity.
+def gas_sensor(builder: Builder, path: Path, *, as_co: bool = False, days: float = float("inf")) -> str:
+    """Four days of a living room with an SGP30, every 10 s: temperature, humidity. Each file is a room of its own.
 
     `as_co` misuses its organic-vapour signal (ppb) as CO: what a cheap metal-oxide sensor sold as a CO sensor would say.
     It is at the end of its range (60,000 ppb) for 2.5 % of a time in which nothing burned.
     """
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         rows = [row for row in csv.reader(file) if len(row) == 8 and row[0] not in {"time", "end"}]
-    table = np.array([[float(cell) for cell in row] for row in rows])
+    table = np.array([_numbers(row) for row in rows]).reshape(-1, 8)
     channels = {"temperature_c": table[:, 6], "humidity_percent": table[:, 7]}
     if as_co:
         channels["co_ppm"] = table[:, 2] * PPM_PER_PPB
-    return _one_room(builder, "sgp30-as-co" if as_co else "sgp30", table[:, 0], **channels)
+    return _one_room(builder, f"sgp30{'-as-co' if as_co else ''}-{path.stem}", table[:, 0], days=days, **channels)
 
 
 def iot(builder: Builder, path: Path, block: str) -> str:
-    """Block "A", "M" or "C" of smoke-detection-iot, 1 Hz: temperature, humidity, smoke from the mass of fine particles."""
+    """One block of smoke-detection-iot, 1 Hz: temperature, humidity, smoke from the mass of fine particles.
+
+    The truth is what is left of the block's smoke spans where it was cut.
+    """
     with path.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["block"] == block]
-    names = ("t", "T", "Humidity", "PM25")
-    table = np.array([[float(row[name]) if row[name] else np.nan for name in names] for row in rows])
+    table = np.array([_numbers([row[name] or "" for name in ("t", "T", "Humidity", "PM25")]) for row in rows]).reshape(-1, 4)
+    times_s = table[:, 0]
     smoke = optical_density_per_m(table[:, 3])
-    room = _one_room(builder, f"iot-{block}", table[:, 0], smoke_od_per_m=smoke, temperature_c=table[:, 1], humidity_percent=table[:, 2])
-    for start_s, end_s in IOT_SMOKE_S[block]:
-        start_ns, end_ns = (builder.start_ns + int(second * NS_PER_S) for second in (start_s, end_s))
-        builder.truth(room, "fire.smoke", start_ns, end_ns, "particle counts of smoke")
+    room = _one_room(builder, f"iot-{block}", times_s, smoke_od_per_m=smoke, temperature_c=table[:, 1], humidity_percent=table[:, 2])
+    first_s, last_s = float(np.nanmin(times_s)), float(np.nanmax(times_s))
+    for start_s, end_s in IOT_SMOKE_S.get(block, ()):
+        if start_s >= first_s and end_s <= last_s:
+            start_ns, end_ns = (builder.start_ns + int((second - first_s) * NS_PER_S) for second in (start_s, end_s))
+            builder.truth(room, "fire.smoke", start_ns, end_ns, "particle counts of smoke")
     return room
 
 

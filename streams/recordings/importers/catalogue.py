@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from streams.recordings.format import Builder, Recording
+from schemas.recording import Recording
+from streams.recordings.format import Builder
 from streams.recordings.importers import (
     ambient_rooms,
     cinc2015,
@@ -69,7 +70,7 @@ def _nist(path: Path, record: str) -> Recording:
 
 
 def _room(path: Path, _: str) -> Recording:
-    builder = Builder(f"room/{path.stem}", "UCI Occupancy Detection", start_ns=0)
+    builder = Builder(f"room/{path.stem}", "UCI Occupancy Detection", start_ns=0, labelled=True)
     ambient_rooms.occupancy(builder, path)
     return builder.build()
 

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from detectors.pressure_injury.posture import LEFT, RIGHT, SUPINE
 from engine.frame import NS_PER_S
-from streams.recordings.format import Builder, Recording
+from schemas.recording import Recording
+from streams.recordings.format import Builder
+from streams.recordings.importers.files import Unreadable, each_file
 
 SOURCE: Final = "PmatData, PhysioNet PMD 1.0.0"
 RATE_HZ: Final = 1.0
@@ -71,30 +73,65 @@ OVERDUE: Final = (Stay(SUPINE, 5400), Stay(RIGHT, 10800), Stay(SUPINE, 5400), St
 """Seven hours with one stay of three hours on the right side."""
 
 
-def experiment_i(root: Path) -> Iterator[Trial]:
-    """Every file of experiment i below `root` (the pmatdata folder), in a stable order."""
-    for person in sorted((root / "experiment-i").glob("S*")):
-        for path in sorted(person.glob("*.txt"), key=lambda p: int(p.stem)):
-            raw = np.loadtxt(path, np.uint16, ndmin=2).reshape(-1, *SHAPE_I)
-            first, last = SETTLING_FRAMES
-            maps = raw[first : len(raw) - last, :, ::-1].reshape(-1, SHAPE_I[0] * SHAPE_I[1])
-            yield Trial(person.name, path.stem, "mattress", POSTURE_I[int(path.stem)], np.ascontiguousarray(maps), SHAPE_I)
+def experiment_i(root: Path, unreadable: Unreadable | None = None) -> Iterator[Trial]:
+    """Every file of experiment i below `root` (the pmatdata folder), in a stable order.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as name:
+    ...     person = Path(name) / "experiment-i" / "S1"
+    ...     person.mkdir(parents=True)
+    ...     np.savetxt(person / "2.txt", np.full((8, 64 * 32), 40), fmt="%d")
+    ...     (found,) = experiment_i(Path(name))
+    >>> found.person, found.posture == RIGHT, found.maps.shape, found.shape
+    ('S1', True, (3, 2048), (64, 32))
+    """
+    paths = (root / "experiment-i").glob("S*/*.txt")
+    yield from each_file(sorted(paths, key=lambda p: (p.parent.name, len(p.stem), p.stem)), _file_i, unreadable)
 
 
-def experiment_ii(root: Path) -> Iterator[Trial]:
+def _file_i(path: Path) -> Iterator[Trial]:
+    posture = POSTURE_I.get(int(path.stem)) if path.stem.isdigit() else None
+    if posture is None:
+        raise ValueError(f"{path.name} is none of the {len(POSTURE_I)} postures of experiment i")
+    raw = np.loadtxt(path, np.uint16, ndmin=2).reshape(-1, *SHAPE_I)
+    first, last = SETTLING_FRAMES
+    maps = raw[first : len(raw) - last, :, ::-1].reshape(-1, SHAPE_I[0] * SHAPE_I[1])
+    if not len(maps):
+        raise ValueError(f"{path.name} has no frame after the person has settled")
+    yield Trial(path.parent.name, path.stem, "mattress", posture, np.ascontiguousarray(maps), SHAPE_I)
+
+
+def experiment_ii(root: Path, unreadable: Unreadable | None = None) -> Iterator[Trial]:
     """Every labelled mean map of experiment ii (air and sponge mattress); the unlabelled ones (G) are left out."""
-    for path in sorted((root / "experiment-ii").glob("S*/*_Mat/Matrix_*.txt")):
-        name = path.stem.split("_")[-1]
-        posture = POSTURE_II.get(name, POSTURE_II.get(name[0]))
-        if posture is None:
-            continue
-        cells = np.loadtxt(path).reshape(SHAPE_II)[::-1]
-        maps = np.clip(np.rint(cells), 0, np.iinfo(np.uint16).max - 1).astype(np.uint16).reshape(1, -1)
-        yield Trial(path.parents[1].name, name, path.parent.name.split("_")[0].lower(), posture, maps, SHAPE_II)
+    yield from each_file(sorted((root / "experiment-ii").glob("S*/*_Mat/Matrix_*.txt")), _file_ii, unreadable)
 
 
-SAME_PERSON: Final = {"S1": "S1", "S2": "S2", "S3": "S3", "S4": "S5", "S5": "S7", "S6": "S8", "S7": "S9", "S8": "S10", "S12": "S12"}
-"""Who of experiment ii is who of experiment i, by age, height and weight in the data set's two subject tables."""
+def _file_ii(path: Path) -> Iterator[Trial]:
+    name = path.stem.split("_")[-1]
+    posture = POSTURE_II.get(name, POSTURE_II.get(name[0]))
+    if posture is None:
+        return
+    cells = np.loadtxt(path).reshape(SHAPE_II)[::-1]
+    maps = np.clip(np.rint(cells), 0, np.iinfo(np.uint16).max - 1).astype(np.uint16).reshape(1, -1)
+    yield Trial(path.parents[1].name, name, path.parent.name.split("_")[0].lower(), posture, maps, SHAPE_II)
+
+
+def same_person(root: Path) -> dict[str, str]:
+    """Who of experiment ii is who of experiment i: the one of the same age, height and weight in the two subject tables, "" where
+    nobody of experiment i is. FileNotFoundError or ValueError when the tables are not there or do not tell two people apart."""
+    first, second = (_subjects(root / f"experiment-{which}" / f"subject-info-{which}.csv") for which in ("i", "ii"))
+    by_figure = {figure: name for name, figure in first.items()}
+    if len(by_figure) < len(first):
+        raise ValueError("two people of experiment i have the same age, height and weight: who is who cannot be told")
+    return {name: by_figure.get(figure, "") for name, figure in second.items()}
+
+
+def _subjects(path: Path) -> dict[str, tuple[float, ...]]:
+    """Subject -> age (years), height (cm), weight (kg); the tables are UTF-16 as published."""
+    raw = path.read_bytes()
+    text = raw.decode("utf-16" if raw[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig")
+    rows = [line.split(",") for line in text.splitlines()[1:] if line.count(",") == 3]
+    return {f"S{int(number)}": tuple(float(cell) for cell in rest) for number, *rest in rows}
 
 
 def trial(source: Trial) -> Recording:
@@ -127,6 +164,7 @@ def night(
         f"pmatdata/night-{name}",
         SOURCE,
         licence="ODC-By 1.0",
+        labelled=True,
         notes="a night concatenated from real frames of minutes; not recorded as a night",
     )
     builder.bind("mattress", subject, "mattress")

@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.pressure_injury.posture import EMPTY, LEFT, RIGHT, SUPINE
-from streams.recordings.format import Builder, Recording
+from schemas.recording import Recording
+from streams.recordings.format import Builder
+from streams.recordings.importers.files import Unreadable, each_file
 from streams.recordings.importers.pmatdata import RATE_HZ, Trial
 
 SOURCE: Final = "PoPu preview (pressure over and under), CC0"
@@ -31,24 +33,36 @@ def _maps(path: Path, sheet: str) -> tuple[NDArray[np.int64], tuple[int, int]]:
     return np.array([shot[f"{sheet}_readings"] for shot in content["snapshots"].values()], np.int64), shape
 
 
-def trials(root: Path, sheet: str = OVER, *, prone: bool = False) -> Iterator[Trial]:
+def trials(root: Path, sheet: str = OVER, *, prone: bool = False, unreadable: Unreadable | None = None) -> Iterator[Trial]:
     """Every posture file of every volunteer below `root` (the popu-preview folder); the empty bed has posture EMPTY.
 
     prone: also the prone files, as Trial.name "prone..." with posture SUPINE (the load is symmetric in the same way).
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as name:
+    ...     person = Path(name) / "preview_data" / "tactilus_data" / "1"
+    ...     person.mkdir(parents=True)
+    ...     shot = {"tactilus_rows": 2, "tactilus_columns": 3, "snapshots": {"0": {"tactilus_readings": [0, 9, 0, 8, 30, 7]}}}
+    ...     _ = (person / "left_2.json").write_text(json.dumps(shot))
+    ...     (found,) = trials(Path(name))
+    >>> found.name, found.posture == LEFT, found.maps.tolist(), found.shape
+    ('left_2', True, [[0, 9, 0, 8, 30, 7]], (2, 3))
     """
-    for person in sorted((root / "preview_data" / f"{sheet}_data").iterdir()):
-        empty = person / "empty1.json"
+
+    def one(path: Path) -> Iterator[Trial]:
+        kind = path.stem.rstrip("0123456789_")
+        posture = SUPINE if kind == "prone" and prone else EMPTY if kind == "empty" else POSTURES.get(kind)
+        if posture is None:
+            return
+        empty = path.with_name("empty1.json")
         offset = np.rint(_maps(empty, sheet)[0].mean(0)).astype(np.int64) if sheet == UNDER and empty.exists() else np.int64(0)
-        for path in sorted(person.glob("*.json")):
-            kind = path.stem.rstrip("0123456789_")
-            posture = EMPTY if kind == "empty" else POSTURES.get(kind)
-            if kind == "prone" and prone:
-                posture = SUPINE
-            if posture is None:
-                continue
-            raw, shape = _maps(path, sheet)
-            maps = np.clip(raw - offset, 0, np.iinfo(np.uint16).max - 1).astype(np.uint16)
-            yield Trial(person.name, path.stem, sheet, posture, maps, shape)
+        raw, shape = _maps(path, sheet)
+        if raw.ndim != 2 or raw.shape[1] != shape[0] * shape[1]:
+            raise ValueError(f"{path.name} must have maps of {shape[0]} x {shape[1]} cells, it has {raw.shape}")
+        maps = np.clip(raw - offset, 0, np.iinfo(np.uint16).max - 1).astype(np.uint16)
+        yield Trial(path.parent.name, path.stem, sheet, posture, maps, shape)
+
+    yield from each_file(sorted((root / "preview_data" / f"{sheet}_data").glob("*/*.json")), one, unreadable)
 
 
 def trial(source: Trial) -> Recording:

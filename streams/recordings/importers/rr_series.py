@@ -8,7 +8,8 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from engine.frame import NS_PER_S, Float64
-from streams.recordings.format import Builder, Recording
+from schemas.recording import Recording
+from streams.recordings.format import Builder
 
 AFDB_RATE_HZ: Final = 250.0
 AF: Final = ("(AFIB", "(AFL")
@@ -27,21 +28,38 @@ class Series(NamedTuple):
 
 
 def day(path: Path) -> Series:
-    """One file of RR intervals in seconds; the first line (offset to the first beat) is dropped."""
-    rr = np.loadtxt(path)[1:]
+    """One file of RR intervals in seconds; the first line (offset to the first beat) is dropped.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "nsr001_rr_secs.txt"
+    ...     _ = path.write_text("0.4\\n0.8\\n0.8\\n5.0\\n0.9\\n")
+    ...     series = day(path)
+    >>> series.name, series.rr_s.tolist()
+    ('nsr001', [0.8, 0.8, 5.0, 0.9])
+    >>> len(list(recording(series, "RR series").records))  # 5 s are a hole in the recording
+    2
+    """
+    rr = np.loadtxt(path, ndmin=1)[1:]
+    if not rr.size:
+        raise ValueError(f"{path.name} has no interval")
     start = np.concatenate([[0.0], np.cumsum(rr)[:-1]])
     return Series(path.stem.removesuffix("_rr_secs"), start, rr, np.full(rr.size, np.nan))
 
 
 def afdb(folder: Path, name: str) -> Series:
     """One person of afdb-rr: intervals with the rhythm that its annotators marked."""
-    table = np.loadtxt(folder / f"qrs{name}.txt")
+    table = np.loadtxt(folder / f"qrs{name}.txt", ndmin=2)
     start, rr = table[:, 0] / AFDB_RATE_HZ, table[:, 1]
     onsets, flags = [], []
     for line in (folder / f"atr{name}.txt").read_text(encoding="utf-8").splitlines()[1:]:
         fields = line.split()
+        if len(fields) < 3:  # cut off
+            continue
         onsets.append(float(fields[1]) / AFDB_RATE_HZ)
         flags.append(1.0 if fields[-1] in AF else 0.0)
+    if not onsets or not table.size:
+        raise ValueError(f"{name} has no {'rhythm' if table.size else 'beat'}")
     index = np.searchsorted(onsets, start, side="right") - 1
     return Series(name, start, rr, np.where(index >= 0, np.array(flags)[index], 0.0))
 
@@ -49,7 +67,7 @@ def afdb(folder: Path, name: str) -> Series:
 def recording(series: Series, source: str, licence: str = "") -> Recording:
     """A series as a recording: device "strap", RR intervals in ms, a hole where an interval is a dropout."""
     subject = f"resident/{series.name}"
-    builder = Builder(series.name, source, licence=licence)
+    builder = Builder(series.name, source, licence=licence, labelled=True if np.isfinite(series.af).any() else None)
     builder.bind("strap", subject, "chest")
     edges = np.flatnonzero(series.rr_s > DROPOUT_S)
     for part in np.split(np.arange(series.rr_s.size), np.unique(np.concatenate([edges, edges + 1]))):

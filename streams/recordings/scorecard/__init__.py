@@ -5,8 +5,13 @@ been called. It belongs to a truth of the same subject and an accepted code when
 
     start - tolerance  <=  decided  <=  end + latency + tolerance
 
-A truth is caught when at least one event is left for it; a truth is matched once and an event is matched once, as many truths
-as possible. An event that belongs to a truth already caught is a repeat. An event that belongs to no truth is a false alarm.
+A truth is matched once and an event is matched once. Truths take events of their own code first, as many as possible; then what is left
+of the truths takes what is left of the events of the same happening (a fall that only the camera reported). A caught truth is credited to
+the code that fired: a code's sensitivity counts what it caught itself, its row says who caught the rest, and the overall rows count both.
+An event that belongs to a truth already caught is a repeat. An event that belongs to no truth is a false alarm.
+
+A recording of which nobody said what happened (`Recording.labelled`) is not judged: its events are neither right nor false, and its time
+is in no denominator.
 """
 
 from __future__ import annotations

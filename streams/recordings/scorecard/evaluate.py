@@ -42,8 +42,8 @@ def evaluate(
 ) -> Scorecard:
     """Replay every recording in `paths` (folders `*.vigil`, or folders of them) and score what was said.
 
-    `parameters` and `policy` as in `streams.recordings.replay.replay`; `windows` override those of the catalogue by code. RecordingError for a path
-    that is no recording; ValueError when there is none at all.
+    `parameters` and `policy` as in `streams.recordings.replay.replay`; `windows` override those of the catalogue by code.
+    RecordingError for a path that is no recording; ValueError when there is none at all.
     """
     folders = [folder for path in paths for folder in _recordings(path)]
     if not folders:
@@ -56,7 +56,18 @@ def evaluate(
         recording = read(folder)
         replayed = replay(recording, parameters, policy)
         matched.append(
-            compare(Case(recording.meta.name, recording.truth, replayed.events, replayed.resident_days, replayed.room_days), allowed)
+            compare(
+                Case(
+                    recording.meta.name,
+                    recording.truth,
+                    replayed.events,
+                    replayed.resident_days,
+                    replayed.room_days,
+                    recording.labelled,
+                    tuple({alert.id: alert.code for step, alert in replayed.transitions if step.notify}.values()),
+                ),
+                allowed,
+            )
         )
     return summarise(matched)
 

@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter
 from engine.frame import NS_PER_S
 from streams.recordings.intervals import Figure
 from streams.recordings.scorecard.match import Matched
-from streams.recordings.scorecard.score import RESIDENTS, ROOMS, Row, Scorecard, said
+from streams.recordings.scorecard.score import RESIDENTS, ROOMS, Row, Scorecard, said, said_by_others, said_not_labelled
 
 TIMELINES_MAX: Final = 12
 """Recordings drawn; those with misses and false alarms come first."""
@@ -34,7 +34,7 @@ p.under { color: #51606f; margin: .2rem 0 1.4rem; max-width: 75ch }
 .card b { display: block; font-size: 1.5rem; font-weight: 600 } .card small { font-size: .9rem; font-weight: 400 } .card span { color: #51606f; font-size: .85rem }
 table { border-collapse: collapse; width: 100%; background: #fff; border: 1px solid #dde4ea; font-size: .88rem }
 th, td { padding: .4rem .6rem; text-align: right; border-bottom: 1px solid #eaeff3; font-variant-numeric: tabular-nums } th { color: #51606f; font-weight: 600 }
-th:first-child, td:first-child, table.list td, table.list th { text-align: left } tr.all td { font-weight: 600; background: #f2f6f9 }
+th:first-child, td:first-child, table.list td, table.list th { text-align: left } td:first-child { white-space: nowrap } tr.all td { font-weight: 600; background: #f2f6f9 } tr.open td { text-align: left; background: #fdf8ec }
 td small { color: #51606f; display: block } figure { margin: 0; background: #fff; border: 1px solid #dde4ea; border-radius: 8px; padding: .6rem } svg { width: 100%; height: auto; display: block }
 """
 
@@ -44,7 +44,7 @@ def html_page(card: Scorecard, title: str = "Vigil scorecard") -> str:
     overall = [row for row in card.rows if row.code in {RESIDENTS, ROOMS}]
     rule = (
         "Intervals are 95 %: Wilson for sensitivity, exact Poisson for false alarms, a bootstrap over people for times. An event counts when it "
-        "was decided; it answers a truth of its subject and code from the tolerance before the truth's start to the allowed latency after its "
+        "was decided; it answers a truth of its subject and code, or of another code of the same happening that is left (caught by others), from the tolerance before the truth's start to the allowed latency after its "
         "end. Times to alert run from the truth's start."
     )
     parts = [
@@ -52,7 +52,7 @@ def html_page(card: Scorecard, title: str = "Vigil scorecard") -> str:
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>",
         f'<p class="under">{_count(card)}. {rule}</p>',
         '<div class="cards">' + "".join(map(_cards, overall)) + "</div>",
-        "<h2>By code</h2>" + _table(card.rows),
+        "<h2>By code</h2>" + _table(card),
     ]
     delays = [row for row in card.rows if row.caught and row not in overall]
     if delays:
@@ -64,13 +64,16 @@ def html_page(card: Scorecard, title: str = "Vigil scorecard") -> str:
     if drawn:
         more = f" (the {TIMELINES_MAX} of {len(drawn)} with most misses and false alarms)" if len(drawn) > TIMELINES_MAX else ""
         parts.append(f"<h2>Truth and events{more}</h2>" + _figure(_timelines(drawn[:TIMELINES_MAX])))
-    parts += [_list("Missed", _missed(card.matched)), _list("False alarms", _false(card.matched)), "</body></html>"]
+    if card.matched or not card.not_labelled:
+        parts += [_list("Missed", _missed(card.matched)), _list("False alarms", _false(card.matched))]
+    parts.append("</body></html>")
     return "".join(parts)
 
 
 def _count(card: Scorecard) -> str:
     truths = sum(len(m.case.truth) for m in card.matched)
-    return f"{len(card.matched)} recordings, {truths} truths, {card.resident_days:.3g} resident-days, {card.room_days:.3g} room-days"
+    open_ones = f" ({len(card.not_labelled)} more are not labelled)" if card.not_labelled else ""
+    return f"{len(card.matched)} recordings{open_ones}, {truths} truths, {card.resident_days:.3g} resident-days, {card.room_days:.3g} room-days"
 
 
 def _cards(row: Row) -> str:
@@ -94,17 +97,32 @@ def _interval(figure: Figure, digits: int) -> str:
     return "" if np.isnan(figure.value) or np.isnan(figure.low) else f"{figure.low:.{digits}f} to {figure.high:.{digits}f}"
 
 
-def _table(rows: Sequence[Row]) -> str:
+def _table(card: Scorecard) -> str:
     head = "".join(
         f"<th>{name}</th>"
-        for name in ("code", "truths", "caught", "sensitivity", "false alarms", "a day", "median to alert", "90 % within", "repeats")
+        for name in (
+            "code",
+            "truths",
+            "caught",
+            "caught by others",
+            "sensitivity",
+            "false alarms",
+            "a day",
+            "median to alert",
+            "90 % within",
+            "repeats",
+            "alerts called",
+        )
     )
     body = "".join(
         f"<tr{' class=all' if row.code in {RESIDENTS, ROOMS} else ''}><td>{escape(row.code)}</td><td>{row.truths}</td><td>{row.caught}</td>"
+        f"<td>{escape(said_by_others(row.by_others)) or '–'}</td>"
         f"<td>{_cell(said(row.sensitivity))}</td><td>{row.false_alarms}</td><td>{_cell(said(row.false_alarms_per_day, 2))}</td>"
-        f"<td>{_cell(said(row.time_to_alert_median))}</td><td>{_cell(said(row.time_to_alert_p90))}</td><td>{row.repeats}</td></tr>"
-        for row in rows
+        f"<td>{_cell(said(row.time_to_alert_median))}</td><td>{_cell(said(row.time_to_alert_p90))}</td><td>{row.repeats}</td><td>{row.called}</td></tr>"
+        for row in card.rows
     )
+    if card.not_labelled:
+        body += f'<tr class="open"><td>not labelled</td><td colspan="10">{escape(said_not_labelled(card))}</td></tr>'
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
@@ -130,7 +148,7 @@ def _delays(card: Scorecard, rows: Sequence[Row]) -> Plot:
     plot = _plot(3.4)
     axes = plot.subplots()
     for row in rows:
-        delays = sorted((e.decided_ns - t.start_ns) / NS_PER_S for m in card.matched for t, e in m.caught if t.code == row.code)
+        delays = sorted((e.decided_ns - t.start_ns) / NS_PER_S for m in card.matched for t, e in m.caught if t.code == e.code == row.code)
         share = np.arange(1, len(delays) + 1) / len(delays) * 100
         axes.step([delays[0], *delays], [0, *share], where="post", label=f"{row.code} ({len(delays)})", linewidth=1.8)
     axes.set(xlabel="seconds from the truth's start to the decision", ylabel="caught truths alerted, %", ylim=(0, 103))

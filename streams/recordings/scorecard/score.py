@@ -3,33 +3,43 @@
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
 from rich.table import Table
+from rich.text import Text
 
 from engine.events import Event, Subject
 from engine.frame import NS_PER_S
+from schemas.recording import Truth
 from streams.pipeline.assembly import EVENT_BY_CODE
-from streams.recordings.format import Truth
 from streams.recordings.intervals import Figure, by_person, proportion, rate
 from streams.recordings.scorecard.match import Case, Matched, Window, compare
 
 RESIDENTS: Final = "all residents"
 ROOMS: Final = "all rooms"
+OVERALL: Final = frozenset({RESIDENTS, ROOMS})
+NAMED_MAX: Final = 6
+"""Recordings that are named in a sentence; the rest is counted."""
 
 
 class Row(NamedTuple):
-    """One code, or all codes of residents or rooms. Times in seconds from the truth's start to the decision."""
+    """One code, or all codes of residents or rooms. Times in seconds from the truth's start to the decision.
+
+    `caught` are truths of a code that it answered itself; `by_others` says how many more were answered by which other code of the same
+    happening. `called` alerts reached people under the policy in force; all else is about events. In the overall rows `caught` is both, and nobody is other.
+    """
 
     code: str
     truths: int
     caught: int
+    by_others: tuple[tuple[str, int], ...]
     false_alarms: int
     repeats: int
+    called: int
     sensitivity: Figure
     false_alarms_per_day: Figure
     time_to_alert_median: Figure
@@ -43,6 +53,13 @@ class Scorecard(NamedTuple):
     matched: tuple[Matched, ...]
     resident_days: float
     room_days: float
+    not_labelled: tuple[Case, ...] = ()
+    """Recordings that were replayed and not judged; their time is in none of the figures."""
+
+    @property
+    def not_judged(self) -> dict[str, int]:
+        """Onsets of the recordings that are not labelled, by code."""
+        return dict(sorted(Counter(e.code for case in self.not_labelled for e in case.events if e.phase == "onset").items()))
 
 
 def score(
@@ -60,7 +77,8 @@ def score(
 
 def summarise(matched: Iterable[Matched]) -> Scorecard:
     """Figures over many recordings, per code in alphabetical order, then overall; technical events have rows but no part in the latter."""
-    every = tuple(matched)
+    given = tuple(matched)
+    every = tuple(m for m in given if m.case.labelled)
     resident_days = sum(m.case.resident_days for m in every)
     room_days = sum(m.case.room_days for m in every)
     codes = sorted({t.code for m in every for t in m.case.truth} | {e.code for m in every for e in m.case.events if e.phase == "onset"})
@@ -69,7 +87,7 @@ def summarise(matched: Iterable[Matched]) -> Scorecard:
         chosen = {code for code in codes if not _technical(code) and _in_rooms(code, every) == rooms}
         if chosen or days > 0:  # silence over a known time is a figure too
             rows.append(_row(name, every, chosen, rooms, resident_days, room_days))
-    return Scorecard(tuple(rows), every, resident_days, room_days)
+    return Scorecard(tuple(rows), every, resident_days, room_days, tuple(m.case for m in given if not m.case.labelled))
 
 
 def _technical(code: str) -> bool:
@@ -89,23 +107,28 @@ def _in_rooms(code: str, every: Sequence[Matched]) -> bool:
 
 
 def _row(code: str, every: Sequence[Matched], codes: set[str], rooms: bool, resident_days: float, room_days: float) -> Row:
-    caught = [(m.case.name, truth, event) for m in every for truth, event in m.caught if truth.code in codes]
+    answered = [(m.case.name, truth, event) for m in every for truth, event in m.caught if truth.code in codes]
+    caught = [pair for pair in answered if code in OVERALL or pair[2].code == code]
+    others = Counter(event.code for _, truth, event in answered if code not in OVERALL and event.code != code)
     missed = sum(truth.code in codes for m in every for truth in m.missed)
     false_alarms = sum(event.code in codes for m in every for event in m.false_alarms)
     repeats = sum(event.code in codes for m in every for event in m.repeats)
     days, unit = (room_days, "/room-day") if rooms else (resident_days, "/resident-day")
-    truths = len(caught) + missed
+    truths = len(answered) + missed
     delays: dict[tuple[str, str], list[float]] = defaultdict(list)
     for name, truth, event in caught:
         delays[name, truth.subject].append((event.decided_ns - truth.start_ns) / NS_PER_S)
-    basis = f"{len(caught)} of {truths} caught, {len(every)} recordings"
+    by_others = tuple(sorted(others.items()))
+    basis = f"{len(caught)} of {truths} caught, {said_by_others(by_others, 'caught by {}, ')}{len(every)} recordings"
     people = list(delays.values())
     return Row(
         code,
         truths,
         len(caught),
+        by_others,
         false_alarms,
         repeats,
+        sum(called in codes for m in every for called in m.case.called),
         proportion(len(caught), truths, basis),
         rate(false_alarms, days, unit, f"{false_alarms} in {days:.4g} {unit[1:]}s, {len(every)} recordings"),
         _percentile(people, 50, basis),
@@ -122,6 +145,11 @@ def _percentile(people: Sequence[list[float]], percent: float, basis: str) -> Fi
     )
 
 
+def said_by_others(by_others: Sequence[tuple[str, int]], form: str = "{}") -> str:
+    """Which other codes answered the truths of a code, as people read it; "" when none did."""
+    return form.format(", ".join(f"{code} {count}" for code, count in by_others)) if by_others else ""
+
+
 def figures(card: Scorecard) -> dict[str, Figure]:
     """Flat: "<code>.<metric>" to figure; overall codes with underscores."""
     found: dict[str, Figure] = {}
@@ -135,8 +163,16 @@ def figures(card: Scorecard) -> dict[str, Figure]:
 
 
 def to_json(card: Scorecard) -> bytes:
-    """`figures` as JSON, one object per key with value, low, high, unit and basis; null where there is no number."""
-    flat = {key: figure._asdict() for key, figure in figures(card).items()}
+    """`figures` as JSON, one object per key with value, low, high, unit and basis; null where there is no number. Recordings that are
+    not labelled are under "not_labelled": their names, their time, and how many events were not judged."""
+    flat: dict[str, Any] = {key: figure._asdict() for key, figure in figures(card).items()}
+    if card.not_labelled:
+        flat["not_labelled"] = {
+            "recordings": [case.name for case in card.not_labelled],
+            "resident_days": sum(case.resident_days for case in card.not_labelled),
+            "room_days": sum(case.room_days for case in card.not_labelled),
+            "events_not_judged": card.not_judged,
+        }
     return msgspec.json.format(msgspec.json.encode(flat)) + b"\n"
 
 
@@ -153,19 +189,52 @@ def said(figure: Figure, digits: int = 1) -> str:
 def table(card: Scorecard) -> Table:
     """The scorecard for a terminal."""
     out = Table(title=f"{len(card.matched)} recordings, {card.resident_days:.3g} resident-days, {card.room_days:.3g} room-days")
-    for heading in ("code", "truths", "caught", "sensitivity", "false alarms", "a day", "median to alert", "90 % within", "repeats"):
-        out.add_column(heading, justify="left" if heading == "code" else "right")
+    for heading in (
+        "code",
+        "truths",
+        "caught",
+        "sensitivity",
+        "false alarms",
+        "a day",
+        "median to alert",
+        "90 % within",
+        "repeats",
+        "alerts called",
+    ):
+        out.add_column(
+            heading, justify="left" if heading == "code" else "right", overflow="fold", min_width=13 if heading == "code" else None
+        )
     for row in card.rows:
         out.add_row(
             row.code,
             str(row.truths),
-            str(row.caught),
+            str(row.caught) + said_by_others(row.by_others, "\n+ {}"),
             said(row.sensitivity),
             str(row.false_alarms),
             said(row.false_alarms_per_day, 2),
             said(row.time_to_alert_median),
             said(row.time_to_alert_p90),
             str(row.repeats),
+            str(row.called),
             style="bold" if row.code in {RESIDENTS, ROOMS} else None,
         )
+    if card.not_labelled:
+        out.add_row("not labelled", *["–"] * (len(out.columns) - 1))
+        out.caption = Text(f"not labelled: {said_not_labelled(card)}")
+        out.caption_justify = "left"
     return out
+
+
+def said_not_labelled(card: Scorecard) -> str:
+    """One sentence about the recordings of which nobody said what happened; "" when there are none."""
+    if not card.not_labelled:
+        return ""
+    names = ", ".join(case.name for case in card.not_labelled[:NAMED_MAX])
+    more = f" and {len(card.not_labelled) - NAMED_MAX} more" if len(card.not_labelled) > NAMED_MAX else ""
+    days = sum(case.resident_days for case in card.not_labelled), sum(case.room_days for case in card.not_labelled)
+    events = said_by_others(tuple(card.not_judged.items())) or "none"
+    return (
+        f"{len(card.not_labelled)} of {len(card.matched) + len(card.not_labelled)} recordings ({names}{more}; {days[0]:.3g} "
+        f"resident-days, {days[1]:.3g} room-days). Nobody said what happened there, so their alerts are neither right nor false, and their time "
+        f"is in no figure. Events not judged: {events}"
+    )
