@@ -15,9 +15,9 @@ from detectors.falls.kernel import (
     MINUTE_FIELDS,
     RING,
     SUM_FIELDS,
+    FallLimits,
     FallState,
     Found,
-    Limits,
     Personal,
     run,
 )
@@ -79,7 +79,7 @@ class FallDetector(Detector[FallParams, FallState]):
     def __init__(self, params: FallParams | None = None, capacity: int = 64) -> None:
         super().__init__(params, capacity)
         p = self.params
-        self._limits = Limits(
+        self._limits = FallLimits(
             rotation_deg_min=p.rotation_deg_min,
             still_g=p.still_g,
             still_g_max=max(p.still_g, p.still_g_max),

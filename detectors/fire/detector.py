@@ -7,21 +7,10 @@ from typing import ClassVar, Final
 import numpy as np
 
 from detectors.fire.events import EVENTS
-from detectors.fire.kernel import (
-    CHANNELS,
-    COHB_START_PERCENT,
-    CONDITIONS,
-    DB_PER_OD,
-    NEVER,
-    ROOM_COLUMNS,
-    Columns,
-    FireState,
-    Found,
-    Limits,
-    electrical,
-    room_air,
-)
+from detectors.fire.filters import COHB_START_PERCENT
+from detectors.fire.kernel import electrical, room_air
 from detectors.fire.params import FireParams
+from detectors.fire.state import CHANNELS, CONDITIONS, DB_PER_OD, NEVER, ROOM_COLUMNS, Columns, FireLimits, FireState, Found
 from engine.detector import NOTHING, Detector, Spec, StepResult
 from engine.events import Detection, Phase
 from engine.frame import NS_PER_S, Float64, Frame, frame
@@ -97,7 +86,7 @@ class FireDetector(Detector[FireParams, FireState]):
             p.residual_confirm_s,
             p.cable_confirm_s,
         )
-        self._limits = Limits(
+        self._limits = FireLimits(
             p.heat_fast_below_c,
             p.heat_fast_rise_in_1min_c,
             p.rise_c_min,

@@ -6,7 +6,7 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from detectors.heart import kernel
+from detectors.heart import kernel, readings
 from detectors.heart.events import EVENTS
 from detectors.heart.params import HeartParams
 from detectors.heart.qrs import Grid, grid
@@ -20,8 +20,8 @@ from detectors.heart.state import (
     PER_SLOT,
     VALUES,
     Found,
+    HeartLimits,
     HeartState,
-    Limits,
     buffers,
     enough,
     initial,
@@ -79,7 +79,7 @@ class HeartDetector(Detector[HeartParams, HeartState]):
     def __init__(self, params: HeartParams | None = None, capacity: int = 64) -> None:
         super().__init__(params, capacity)
         self._turn_ns = _turn_ns(self.params)
-        self._limits: Limits | None = None
+        self._limits: HeartLimits | None = None
         self._found = buffers(capacity, 1.0)
         self._grids: dict[float, Grid] = {}  # a cache: a grid depends on the rate alone
 
@@ -108,9 +108,9 @@ class HeartDetector(Detector[HeartParams, HeartState]):
                 g = self._grids[frame.rate_hz] = grid(frame.rate_hz)
             kernel.ecg_frame(state, limits, g, found, *rows, frame.samples)
         elif frame.kind == "rr_interval":
-            kernel.rr_frame(state, limits, found, *rows, frame.samples)
+            readings.rr_frame(state, limits, found, *rows, frame.samples)
         else:
-            kernel.vitals_frame(state, limits, found, *rows, frame.rate_hz, frame.samples)
+            readings.vitals_frame(state, limits, found, *rows, frame.rate_hz, frame.samples)
         if not (found.used[0] or found.used[1]):
             return NOTHING
         return StepResult(_detections(found), _features(found))
@@ -118,9 +118,9 @@ class HeartDetector(Detector[HeartParams, HeartState]):
     def _columns_changed(self) -> None:
         self._limits = None
 
-    def _limits_now(self) -> Limits:
+    def _limits_now(self) -> HeartLimits:
         p = self.params
-        return Limits(
+        return HeartLimits(
             per_slot=np.column_stack([self.columns[name] for name in PER_SLOT]),
             turn_ns=self._turn_ns,
             rate_hysteresis_bpm=p.rate_hysteresis_bpm,
@@ -134,7 +134,7 @@ class HeartDetector(Detector[HeartParams, HeartState]):
 
 
 def _turn_ns(p: HeartParams) -> Int64:
-    """Seconds from condition to onset, and from its end to clear, per code (rows of `Limits.turn_ns`)."""
+    """Seconds from condition to onset, and from its end to clear, per code (rows of `HeartLimits.turn_ns`)."""
     confirm = {"heart.asystole": 0.0, "heart.ventricular_tachycardia": 0.0, "heart.ventricular_fibrillation": 0.0}  # they count themselves
     confirm |= dict.fromkeys(("heart.bradycardia", "heart.tachycardia"), p.rate_confirm_s)
     confirm |= dict.fromkeys(("heart.respiration_low", "heart.respiration_high"), p.respiration_confirm_s)
