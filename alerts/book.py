@@ -11,15 +11,14 @@ from typing import Final
 
 import msgspec
 
+from alerts.commands import refusal
 from alerts.model import (
     NEVER_NS,
     Action,
     Alert,
     Command,
-    Outcome,
     Reason,
     Refusal,
-    RefusalReason,
     State,
     Transition,
     alert_id,
@@ -36,7 +35,7 @@ _UNTRACKED: Final = "untracked"
 
 
 class Counters(msgspec.Struct):
-    """What the book did beside opening alerts, for metrics; part of the snapshot."""
+    """What the book did besides opening alerts, for metrics; part of the snapshot."""
 
     events: int = 0
     duplicates: int = 0
@@ -73,7 +72,7 @@ class AlertBook:
     # -- input ------------------------------------------------------------------------------------------------------
 
     def apply(self, event: Event) -> list[Transition]:
-        """Take one event; the same event again changes nothing (within `seen_max` ids)."""
+        """Apply one event; the same event again changes nothing (within `seen_max` ids)."""
         if not self._first_time(event.id):
             self.counters.duplicates += 1
             return []
@@ -85,25 +84,25 @@ class AlertBook:
         return done
 
     def command(self, command: Command) -> list[Transition] | Refusal:
-        """Carry out what staff say; a Refusal says why not. The same command id again changes nothing."""
+        """Carry out a command of staff; a Refusal says why not. The same command id again changes nothing."""
         if f"c:{command.id}" in self._seen:
             self.counters.duplicates += 1
             return []
-        refusal = self._refusal(command)
-        if refusal is not None:
+        refused = refusal(command, self._open.get(command.alert_id), self.policy, resolved=command.alert_id in self._closed)
+        if refused is not None:
             self.counters.refusals += 1
-            return refusal
+            return refused
         self._first_time(f"c:{command.id}")
         at_ns = self._advance(command.at_ns)
         alert = self._open[command.alert_id]
         if command.action is Action.RESOLVE:
             alert = msgspec.structs.replace(alert, outcome=command.outcome)
             return [self._move(alert, State.RESOLVED, Reason.RESOLVED_BY_STAFF, at_ns, by=command)]
-        taken = {} if alert.acknowledged else {"acknowledged_by": command.by}
+        acknowledgement = {} if alert.acknowledged else {"acknowledged_by": command.by}
         if command.action is Action.ATTEND:
-            alert, reason = msgspec.structs.replace(alert, attended_by=command.by, **taken), Reason.ATTENDED_BY_STAFF
+            alert, reason = msgspec.structs.replace(alert, attended_by=command.by, **acknowledgement), Reason.ATTENDED_BY_STAFF
         else:
-            alert, reason = msgspec.structs.replace(alert, **taken), Reason.ACKNOWLEDGED_BY_STAFF
+            alert, reason = msgspec.structs.replace(alert, **acknowledgement), Reason.ACKNOWLEDGED_BY_STAFF
         if alert.state is State.STALE:
             alert = msgspec.structs.replace(alert, resume=State.ACKNOWLEDGED)
             return [self._move(alert, State.STALE, reason, at_ns, by=command)]
@@ -145,7 +144,7 @@ class AlertBook:
         return msgspec.msgpack.encode(saved)
 
     def restore(self, data: bytes) -> None:
-        """Take over a snapshot; ValueError when it is damaged or of another version."""
+        """Continue from a snapshot; ValueError when it is damaged or of another version."""
         try:
             saved = msgspec.msgpack.decode(data, type=_Saved)
         except msgspec.DecodeError as error:
@@ -259,7 +258,7 @@ class AlertBook:
         return [*back, self._move(alert, alert.state, Reason.CONDITION_CLEARED, at_ns, event=event.id, notify=False)]
 
     def _silence(self, event: Event, at_ns: int) -> list[Transition]:
-        """A device of the subject fell silent or speaks again: what its data carried becomes stale, or comes back."""
+        """A device of the subject fell silent or is heard again: alerts that rest on its data become stale, or leave that state."""
         related = [alert for alert in self._of_subject(event.subject) if self._concerns(event.device, alert)]
         if event.phase == "onset":
             return [self._stale(alert, event.id, at_ns) for alert in related if alert.state is not State.STALE]
@@ -293,41 +292,6 @@ class AlertBook:
             due_ns = self._hold_end(alert, at_ns)
         alert = msgspec.structs.replace(alert, resume=None, due_ns=due_ns)
         return [self._move(alert, state, Reason.DATA_RETURNED, at_ns, event=event, notify=state is not State.PENDING)]
-
-    # -- commands ---------------------------------------------------------------------------------------------------
-
-    def _refusal(self, command: Command) -> Refusal | None:
-        def no(reason: RefusalReason, detail: str) -> Refusal:
-            return Refusal(command.id, command.alert_id, reason, detail)
-
-        alert = self._open.get(command.alert_id)
-        if alert is None:
-            if command.alert_id in self._closed:
-                return no(RefusalReason.CLOSED, f"alert {command.alert_id} is already resolved: nothing is left to {command.action.value}")
-            return no(RefusalReason.UNKNOWN_ALERT, f"there is no open alert {command.alert_id}: load the list of open alerts again")
-        if not command.by:
-            return no(RefusalReason.NO_AUTHOR, f"{command.action.value} needs to say by whom: sign in first")
-        if len(command.note) > self.policy.note_max:
-            return no(
-                RefusalReason.NOTE_TOO_LONG, f"a note may have {self.policy.note_max} characters, this has {len(command.note)}: shorten it"
-            )
-        if alert.state is State.PENDING:
-            return no(RefusalReason.PENDING, "nobody has been called for this alert yet: wait until it fires")
-        if command.action is Action.ACKNOWLEDGE and alert.acknowledged:
-            return no(RefusalReason.ALREADY, f"{alert.acknowledged_by} acknowledged this alert already: attend or resolve it")
-        if command.action is Action.ATTEND and alert.attended_by == command.by and alert.acknowledged:
-            return no(RefusalReason.ALREADY, f"{command.by} attends to this alert already: resolve it when done")
-        if command.action is Action.RESOLVE:
-            if command.outcome is None:
-                return no(RefusalReason.NO_OUTCOME, f"resolve needs what was found, one of {[o.value for o in Outcome]}")
-            watched = alert.present and alert.state is not State.STALE and self.policy.of(alert.code).ends is not Ends.STAFF
-            if alert.life_safety and watched and command.outcome is Outcome.TRUE:
-                # The detector says a latched condition once: closing it now would leave a person in danger unwatched.
-                return no(
-                    RefusalReason.STILL_PRESENT,
-                    "the condition is still being measured: the alert ends by itself once it is over, or resolve it as false, test or unclear",
-                )
-        return None
 
     # -- bookkeeping ------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import msgspec
 
 from alerts.model import Alert, Command, Outcome, Reason, State
 from console.live import Broadcaster
+from streams.storage.identity import Person
 
 NS_PER_MS: Final = 1_000_000
 
@@ -90,14 +91,6 @@ def alert_view(alert: Alert) -> AlertView:
 def history(alert: Alert) -> list[HistoryEntry]:
     """The steps of `alert`, oldest first."""
     return [HistoryEntry(t.at_ns // NS_PER_MS, t.to_state, t.reason, t.by, t.outcome, t.note) for t in alert.history]
-
-
-class Person(msgspec.Struct, frozen=True):
-    """Who or what a pseudonym stands for: the only place where a name meets a measurement."""
-
-    name: str = ""
-    room: str = ""
-    bed: str = ""
 
 
 class Tile(msgspec.Struct):

@@ -11,11 +11,12 @@ import msgspec
 import numpy as np
 
 from alerts.model import Alert
-from console.backend import NS_PER_MS, OPEN_STATES, AlertView, Board, Patch, Person, Space, Tile, alert_view
+from console.backend import NS_PER_MS, OPEN_STATES, AlertView, Board, Patch, Space, Tile, alert_view
 from console.live import Broadcaster
 from engine.outputs import Measurements
 from engine.registry import RegistryData
 from streams.pipeline.assembly import HEARD_BY_EVENT
+from streams.storage.identity import Person
 
 PUBLISH_EVERY_MS: Final = 500
 """Measurements reach the browsers at most twice a second; an alert goes at once."""

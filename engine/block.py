@@ -1,4 +1,4 @@
-"""What the codec hands to the engine: chunks by device, before anybody knows whose they are."""
+"""What the codec hands to the engine: chunks by device, not yet by resident."""
 
 from __future__ import annotations
 

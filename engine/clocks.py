@@ -48,7 +48,7 @@ BACK_RUN: Final = 5
 """So many chunks on end, contiguous among themselves but in the past: the device's clock was set back."""
 
 
-class Limits(NamedTuple):
+class AdmissionLimits(NamedTuple):
     """Bounds of admission. Times in ns.
 
     future_ns: a device clock may be this far ahead of arrival. past_ns: the oldest store-and-forward data taken.
@@ -87,7 +87,7 @@ class Streams(NamedTuple):
     silent: Bool
 
 
-def initial_streams(size: int, limits: Limits) -> Streams:
+def initial_streams(size: int, limits: AdmissionLimits) -> Streams:
     """Empty rows."""
     never = np.full(size, NEVER_NS, np.int64)
     return Streams(
@@ -114,7 +114,7 @@ def initial_streams(size: int, limits: Limits) -> Streams:
 
 
 @kernel
-def _take_token(streams: Streams, s: int, arrival_ns: int, limits: Limits) -> bool:
+def _take_token(streams: Streams, s: int, arrival_ns: int, limits: AdmissionLimits) -> bool:
     if streams.tokens_ns[s] != NEVER_NS:
         refill = (arrival_ns - streams.tokens_ns[s]) / NS_PER_S * limits.flood_rate
         streams.tokens[s] = min(limits.flood_burst, streams.tokens[s] + max(0.0, refill))
@@ -147,7 +147,7 @@ def admit(
     arrival_ns: int,
     regular: bool,
     release: bool,
-    limits: Limits,
+    limits: AdmissionLimits,
     mark: Int64,
     stamp: int,
     start_ns: Int64,
@@ -159,7 +159,7 @@ def admit(
 
     A chunk covers `each_ns` of device time, or where `duration_ns` (k,) is not empty, its own. `regular` is False for kinds whose
     chunks are instants: a button press is never too late nor too early, an impossible time becomes the time of arrival. `release`
-    takes chunks that were held: nothing is held again. `mark` (capacity,) is scratch, `stamp` a number not used before. Returns what is
+    is True for chunks that were held: none is held again. `mark` (capacity,) is scratch, `stamp` a number not used before. Returns what is
     unusual: the sum of REFUSED, UNEVEN and HEARD_AGAIN. One call for all of it, because a call costs more than the work.
     """
     unusual = 0

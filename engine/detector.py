@@ -86,10 +86,10 @@ class Detector(ABC, Generic[P, S]):
 
     @abstractmethod
     def step(self, frame: Frame) -> StepResult:
-        """Take one frame of a kind in `spec.kinds`."""
+        """Process one frame of a kind in `spec.kinds`."""
 
     def tick(self, now_ns: int) -> StepResult:  # noqa: ARG002 - most detectors decide on data alone
-        """Time passed. Default: nothing to say."""
+        """Time passed. Default: no findings."""
         return NOTHING
 
     # -- what the base class gives ------------------------------------------------------------------------------
@@ -137,7 +137,7 @@ class Detector(ABC, Generic[P, S]):
         )
 
     def restore(self, data: bytes) -> None:
-        """Take over a snapshot; ValueError when it is of another detector or state version."""
+        """Continue from a snapshot; ValueError when it is of another detector or state version."""
         saved = msgspec.msgpack.decode(data, type=_Saved)
         if (saved.name, saved.version) != (self.spec.name, self.spec.state_version):
             raise ValueError(

@@ -1,4 +1,4 @@
-"""The table of streams: which device sends what, about whom, how it is doing."""
+"""The table of streams: which device sends what, about whom, and whether it still does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.clocks import ACCEPTED, NEVER_NS, Limits, Streams, initial_streams
+from engine.clocks import ACCEPTED, NEVER_NS, AdmissionLimits, Streams, initial_streams
 from engine.frame import NS_PER_S, Int64
 from engine.state import grown
 
@@ -45,7 +45,7 @@ class _Saved(msgspec.Struct, array_like=True):
 class Devices:
     """Streams by (device, kind), in a table that grows."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: AdmissionLimits) -> None:
         self._limits = limits
         self._fresh = initial_streams(1, limits)
         self.streams: Streams = initial_streams(64, limits)
@@ -119,7 +119,7 @@ class Devices:
         return found
 
     def returned(self, index: Int64, fate: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """Streams among `index` that were silent and have just been heard again; unmarks them."""
+        """Streams among `index` that were silent and have just been heard again; clears the mark."""
         silent = self.streams.silent[index]
         if not silent.any():
             return index[:0]

@@ -9,45 +9,35 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from engine import clocks
+from engine import clocks, snapshot
+from engine.accounts import Accounts
 from engine.block import Block
-from engine.clocks import NEVER_NS, Limits
-from engine.detector import Detector, StepResult
+from engine.clocks import NEVER_NS, AdmissionLimits
+from engine.detector import Detector
 from engine.devices import Devices
-from engine.events import Detection, Event, EventType, event_id
+from engine.dispatch import Dispatcher
+from engine.events import Phase
 from engine.frame import NS_PER_S, Frame, Int32, Int64
-from engine.held import Held
 from engine.kinds import KINDS
-from engine.outputs import Account, Late, Outputs, Reason, Reject
+from engine.outputs import Account, Late, Outputs, Reject
+from engine.refusals import rejected
 from engine.registry import Registry, RegistryData
-from engine.rows import apart, measured
-from engine.slots import Slots, SlotsSaved
+from engine.reorder import HeldChunk, ReorderBuffer
+from engine.rows import apart
+from engine.silence import device_silent
+from engine.slots import Slots
+from engine.snapshot import STATE_VERSION, EngineSnapshot
 from engine.state import pack, unpack
-from engine.technical import DEVICE_SILENT
 
-STORED_KINDS: Final = frozenset({"vitals", "bed", "room_air", "electrical", "position"})
-"""Raw kinds slow enough to be stored as they are."""
 JUMP_NS: Final = 7 * 86_400 * NS_PER_S
-"""A longer silence is a clock that was set (a box that booted in 1970), or a house that was shut: its seconds are not ticked through."""
+"""A longer silence means that the clock was set (a box that booted in 1970) or the house was shut: its seconds are not ticked through."""
 _CACHE_MAX: Final = 4096
+_SEQ_MAX: Final = 2**63 - 1
 _ALL_SAME: Final[Int64] = np.empty(0, np.int64)
 """Every chunk of the block covers the same time."""
-_FATES: Final = {
-    clocks.FUTURE: (Reason.TIME_FUTURE, "t0_ns is {ahead:.0f} s ahead of arrival: set the device clock (NTP), UTC nanoseconds"),
-    clocks.PAST: (
-        Reason.TIME_PAST,
-        "t0_ns is {behind:.0f} s before arrival, more than is taken: set the device clock (NTP), UTC nanoseconds",
-    ),
-    clocks.UNBOUND: (Reason.UNKNOWN_DEVICE, "this device is bound to nobody at t0_ns: bind it in the registry"),
-    clocks.FLOOD: (
-        Reason.RATE_EXCEEDED,
-        "repeats, late chunks or single events far above the device's rate: send each chunk once, in order",
-    ),
-}
 
 
 class _Route(NamedTuple):
@@ -58,57 +48,27 @@ class _Route(NamedTuple):
     subjects: tuple[str, ...]
 
 
-class EngineSaved(msgspec.Struct, array_like=True):
-    """An engine as stored."""
-
-    version: int
-    streams: bytes
-    devices: list[tuple[str, str]]
-    subjects: list[str]
-    slots: SlotsSaved
-    registry: RegistryData
-    held: list[tuple[int, Held]]
-    last_tick_ns: int
-    hour_ns: int
-    refused: list[tuple[str, str, int]]
-    past: list[int]
-    detectors: dict[str, bytes]
-
-
-STATE_VERSION: Final = 1
-
-
 class Engine:
     """One engine per ward or partition.
 
     `detectors` and models alike; those that want features get them in the step in which they arise. Names must differ.
     """
 
-    def __init__(self, detectors: Sequence[Detector[Any, Any]], registry: Registry | None = None, *, limits: Limits | None = None) -> None:
-        self.detectors = tuple(detectors)
-        names = [d.spec.name for d in self.detectors]
-        if len(set(names)) != len(names):
-            raise ValueError(f"detector names must differ, got {names}")
-        self.limits = limits if limits is not None else Limits()
+    def __init__(
+        self, detectors: Sequence[Detector[Any, Any]], registry: Registry | None = None, *, limits: AdmissionLimits | None = None
+    ) -> None:
+        self.limits = limits if limits is not None else AdmissionLimits()
         self.registry = registry if registry is not None else Registry()
         self.slots = Slots()
         self.devices = Devices(self.limits)
-        self._by_kind: dict[str, list[Detector[Any, Any]]] = {}
-        self._columns: dict[str, tuple[str, ...]] = {kind: tuple(c.name for c in KINDS[kind].channels) for kind in STORED_KINDS}
-        self._types: dict[str, EventType] = {}
-        for detector in self.detectors:
-            for kind in detector.spec.kinds:
-                self._by_kind.setdefault(kind, []).append(detector)
-            self._columns.update(detector.spec.features)
-            self._types.update({event.code: event for event in detector.spec.events})
+        self._dispatcher = Dispatcher(detectors, self.slots, self.registry)
+        self.detectors = self._dispatcher.detectors
         self._routes: dict[tuple[str, tuple[str, ...]], _Route] = {}
-        self._held: dict[int, list[Held]] = {}
+        self._reorder = ReorderBuffer()
+        self._accounts = Accounts()
         self._mark: NDArray[np.int64] = np.zeros(64, np.int64)
         self._stamp = 0
         self._last_tick_ns = NEVER_NS
-        self._hour_ns = NEVER_NS
-        self._refused: dict[tuple[str, str], int] = {}
-        self._past = [0, 0, 0, 0]
         self.cold: list[str] = []
         """Detectors that did not fit the restored snapshot and started cold."""
 
@@ -121,29 +81,24 @@ class Engine:
         comes or `hold_ns` passes) or refused with a reason.
         """
         out = self.advance(arrival_ns)
-        self._take(block, arrival_ns, out, release=False)
+        self._admit(block, arrival_ns, out, release=False)
         return out
 
     def refuse(self, rejects: Iterable[Reject], arrival_ns: int) -> Outputs:
         """Account for what the codec refused; the rejects come back in the outputs."""
         out = self.advance(arrival_ns)
         for reject in rejects:
-            key = (reject.device if reject.device in self.devices.known else "", reject.kind if reject.kind in KINDS else "")
-            self._refused[key] = self._refused.get(key, 0) + reject.readings
+            device = reject.device if reject.device in self.devices.known else ""
+            self._accounts.refuse(device, reject.kind if reject.kind in KINDS else "", reject.readings)
             out.rejects.append(reject)
         return out
 
     def set_registry(self, data: RegistryData, arrival_ns: int) -> Outputs:
         """Replace the registry; raises ValueError (and changes nothing) when it contradicts itself or breaks a bound."""
         registry = Registry(data)
-        by_name = {d.spec.name: d for d in self.detectors}
-        for setting in data.care:
-            target = by_name.get(setting.detector)
-            if target is None:
-                raise ValueError(f"care setting for unknown detector {setting.detector!r}; there are {sorted(by_name)}")
-            target.check_override(setting.field, setting.value)
+        self._dispatcher.check_care(data.care)
         out = self.advance(arrival_ns)
-        self.registry = registry
+        self.registry = self._dispatcher.registry = registry
         self._bind(
             range(len(self.devices.names)),
             arrival_ns,
@@ -152,7 +107,7 @@ class Engine:
         )
         for slot, subject in enumerate(self.slots.subjects):
             if subject:
-                self._apply_care(slot, subject)
+                self._dispatcher.apply_care(slot, subject)
         return out
 
     def advance(self, now_ns: int) -> Outputs:
@@ -167,7 +122,7 @@ class Engine:
         """The next tick due by `now_ns`, None when there is none. The first call sets the start of time."""
         if self._last_tick_ns == NEVER_NS:
             self._last_tick_ns = now_ns // NS_PER_S * NS_PER_S
-            self._hour_ns = _hour(now_ns)
+            self._accounts.start(now_ns)
         if now_ns - self._last_tick_ns > JUMP_NS:
             self._last_tick_ns = now_ns // NS_PER_S * NS_PER_S - NS_PER_S
         due = self._last_tick_ns + NS_PER_S
@@ -175,7 +130,7 @@ class Engine:
 
     # -- one block --------------------------------------------------------------------------------------------------
 
-    def _take(self, block: Block, arrival_ns: int, out: Outputs, *, release: bool) -> None:
+    def _admit(self, block: Block, arrival_ns: int, out: Outputs, *, release: bool) -> None:
         kind = KINDS[block.kind]
         size, readings = block.samples.shape[0], block.samples.shape[1]
         route = self._route(block, arrival_ns, out)
@@ -214,7 +169,7 @@ class Engine:
                 self._silence(int(s), arrival_ns, "clear", out)
         samples = block.samples
         if unusual & clocks.REFUSED:
-            self._set_aside(block, route, fate, arrival_ns, out)
+            self._refuse_rows(block, route, fate, arrival_ns, out)
             keep = np.flatnonzero(fate == clocks.ACCEPTED)
             size = keep.size
             if size:
@@ -225,14 +180,13 @@ class Engine:
             frame = Frame(block.kind, route.slot, start_ns, rate_hz, samples, gap_ns, valid, block.shape)
             if unusual & clocks.UNEVEN:
                 for part, names, own_hz in apart(frame, route.subjects, self.devices.streams.rate_hz[route.stream]):
-                    self._dispatch(part._replace(rate_hz=own_hz), names, arrival_ns, out)
+                    self._dispatcher.frame(part._replace(rate_hz=own_hz), names, arrival_ns, out)
             else:
-                self._dispatch(frame, route.subjects, arrival_ns, out)
-        if self._held and not release:
+                self._dispatcher.frame(frame, route.subjects, arrival_ns, out)
+        if self._reorder.waiting and not release:
             for s in np.unique(route.stream):
-                waiting = self._held.get(int(s))
-                if waiting:
-                    self._release(int(s), arrival_ns, out, everything=len(waiting) > Held.MAX)
+                if int(s) in self._reorder.waiting:
+                    self._release(int(s), arrival_ns, out, everything=self._reorder.full(int(s)))
 
     def _route(self, block: Block, arrival_ns: int, out: Outputs) -> _Route:
         key = (block.kind, block.devices)
@@ -250,14 +204,14 @@ class Engine:
         self._routes[key] = route
         return route
 
-    # -- who is who -------------------------------------------------------------------------------------------------
+    # -- bindings ----------------------------------------------------------------------------------------------------
 
     def _bind(self, streams: Iterable[int], now_ns: int, out: Outputs, wanted: set[str] | None = None) -> None:
-        """Look up whom `streams` are about from `now_ns` on. All leave before any comes, so that a lane is free for its successor.
+        """Look up whom `streams` are about from `now_ns` on. All are detached before any is attached, so that a lane is free for its successor.
 
         `wanted`: whoever is not among these subjects has left the house and is forgotten.
         """
-        coming = []
+        changed = []
         for s in streams:
             device, kind = self.devices.names[s]
             subject = self.registry.subject(device, now_ns)
@@ -266,28 +220,26 @@ class Engine:
             if subject == before and (subject is None or self.devices.streams.slot[s] >= 0):
                 continue
             if before is not None:
-                self._leave(s, before, device, kind, now_ns, out)
-            coming.append((s, subject))
+                self._detach(s, before, device, kind, now_ns, out)
+            changed.append((s, subject))
         for subject in dict.fromkeys(self.slots.subjects):
             if subject and wanted is not None and subject not in wanted:
-                gone = np.array(self.slots.drop(subject), np.int32)
-                for detector in self.detectors:
-                    detector.forget(gone)
-        for s, subject in coming:
-            self._come(s, subject, now_ns)
-        if coming:
+                self._dispatcher.forget(np.array(self.slots.drop(subject), np.int32))
+        for s, subject in changed:
+            self._attach(s, subject, now_ns)
+        if changed:
             self._routes.clear()
 
-    def _leave(self, s: int, subject: str, device: str, kind: str, now_ns: int, out: Outputs) -> None:
-        """The stream is no longer about `subject`: its lane is free, its silence is over, what was held has had its say."""
+    def _detach(self, s: int, subject: str, device: str, kind: str, now_ns: int, out: Outputs) -> None:
+        """The stream is no longer about `subject`: release what was held and its lane, end its silence."""
         self._release(s, now_ns, out, everything=True)
         if self.devices.streams.silent[s]:
             self.devices.streams.silent[s] = False
             self._silence(s, now_ns, "clear", out)
         self.slots.release(subject, kind, device)
 
-    def _come(self, s: int, subject: str | None, now_ns: int) -> None:
-        """The stream is about `subject` from now on, and starts afresh."""
+    def _attach(self, s: int, subject: str | None, now_ns: int) -> None:
+        """The stream is about `subject` from now on; its state starts afresh."""
         device, kind = self.devices.names[s]
         streams = self.devices.streams
         edge_ns = int(streams.edge_ns[s])
@@ -295,14 +247,14 @@ class Engine:
         streams.edge_ns[s] = edge_ns
         streams.since_ns[s] = self.registry.valid_since(device, now_ns)
         self.devices.subject[s] = subject
-        taken = self.slots.take(subject, kind, device) if subject is not None else None
-        if taken is None or subject is None:
+        assigned = self.slots.assign(subject, kind, device) if subject is not None else None
+        if assigned is None or subject is None:
             return
-        slot, new = taken
+        slot, new = assigned
         streams.slot[s] = slot
         if new:
             self._ensure_capacity()
-            self._apply_care(slot, subject)
+            self._dispatcher.apply_care(slot, subject)
 
     def _ensure_capacity(self) -> None:
         capacity = self._mark.shape[0]
@@ -311,124 +263,47 @@ class Engine:
         if capacity > self._mark.shape[0]:
             self._mark = np.zeros(capacity, np.int64)
             self._stamp = 0
-        for detector in self.detectors:
-            detector.grow(capacity)
+        self._dispatcher.grow(capacity)
 
-    def _apply_care(self, slot: int, subject: str) -> None:
-        """Give the slot its resident's own parameters; those without one get the default again."""
-        own = {(c.detector, c.field): c.value for c in self.registry.care.get(subject, ())}
-        for detector in self.detectors:
-            for field in detector.spec.overridable:
-                detector.override(slot, field, own.get((detector.spec.name, field)))
-
-    def _set_aside(self, block: Block, route: _Route, fate: NDArray[np.uint8], arrival_ns: int, out: Outputs) -> None:
-        """Rows that were not accepted: report, quarantine, or hold."""
+    def _refuse_rows(self, block: Block, route: _Route, fate: NDArray[np.uint8], arrival_ns: int, out: Outputs) -> None:
+        """Rows that were not accepted: report them as late, hold them, or quarantine them."""
         readings = block.samples.shape[1]
         for i in np.flatnonzero(fate != clocks.ACCEPTED):
-            outcome, device, t0_ns = int(fate[i]), block.devices[i], int(block.t0_ns[i])
-            s = int(route.stream[i])
+            outcome, device, s = int(fate[i]), block.devices[i], int(route.stream[i])
             if outcome == clocks.LATE:
+                t0_ns = int(block.t0_ns[i])
                 behind = int(self.devices.streams.next_ns[s]) - t0_ns
                 out.late.append(Late(device, block.kind, t0_ns, behind, readings, block.samples[i].tobytes()))
             elif outcome == clocks.HELD:
-                waiting = self._held.setdefault(s, [])
-                waiting.append(Held.row(block, int(i), arrival_ns))
-                waiting.sort(key=lambda h: h.seq)
-            elif outcome in _FATES:
-                reason, sentence = _FATES[outcome]
-                if outcome == clocks.UNBOUND and self.devices.subject[s] is not None:
-                    sentence = "{subject} already has as many devices of this kind as are watched: unbind one"
-                detail = sentence.format(
-                    ahead=(t0_ns - arrival_ns) / NS_PER_S, behind=(arrival_ns - t0_ns) / NS_PER_S, subject=self.devices.subject[s]
-                )
-                out.rejects.append(Reject(reason, detail, device, block.kind, readings, block.samples[i].tobytes()))
+                self._reorder.add(s, HeldChunk.row(block, int(i), arrival_ns))
+            elif (reject := rejected(block, int(i), outcome, self.devices.subject[s], arrival_ns)) is not None:
+                out.rejects.append(reject)
                 if outcome == clocks.UNBOUND:
                     self.devices.saw_unbound(device, block.kind, readings, arrival_ns)
 
     def _release(self, s: int, arrival_ns: int, out: Outputs, *, everything: bool) -> None:
         """Feed the held chunks of stream `s` whose turn has come (all of them when they have waited long enough)."""
-        while (waiting := self._held.get(s)) and (everything or waiting[0].seq <= self.devices.streams.last_seq[s] + 1):
-            held = waiting.pop(0)
-            if not waiting:
-                del self._held[s]
-            self._take(held.block(), arrival_ns, out, release=True)
-
-    # -- detectors --------------------------------------------------------------------------------------------------
-
-    def _dispatch(self, frame: Frame, subjects: tuple[str, ...], arrival_ns: int, out: Outputs) -> None:
-        if frame.kind in self._columns:
-            out.measurements.append(measured(frame, subjects, self._columns[frame.kind]))
-        for detector in self._by_kind.get(frame.kind, ()):
-            try:
-                result = detector.step(frame)
-            except Exception as error:  # noqa: BLE001 - whatever a detector throws, the others must go on; the bytes are kept
-                self._failed(detector, frame, error, out)
-                continue
-            self._say(detector, result, arrival_ns, out)
-
-    def _failed(self, detector: Detector[Any, Any], frame: Frame, error: Exception, out: Outputs) -> None:
-        detail = f"detector {detector.spec.name} failed on this frame and starts afresh for its residents: {type(error).__name__}: {error}"
-        detector.forget(frame.slot)
-        for i, slot in enumerate(frame.slot):
-            self._apply_care(int(slot), self.slots.subjects[slot])
-            out.rejects.append(Reject(Reason.INTERNAL, detail, self.slots.subjects[slot], frame.kind, 0, frame.samples[i].tobytes()))
-
-    def _say(self, detector: Detector[Any, Any], result: StepResult, arrival_ns: int, out: Outputs) -> None:
-        for found in result.detections:
-            out.events.append(self._event(detector.spec.name, found, arrival_ns))
-        for feature in result.features:
-            self._dispatch(feature, tuple(self.slots.subjects[slot] for slot in feature.slot), arrival_ns, out)
-
-    def _event(self, name: str, found: Detection, arrival_ns: int) -> Event:
-        subject = self.slots.subjects[found.slot]
-        onset, decided = int(found.onset_ns), int(found.decided_ns)
-        identity = event_id(name, found.code, subject, onset, found.phase)
-        priority = int(self._types[found.code].priority)
-        values = {key: float(value) for key, value in found.values.items()}
-        return Event(identity, name, found.code, subject, found.phase, priority, onset, decided, arrival_ns, float(found.score), values)
+        while (chunk := self._reorder.pop(s, _SEQ_MAX if everything else int(self.devices.streams.last_seq[s]) + 1)) is not None:
+            self._admit(chunk.block(), arrival_ns, out, release=True)
 
     # -- time -------------------------------------------------------------------------------------------------------
 
     def _tick(self, now_ns: int, out: Outputs) -> None:
         if due := self.devices.due(now_ns):
             self._bind(due, now_ns, out)
-        if self._held:
-            for s in sorted(s for s, waiting in self._held.items() if now_ns - waiting[0].arrival_ns >= self.limits.hold_ns):
+        if self._reorder.waiting:
+            for s in self._reorder.expired(now_ns, self.limits.hold_ns):
                 self._release(s, now_ns, out, everything=True)
-        for detector in self.detectors:
-            try:
-                result = detector.tick(now_ns)
-            except Exception as error:  # noqa: BLE001 - as in _dispatch
-                detail = f"detector {detector.spec.name} failed on a tick: {type(error).__name__}: {error}"
-                out.rejects.append(Reject(Reason.INTERNAL, detail, "", "tick", 0, b""))
-                continue
-            if result.detections or result.features:
-                self._say(detector, result, now_ns, out)
+        self._dispatcher.tick(now_ns, out)
         for s in self.devices.gone_silent(now_ns):
             self._silence(int(s), now_ns, "onset", out)
-        if _hour(now_ns) > self._hour_ns:
-            self._past = list(self.totals())
-            out.accounts.extend(self.accounts())
-            self.devices.streams.counts[:] = 0
-            self._refused.clear()
-            self._hour_ns = _hour(now_ns)
+        out.accounts.extend(self._accounts.close_hour(self.devices, now_ns))
 
-    def _silence(self, s: int, now_ns: int, phase: Any, out: Outputs) -> None:
-        streams = self.devices.streams
-        subject = self.devices.subject[s]
-        if subject is None:
-            return
-        device, kind = self.devices.names[s]
-        onset, last_ns = int(self.devices.silent_since_ns[s]), int(streams.next_ns[s])
-        label = f"{device}\x1f{kind}"
-        identity = event_id("device", DEVICE_SILENT.code, subject, onset, phase, label)
-        values = {"last_sample_s": round((now_ns - (last_ns if last_ns != NEVER_NS else onset)) / NS_PER_S, 3)}
-        priority = int(DEVICE_SILENT.priority)
-        out.events.append(
-            Event(identity, "device", DEVICE_SILENT.code, subject, phase, priority, onset, now_ns, now_ns, 1.0, values, f"{device}:{kind}")
-        )
+    def _silence(self, s: int, now_ns: int, phase: Phase, out: Outputs) -> None:
+        if (event := device_silent(self.devices, s, now_ns, phase)) is not None:
+            out.events.append(event)
 
-    # -- books ------------------------------------------------------------------------------------------------------
+    # -- accounts ---------------------------------------------------------------------------------------------------
 
     def accounts(self) -> list[Account]:
         """Where the readings of the current hour went, per device and kind; received = the sum of the others.
@@ -436,20 +311,11 @@ class Engine:
         Held chunks are counted when they are released. Readings refused before their device was known count under
         device "".
         """
-        rows: dict[tuple[str, str], list[int]] = {}
-        counts = self.devices.streams.counts
-        for s in np.flatnonzero(counts[: len(self.devices.names)].any(axis=1)):
-            rows[self.devices.names[s]] = [int(c) for c in counts[s]]
-        for key, readings in self._refused.items():
-            rows.setdefault(key, [0, 0, 0, 0])[3] += readings
-        return [Account(device, kind, self._hour_ns, sum(row), *row) for (device, kind), row in rows.items()]
+        return self._accounts.of_hour(self.devices)
 
     def totals(self) -> tuple[int, int, int, int]:
         """Readings since the beginning: processed, duplicate, late, quarantined."""
-        now = self.devices.streams.counts.sum(axis=0)
-        refused = sum(self._refused.values())
-        past = self._past
-        return past[0] + int(now[0]), past[1] + int(now[1]), past[2] + int(now[2]), past[3] + int(now[3]) + refused
+        return self._accounts.totals(self.devices)
 
     def exposure_s(self) -> dict[str, float]:
         """Seconds of data processed per subject (the longest of its streams)."""
@@ -461,51 +327,44 @@ class Engine:
 
     def held(self) -> int:
         """Chunks waiting for a predecessor."""
-        return sum(len(waiting) for waiting in self._held.values())
+        return self._reorder.count()
 
     # -- snapshot ---------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> bytes:
         """Everything, so that a restored engine goes on as if never stopped."""
-        saved = EngineSaved(
+        saved = EngineSnapshot(
             STATE_VERSION,
             pack(self.devices.streams),
             self.devices.names,
             [subject if subject is not None else "" for subject in self.devices.subject],
             self.slots.save(),
             self.registry.data,
-            [(s, held) for s, waiting in self._held.items() for held in waiting],
+            self._reorder.save(),
             self._last_tick_ns,
-            self._hour_ns,
-            [(device, kind, count) for (device, kind), count in self._refused.items()],
-            self._past,
+            self._accounts.hour_ns,
+            [(device, kind, count) for (device, kind), count in self._accounts.refused.items()],
+            self._accounts.past,
             {d.spec.name: d.snapshot() for d in self.detectors},
         )
-        return msgspec.msgpack.encode((saved, self.devices.save()))
+        return snapshot.encode(saved, self.devices.save())
 
     def restore(self, data: bytes) -> None:
-        """Take over a snapshot; ValueError when it does not fit this version.
+        """Continue from a snapshot; ValueError when it does not fit this version.
 
-        Who is who, the streams and the accounts are taken over whatever detectors there are now; a detector that is new, or
+        Bindings, streams and accounts are restored whatever detectors there are now; a detector that is new, or
         whose state has another version, starts cold and is named in `cold`.
         """
-        try:
-            saved, devices = msgspec.msgpack.decode(data, type=tuple[EngineSaved, bytes])
-        except msgspec.DecodeError as error:
-            raise ValueError(f"this is no engine snapshot of this version ({error}): start cold and replay") from error
-        if saved.version != STATE_VERSION:
-            raise ValueError(f"engine snapshot v{saved.version} does not fit this version v{STATE_VERSION}: start cold and replay")
+        saved, devices = snapshot.decode(data)
         self.devices.load(
             devices, saved.devices, [subject or None for subject in saved.subjects], unpack(self.devices.streams, saved.streams)
         )
         self.slots.load(saved.slots)
-        self.registry = Registry(saved.registry)
-        self._held = {}
-        for s, held in saved.held:
-            self._held.setdefault(s, []).append(held)
-        self._last_tick_ns, self._hour_ns = saved.last_tick_ns, saved.hour_ns
-        self._refused = {(device, kind): count for device, kind, count in saved.refused}
-        self._past = saved.past
+        self.registry = self._dispatcher.registry = Registry(saved.registry)
+        self._reorder.load(saved.held)
+        self._last_tick_ns, self._accounts.hour_ns = saved.last_tick_ns, saved.hour_ns
+        self._accounts.refused = {(device, kind): count for device, kind, count in saved.refused}
+        self._accounts.past = saved.past
         self.cold = []
         for detector in self.detectors:
             try:
@@ -517,8 +376,4 @@ class Engine:
         self._ensure_capacity()
         for slot, subject in enumerate(self.slots.subjects):
             if subject and self.cold:
-                self._apply_care(slot, subject)
-
-
-def _hour(t_ns: int) -> int:
-    return t_ns // (3600 * NS_PER_S) * (3600 * NS_PER_S)
+                self._dispatcher.apply_care(slot, subject)

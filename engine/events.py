@@ -1,4 +1,4 @@
-"""What the core says: detections by slot, events by subject; and how a kind of event is declared."""
+"""What the core reports: detections by slot, events by subject; and how a kind of event is declared."""
 
 from __future__ import annotations
 

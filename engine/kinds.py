@@ -33,7 +33,8 @@ class Kind(NamedTuple):
     `timing`: "regular" = n samples at rate_hz from t0; "irregular" = each chunk is one instant, t0, and holds
     one sample (button, door, position, camera_event); "interval" = samples are consecutive durations in ms and t0 is the
     start of the first (rr_interval).
-    `channels` empty means any count from 1 to `channels_max` with limits `wide`.
+    `channels` empty means any count from 1 to `channels_max` with limits `wide`. `stored`: slow enough that every value is kept as a
+    measurement.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Kind(NamedTuple):
     channels_max: int
     wide: tuple[float, float] = (0.0, 0.0)
     dtype: DTypeLike = np.float32
+    stored: bool = False
 
 
 def _axes(low: float, high: float, *names: str) -> tuple[Channel, ...]:
@@ -88,6 +90,7 @@ _ALL: Final = (
         2,
         3600,
         6,
+        stored=True,
     ),
     Kind(
         "bed",
@@ -99,6 +102,7 @@ _ALL: Final = (
         10,
         3600,
         3,
+        stored=True,
     ),
     # Cells are unsigned integers: raw counts, or tenths of a mmHg when the mattress is calibrated. channels = rows x columns.
     Kind("pressure_map", "person", "regular", (), {"count": 1.0, "0.1mmHg": 1.0}, 1 / 600, 10, 600, 8192, (0, MISSING_MAP), np.uint16),
@@ -117,6 +121,7 @@ _ALL: Final = (
         10,
         3600,
         4,
+        stored=True,
     ),
     Kind(
         "electrical",
@@ -128,6 +133,7 @@ _ALL: Final = (
         10,
         3600,
         2,
+        stored=True,
     ),
     Kind("button", "person", "irregular", _axes(0, 1, "pressed"), {"state": 1.0}, 0, 0, 1, 1),
     Kind("door", "room", "irregular", _axes(0, 1, "open"), {"state": 1.0}, 0, 0, 1, 1),
@@ -141,12 +147,16 @@ _ALL: Final = (
         0,
         1,
         3,
+        stored=True,
     ),
     Kind("camera_event", "person", "irregular", (Channel("code", 0, 255), Channel("confidence", 0, 1)), {"mixed": 1.0}, 0, 0, 1, 2),
 )
 
 KINDS: Final[dict[str, Kind]] = {kind.name: kind for kind in _ALL}
 """Every kind on the wire, by name."""
+
+STORED_KINDS: Final = frozenset(kind.name for kind in _ALL if kind.stored)
+"""Raw kinds that are stored as they are."""
 
 CAMERA_FALL: Final = 1
 """`camera_event.code`: the camera's own analysis saw a person fall."""

@@ -88,7 +88,7 @@ class Account(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """All that one step or tick says. `accounts` are closed hours, said once."""
+    """All outputs of one step or tick. `accounts` are those of closed hours, each returned once."""
 
     events: list[Event]
     measurements: list[Measurements]
@@ -102,7 +102,7 @@ class Outputs(NamedTuple):
         return cls([], [], [], [], [])
 
     def add(self, other: Outputs) -> None:
-        """Append what `other` says, in order."""
+        """Append the outputs of `other`, in order."""
         self.events.extend(other.events)
         self.measurements.extend(other.measurements)
         self.rejects.extend(other.rejects)

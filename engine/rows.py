@@ -1,4 +1,4 @@
-"""Frames taken apart: by occurrence of a slot, and into rows for storage."""
+"""Frames split: by occurrence of a slot, and into rows for storage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Slots: dense integers for whom the detectors' arrays are about.
+"""Slots: the rows of the detectors' arrays, numbered without gaps.
 
 A slot is one (subject, lane). The first device of a kind on a subject feeds lane 0, a second one of the same kind lane 1,
 so samples of two sensors never interleave in one filter; signals of different kinds meet in lane 0.
@@ -22,7 +22,7 @@ class SlotsSaved(msgspec.Struct, array_like=True):
 
 
 class Slots:
-    """Hands out slots and takes them back."""
+    """Assigns slots and frees them."""
 
     def __init__(self) -> None:
         self.subjects: list[str] = []  # slot -> subject, "" when free
@@ -35,8 +35,8 @@ class Slots:
         """How many slots exist, free ones included: the capacity detectors need."""
         return len(self.subjects)
 
-    def take(self, subject: str, kind: str, device: str) -> tuple[int, bool] | None:
-        """The slot that `device` feeds with `kind` about `subject`, and whether it is new; None beyond LANES_MAX."""
+    def assign(self, subject: str, kind: str, device: str) -> tuple[int, bool] | None:
+        """The slot that `device` shall feed with `kind` about `subject`, and whether it is new; None beyond LANES_MAX."""
         lanes = self._lanes.setdefault((subject, kind), [])
         if device in lanes:
             lane = lanes.index(device)

@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 
 from simulator.scenario import load
-from simulator.simulation import write_recording
+from simulator.simulation import recording
+from streams.recordings.format import write
 
 HERE = Path(__file__).parent
 
@@ -16,7 +17,7 @@ def main() -> None:
     for plan in sorted((HERE / "scenarios").glob("*.toml")):
         target = HERE / f"{plan.stem}.vigil"
         shutil.rmtree(target, ignore_errors=True)
-        write_recording(load(plan), target)
+        write(target, recording(load(plan)))
 
 
 if __name__ == "__main__":

@@ -26,6 +26,9 @@ from schemas.wire import BLOCKS_MAX, CHUNKS_MAX, MESSAGE_BYTES_MAX, TEXT_BYTES_M
 Json = dict[str, Any]
 
 FOLDER: Final = Path(__file__).parent / "generated"
+PAGES: Final = tuple(Path(__file__).parents[1] / "docs" / f"device-interface{language}.md" for language in ("", ".zh-CN"))
+_KINDS_BEGIN: Final = "<!-- kinds -->\n"
+_KINDS_END: Final = "<!-- /kinds -->\n"
 
 _FIELDS: Final[Json] = {
     "v": {"const": VERSION},
@@ -179,12 +182,24 @@ def documents() -> dict[str, str]:
     }
 
 
+def page(text: str) -> str:
+    """A page with the table of kinds as it is now; ValueError when it lacks the two marks between which the rows stand."""
+    before, begin, rest = text.partition(_KINDS_BEGIN)
+    _, end, after = rest.partition(_KINDS_END)
+    if not begin or not end:
+        raise ValueError(f"the page must hold the lines {_KINDS_BEGIN.strip()} and {_KINDS_END.strip()}, between which the rows stand")
+    return f"{before}{begin}{kinds_rows()}\n{end}{after}"
+
+
 def main() -> None:
-    """Write the documents."""
+    """Write the documents, and the table of kinds into the pages for device makers."""
     FOLDER.mkdir(exist_ok=True)
     for name, content in documents().items():
         (FOLDER / name).write_text(content, encoding="utf-8")
         sys.stdout.write(f"{FOLDER.name}/{name}\n")
+    for path in PAGES:
+        path.write_text(page(path.read_text(encoding="utf-8")), encoding="utf-8")
+        sys.stdout.write(f"{path.parent.name}/{path.name}\n")
 
 
 if __name__ == "__main__":

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.frame import NS_PER_S, Bool, Float64
+from schemas.recording import Truth
 from simulator.cardiac import Rhythm
 from simulator.motion import FALLS, Fall, make_fall
 from simulator.rooms import Course, Rooms, smoulder, steam
 from simulator.routine import Activity, Forced, Posture
 from simulator.scenario import Incident, Scenario
-from streams.recordings.format import Truth
 
 LEAD_S: Final = 20.0
 """Somebody who is to fall first gets up and walks."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
@@ -11,11 +10,11 @@ from engine.block import Block
 from engine.devices import SILENT_AFTER_NS
 from engine.frame import NS_PER_S
 from engine.registry import Registry, RegistryData
+from schemas.recording import Meta, Record, Recording, Truth
 from simulator import home
 from simulator.scenario import Scenario
 from simulator.transport import Transport
 from simulator.world import World
-from streams.recordings.format import Meta, Record, Recording, Truth, write
 
 
 class Simulation:
@@ -86,8 +85,3 @@ def recording(scenario: Scenario) -> Recording:
     ward = Simulation(scenario)
     notes = f"seed {scenario.seed}, {scenario.residents} residents, {scenario.seconds:g} s"
     return Recording(Meta(scenario.name, "Vigil ward simulator", notes=notes, labelled=True), ward.registry(), ward.truth(), ward.records())
-
-
-def write_recording(scenario: Scenario, path: Path) -> None:
-    """Write the scenario as a recording folder at `path` (see streams.recordings.format)."""
-    write(path, recording(scenario))

@@ -12,8 +12,8 @@ import numpy as np
 from engine.block import Block
 from engine.frame import NS_PER_S
 from schemas.encode import encode_batch, encode_chunk_json, take
+from schemas.recording import Record
 from simulator.scenario import Scenario, Trouble, TroubleKind
-from streams.recordings.format import Record
 
 MS: Final = 1_000_000
 BATCH_DELAY_MS: Final = (40, 220)

@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.quality.report import Findings, Part, of_people
 from engine.frame import NS_PER_S
-from streams.recordings.format import Recording
+from schemas.recording import Recording
 from streams.recordings.importers import sisfall, smartfallmm, sp_sw_har, weda_fall
 from streams.recordings.importers.files import Unreadable
 from streams.recordings.importers.trials import FALL, Trial, cohort

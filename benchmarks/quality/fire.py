@@ -11,7 +11,8 @@ import numpy as np
 
 from benchmarks.quality.report import Findings, Part
 from engine.frame import NS_PER_S
-from streams.recordings.format import START_NS, Builder, Recording, Truth
+from schemas.recording import START_NS, Recording, Truth
+from streams.recordings.format import Builder
 from streams.recordings.importers import ambient_rooms, fire_rooms, nist_smoke_alarms
 from streams.recordings.intervals import Figure, by_person
 from streams.recordings.replay import Replayed, replay

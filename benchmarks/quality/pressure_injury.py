@@ -20,7 +20,7 @@ from detectors.pressure_injury.detector import FEATURE
 from engine.events import Event
 from engine.frame import NS_PER_S
 from engine.outputs import Measurements
-from streams.recordings.format import START_NS
+from schemas.recording import START_NS
 from streams.recordings.importers import pmatdata, popu_preview
 from streams.recordings.importers.pmatdata import Stay, Trial
 from streams.recordings.intervals import Figure, by_person

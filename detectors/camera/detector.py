@@ -21,6 +21,17 @@ class CameraDetector(Detector[CameraParams, CameraState]):
     Vigil. Reports that follow each other within same_fall_s are one fall, so a person who stays on the floor raises one
     alarm; a late report is its own fall when it is further from the last one than that. Chunks the camera flagged as
     poor are not used. Latency: none beyond the camera's. Score: the camera's confidence.
+
+    >>> from engine.frame import frame
+    >>> from engine.kinds import CAMERA_FALL
+    >>> def reports(second: int, confidence: float) -> list[str]:
+    ...     samples = np.array([[[CAMERA_FALL, confidence]]], np.float32)
+    ...     return [found.code for found in camera.step(frame("camera_event", 0, second * NS_PER_S, 0.0, samples)).detections]
+    >>> camera = CameraDetector()
+    >>> reports(0, 0.2), reports(10, 0.95)  # a doubtful one is none
+    ([], ['camera.fall'])
+    >>> reports(15, 0.9)  # still the same one
+    []
     """
 
     spec: ClassVar[Spec] = Spec(

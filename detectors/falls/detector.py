@@ -15,9 +15,9 @@ from detectors.falls.kernel import (
     MINUTE_FIELDS,
     RING,
     SUM_FIELDS,
+    FallLimits,
     FallState,
     Found,
-    Limits,
     Personal,
     run,
 )
@@ -49,6 +49,13 @@ class FallDetector(Detector[FallParams, FallState]):
     Sources: Sucerquia et al., Sensors 2017;17:198 (SisFall); Kangas et al., Gait & Posture 2008;28:285 (impact, posture,
     thresholds); Bourke & Lyons, Med Eng Phys 2008;30:84 (change of trunk angle). Changed: bins instead of filters, no fixed
     axis, and a product of evidence instead of a chain of limits.
+
+    >>> from detectors.falls.examples import negative, positive
+    >>> fires, quiet = FallDetector(), FallDetector()
+    >>> sorted({found.code for frame in positive() for found in fires.step(frame).detections})
+    ['falls.fall']
+    >>> [found for frame in negative() for found in quiet.step(frame).detections]
+    []
     """
 
     spec: ClassVar[Spec] = Spec(
@@ -59,10 +66,10 @@ class FallDetector(Detector[FallParams, FallState]):
         latency_bound_s=5.0,
         warmup_s=3.0,
         references=(
-            "Sucerquia A, et al. SisFall: a fall and movement dataset. Sensors 2017;17:198",
-            "Kangas M, et al. Comparison of low-complexity fall detection algorithms. Gait & Posture 2008;28:285-291",
-            "Bourke AK, Lyons GM. A threshold-based fall-detection algorithm using a bi-axial gyroscope sensor. Med Eng Phys 2008;30:84-90",
-            "Palmerini L, et al. Accelerometer-based fall detection using machine learning (FARSEEING). Sensors 2020;20:6479",
+            "Sucerquia A, et al. SisFall: a fall and movement dataset. Sensors 2017;17:198. doi:10.3390/s17010198",
+            "Kangas M, et al. Comparison of low-complexity fall detection algorithms. Gait & Posture 2008;28:285-291. doi:10.1016/j.gaitpost.2008.01.003",
+            "Bourke AK, Lyons GM. Fall detection with a bi-axial gyroscope sensor. Med Eng Phys 2008;30:84-90. doi:10.1016/j.medengphy.2006.12.001",
+            "Palmerini L, et al. Accelerometer-based fall detection using machine learning (FARSEEING). Sensors 2020;20:6479. doi:10.3390/s20226479",
         ),
         overridable=("impact_g", "impulse_g_s", "rotation_deg"),
         features={FEATURE: ACTIVITY},
@@ -72,7 +79,7 @@ class FallDetector(Detector[FallParams, FallState]):
     def __init__(self, params: FallParams | None = None, capacity: int = 64) -> None:
         super().__init__(params, capacity)
         p = self.params
-        self._limits = Limits(
+        self._limits = FallLimits(
             rotation_deg_min=p.rotation_deg_min,
             still_g=p.still_g,
             still_g_max=max(p.still_g, p.still_g_max),

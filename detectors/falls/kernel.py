@@ -66,7 +66,7 @@ class FallState(NamedTuple):
     minute: Float64
 
 
-class Limits(NamedTuple):
+class FallLimits(NamedTuple):
     """FallParams in kernel units (bins, degrees, g)."""
 
     rotation_deg_min: float
@@ -111,7 +111,7 @@ def _angle_deg(ax: float, ay: float, az: float, bx: float, by: float, bz: float)
 
 @kernel
 def judge(
-    ring: Float32, last: int, impact_g: float, impulse_g_s: float, rotation_deg: float, limits: Limits
+    ring: Float32, last: int, impact_g: float, impulse_g_s: float, rotation_deg: float, limits: FallLimits
 ) -> tuple[float, int, float, float, float, float]:
     """Is the stillness that ends with bin `last` the end of a fall?
 
@@ -212,7 +212,7 @@ def _close_minute(state: FallState, slot: int, end_ns: int, found: Found) -> Non
 
 
 @kernel
-def _weigh(state: FallState, slot: int, end_ns: int, personal: Personal, limits: Limits, found: Found) -> None:
+def _weigh(state: FallState, slot: int, end_ns: int, personal: Personal, limits: FallLimits, found: Found) -> None:
     """Judge the stillness that may end with the newest bin, and write a fall down."""
     last = state.bins[slot] - 1
     strength, impact, peak, impulse, rotation, scatter = judge(
@@ -243,7 +243,7 @@ def run(
     gap_ns: Int64,
     valid: Bool,
     personal: Personal,
-    limits: Limits,
+    limits: FallLimits,
     found: Found,
 ) -> None:
     """Take one frame: samples float32 (k, n, 3) in g; writes `found` and changes `state`, sample by sample.

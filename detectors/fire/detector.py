@@ -7,21 +7,10 @@ from typing import ClassVar, Final
 import numpy as np
 
 from detectors.fire.events import EVENTS
-from detectors.fire.kernel import (
-    CHANNELS,
-    COHB_START_PERCENT,
-    CONDITIONS,
-    DB_PER_OD,
-    NEVER,
-    ROOM_COLUMNS,
-    Columns,
-    FireState,
-    Found,
-    Limits,
-    electrical,
-    room_air,
-)
+from detectors.fire.filters import COHB_START_PERCENT
+from detectors.fire.kernel import electrical, room_air
 from detectors.fire.params import FireParams
+from detectors.fire.state import CHANNELS, CONDITIONS, DB_PER_OD, NEVER, ROOM_COLUMNS, Columns, FireLimits, FireState, Found
 from engine.detector import NOTHING, Detector, Spec, StepResult
 from engine.events import Detection, Phase
 from engine.frame import NS_PER_S, Float64, Frame, frame
@@ -49,6 +38,13 @@ class FireDetector(Detector[FireParams, FireState]):
     Missing data never clears a condition. Emits "feature.room" once a minute of device time.
 
     Sources: README.md beside this file names the clause behind every limit.
+
+    >>> from detectors.fire.examples import negative, positive
+    >>> fires, quiet = FireDetector(), FireDetector()
+    >>> sorted({found.code for frame in positive() for found in fires.step(frame).detections})
+    ['fire.cable_heat', 'fire.heat', 'fire.rate_of_rise', 'fire.residual_current', 'fire.smoke']
+    >>> [found for frame in negative() for found in quiet.step(frame).detections]
+    []
     """
 
     spec: ClassVar[Spec] = Spec(
@@ -90,7 +86,7 @@ class FireDetector(Detector[FireParams, FireState]):
             p.residual_confirm_s,
             p.cable_confirm_s,
         )
-        self._limits = Limits(
+        self._limits = FireLimits(
             p.heat_fast_below_c,
             p.heat_fast_rise_in_1min_c,
             p.rise_c_min,

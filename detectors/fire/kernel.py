@@ -1,187 +1,47 @@
-"""The arithmetic of the fire detector: one row of readings after the other, per room.
-
-Time constants are in seconds and every filter uses the true time since the channel's last reading, so 10 Hz and one
-reading a minute run through the same code and no cut into chunks can change a result.
-"""
+"""The arithmetic of the fire detector: one row of readings after the other, per room."""
 
 from __future__ import annotations
 
 import math
-from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.frame import GAP_RESTART, Bool, Float64, Int32, Int64
+from detectors.fire.filters import median_of_three, update_co, update_heat, update_smoke
+from detectors.fire.state import (
+    C_CO,
+    C_HEAT,
+    C_PREWARNING,
+    C_RESIDUAL,
+    C_RISE,
+    C_SMOKE,
+    CABLE,
+    CABLE_HYSTERESIS_K,
+    CO,
+    COHB_HYSTERESIS_PERCENT,
+    DB_PER_OD,
+    ELECTRICAL_COLUMNS,
+    FEATURES,
+    HALF,
+    HEAT_HYSTERESIS_K,
+    HEAT_PREWARNING_K,
+    HUMIDITY,
+    MINUTE_NS,
+    NEVER,
+    QUARTER,
+    RESIDUAL,
+    RESIDUAL_CLEAR_SHARE,
+    ROOM_COLUMNS,
+    SMOKE,
+    TEMPERATURE,
+    VALUES,
+    Columns,
+    FireLimits,
+    FireState,
+    Found,
+)
+from engine.frame import GAP_RESTART, Bool, Int32, Int64
 from engine.jit import kernel
-
-NEVER: Final = -1
-"""A time that has not come yet."""
-
-# Channels with a memory. The first three are columns of room_air in this order, the last two of electrical.
-SMOKE: Final = 0
-CO: Final = 1
-TEMPERATURE: Final = 2
-HUMIDITY: Final = 3
-RESIDUAL: Final = 3
-CABLE: Final = 4
-CHANNELS: Final = 5
-ROOM_COLUMNS: Final = 4
-ELECTRICAL_COLUMNS: Final = 2
-
-# Conditions, in the order of detector.CODES.
-C_SMOKE: Final = 0
-C_HEAT: Final = 1
-C_RISE: Final = 2
-C_CO: Final = 3
-C_PREWARNING: Final = 4
-C_RESIDUAL: Final = 5
-C_CABLE: Final = 6
-CONDITIONS: Final = 7
-
-DB_PER_OD: Final = 10.0
-"""Optical density (decadic, 1/m) times ten is dB/m (EN 54-7, definition of m)."""
-
-SMOKE_FILTER_S: Final = 5.0
-"""Long enough to average an optical sensor's noise, short against a fire's minute."""
-SMOKE_SETTLE_S: Final = 20.0
-"""A fresh sensor's offset is read off its first seconds; the offset that may be assumed is bounded (smoke_offset_ratio)."""
-SMOKE_BASELINE_DOWN_S: Final = 600.0
-"""Air that is cleaner than the baseline proves the baseline wrong: it comes down within minutes, but rises by drift only."""
-CO_FILTER_S: Final = 15.0
-HEAT_FAST_S: Final = 5.0
-HEAT_SLOW_S: Final = 30.0
-"""Rate of rise = difference of a 5 s and a 30 s filter over the difference of their lags: exact on a ramp at any rate."""
-RATE_SPAN_S: Final = 300.0
-"""Readings further apart give no rate: both filters have arrived and their difference is rounding error."""
-BASELINE_UP_S: Final = 900.0
-BASELINE_DOWN_S: Final = 60.0
-"""A room's ordinary temperature and CO: follows up in a quarter of an hour, down in a minute."""
-
-COHB_START_PERCENT: Final = 0.5
-COHB_TAU_S: Final = 2398.0 * 0.0404 * 60.0
-COHB_SCALE: Final = 218.0
-COHB_BACKGROUND: Final = 0.0003
-COHB_PPM: Final = 1316.0
-"""Carboxyhaemoglobin after Coburn, Forster and Kane (J Clin Invest 1965;44:1899) with the constants of UL 2034:
-%(t) = %(0) e^(-t/2398B) + 218 (1 - e^(-t/2398B)) (0.0003 + ppm/1316), B = 0.0404 (heavy work), t in minutes."""
-COHB_CEILING_PERCENT: Final = 20.0
-"""Beyond this more dose adds no information; without a ceiling a saturated sensor would stay in alarm for half a day."""
-
-MINUTE_NS: Final = 60_000_000_000
-S_PER_MIN: Final = 60.0
-NS_PER_S: Final = 1e9
-
-# Share of a limit at which its pre-warning starts and ends, and at which the alarm ends.
-HALF: Final = 0.5
-QUARTER: Final = 0.25
-HEAT_PREWARNING_K: Final = 10.0
-"""Pre-warning 10 K below the alarm, as shipping A1 heat detectors do."""
-HEAT_HYSTERESIS_K: Final = 5.0
-CABLE_HYSTERESIS_K: Final = 10.0
-RESIDUAL_CLEAR_SHARE: Final = 0.8
-COHB_HYSTERESIS_PERCENT: Final = 1.0
-
-VALUES: Final = 6
-FEATURES: Final = 6
-
-
-class FireState(NamedTuple):
-    """Per room: last readings, filters, latches and the running minute. Times are device ns, NEVER = none."""
-
-    seen_ns: Int64  # (slot, CHANNELS) time of the last reading
-    before: Float64  # (slot, CHANNELS, 2) the two readings before, newest last
-    smoke: Float64  # (slot, 2) filtered, clean-air baseline; 1/m
-    smoke_start_ns: Int64  # (slot,) when this room's smoke channel first spoke
-    co: Float64  # (slot, 3) filtered ppm, baseline ppm, COHb %
-    heat: Float64  # (slot, 4) fast, slow, baseline °C; rate K/min
-    raised: Bool  # (slot, 3) pre-warning level of SMOKE, CO, TEMPERATURE
-    active: Bool  # (slot, CONDITIONS)
-    since_ns: Int64  # (slot, CONDITIONS) start of the run above the limit
-    below_ns: Int64  # (slot, CONDITIONS) start of the run below the lower limit
-    onset_ns: Int64  # (slot, CONDITIONS) of the active condition
-    minute: Int64  # (slot,) number of the running minute of device time
-    sums: Float64  # (slot, ROOM_COLUMNS)
-    counts: Float64  # (slot, ROOM_COLUMNS)
-
-
-class Limits(NamedTuple):
-    """Parameters common to all rooms, in SI-like units: 1/m, ppm, K, K/min, seconds as ns."""
-
-    heat_fast_below_c: float
-    heat_fast_rise_in_1min_c: float
-    rise_c_min: float
-    rise_floor_below_c: float
-    rise_corroborate_c: float
-    smoke_corroborated_per_m: float
-    smoke_drift_ratio_per_h: float
-    smoke_offset_ratio: float
-    cohb_prewarning_percent: float
-    co_floor_ppm: float
-    co_corroborate_ppm: float
-    clear_ns: int
-    confirm_ns: tuple[int, int, int, int, int, int, int]
-
-
-class Columns(NamedTuple):
-    """Parameters that may differ by room, (slot,) each."""
-
-    heat_static_c: Float64
-    rise_in_1min_c: Float64
-    smoke_alarm_db_per_m: Float64
-    cohb_alarm_percent: Float64
-    residual_current_ma: Float64
-    cable_c: Float64
-
-
-class Found(NamedTuple):
-    """Transitions: `when` int64 (m, 5) = slot, condition, 1 for onset or 0 for clear, onset_ns, decided_ns; `values` (m, VALUES).
-
-    `minutes` int64 (f, 2) = slot, start of the minute; `features` (f, FEATURES).
-    """
-
-    when: Int64
-    values: Float64
-    minutes: Int64
-    features: Float64
-
-
-@kernel
-def cohb_after(cohb_percent: float, co_ppm: float, seconds: float) -> float:
-    """Carboxyhaemoglobin (%) after `seconds` at `co_ppm` (see COHB_PPM for the source)."""
-    settled = COHB_SCALE * (COHB_BACKGROUND + max(co_ppm, 0.0) / COHB_PPM)
-    after: float = settled + (cohb_percent - settled) * math.exp(-seconds / COHB_TAU_S)
-    return min(after, COHB_CEILING_PERCENT)
-
-
-@kernel
-def ramp_lag_s(dt_s: float, tau_s: float) -> float:
-    """How far (s) an exponential filter of `tau_s`, fed every `dt_s`, trails a ramp: dt a/(1-a), a = e^(-dt/tau)."""
-    keep = math.exp(-dt_s / tau_s)
-    return dt_s * keep / (1.0 - keep)
-
-
-@kernel
-def _follow(old: float, new: float, dt_s: float, tau_s: float) -> float:
-    return old + (1.0 - math.exp(-dt_s / tau_s)) * (new - old)
-
-
-@kernel
-def _baseline(old: float, new: float, dt_s: float) -> float:
-    return _follow(old, new, dt_s, BASELINE_UP_S if new > old else BASELINE_DOWN_S)
-
-
-@kernel
-def _median(state: FireState, slot: int, channel: int, value: float, fresh: bool) -> float:
-    """Median of the last three readings: one wild reading moves nothing, a step passes at its second reading."""
-    before = state.before[slot, channel]
-    if fresh:
-        before[0] = value
-        before[1] = value
-    older, newer = float(before[0]), float(before[1])
-    before[0] = newer
-    before[1] = value
-    return max(min(older, newer), min(max(older, newer), value))
 
 
 @kernel
@@ -238,65 +98,6 @@ def _grown_reals(old: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @kernel
-def _take_smoke(state: FireState, slot: int, value: float, t_ns: int, hold_ns: int, alarm_per_m: float, limits: Limits) -> None:
-    seen = int(state.seen_ns[slot, SMOKE])
-    fresh = seen == NEVER
-    u = _median(state, slot, SMOKE, value, fresh or t_ns - seen > hold_ns)
-    smoke = state.smoke[slot]
-    bound = limits.smoke_offset_ratio * alarm_per_m
-    dt_s = (t_ns - seen) / NS_PER_S
-    smoke[0] = u if fresh else _follow(smoke[0], u, dt_s, SMOKE_FILTER_S)
-    if state.smoke_start_ns[slot] == NEVER:
-        state.smoke_start_ns[slot] = t_ns
-    low = smoke[0]
-    if 0 <= t_ns - state.smoke_start_ns[slot] <= SMOKE_SETTLE_S * NS_PER_S:
-        smoke[1] = low
-    elif not fresh:
-        if low < smoke[1]:
-            smoke[1] = _follow(smoke[1], low, dt_s, SMOKE_BASELINE_DOWN_S)
-        else:
-            step = limits.smoke_drift_ratio_per_h * alarm_per_m * min(dt_s, hold_ns / NS_PER_S) / 3600.0
-            smoke[1] = min(smoke[1] + step, low)
-    smoke[1] = max(-bound, min(bound, smoke[1]))
-
-
-@kernel
-def _take_co(state: FireState, slot: int, value: float, t_ns: int, hold_ns: int) -> None:
-    seen = int(state.seen_ns[slot, CO])
-    fresh = seen == NEVER
-    u = _median(state, slot, CO, value, fresh or t_ns - seen > hold_ns)
-    co = state.co[slot]
-    if fresh:
-        co[0] = u
-        co[1] = u
-        return
-    dt_s = (t_ns - seen) / NS_PER_S
-    co[0] = _follow(co[0], u, dt_s, CO_FILTER_S)
-    co[1] = _baseline(co[1], co[0], dt_s)
-    co[2] = cohb_after(co[2], u, min(dt_s, hold_ns / NS_PER_S))
-
-
-@kernel
-def _take_heat(state: FireState, slot: int, value: float, t_ns: int, hold_ns: int) -> None:
-    seen = int(state.seen_ns[slot, TEMPERATURE])
-    fresh = seen == NEVER
-    u = _median(state, slot, TEMPERATURE, value, fresh or t_ns - seen > hold_ns)
-    heat = state.heat[slot]
-    if fresh:
-        heat[0] = u
-        heat[1] = u
-        heat[2] = u
-        heat[3] = 0.0
-        return
-    dt_s = (t_ns - seen) / NS_PER_S
-    heat[0] = _follow(heat[0], u, dt_s, HEAT_FAST_S)
-    heat[1] = _follow(heat[1], u, dt_s, HEAT_SLOW_S)
-    heat[2] = _baseline(heat[2], heat[0], dt_s)
-    lag = ramp_lag_s(dt_s, HEAT_SLOW_S) - ramp_lag_s(dt_s, HEAT_FAST_S)
-    heat[3] = S_PER_MIN * (heat[0] - heat[1]) / lag if dt_s <= RATE_SPAN_S else 0.0
-
-
-@kernel
 def room_air(
     slots: Int32,
     t0_ns: Int64,
@@ -306,7 +107,7 @@ def room_air(
     gap_ns: Int64,
     valid: Bool,
     state: FireState,
-    limits: Limits,
+    limits: FireLimits,
     columns: Columns,
 ) -> Found:
     """Rows of (smoke 1/m, CO ppm, temperature °C, humidity %), NaN = missing, to transitions and minute features."""
@@ -368,11 +169,11 @@ def room_air(
                     _pause(state, s, C_PREWARNING, C_PREWARNING + 1)
                 before = max(before, seen if seen != NEVER and t - seen <= hold_ns else t)
                 if c == SMOKE:
-                    _take_smoke(state, s, x, t, hold_ns, smoke_alarm, limits)
+                    update_smoke(state, s, x, t, hold_ns, smoke_alarm, limits)
                 elif c == CO:
-                    _take_co(state, s, x, t, hold_ns)
+                    update_co(state, s, x, t, hold_ns)
                 else:
-                    _take_heat(state, s, x, t, hold_ns)
+                    update_heat(state, s, x, t, hold_ns)
                 state.seen_ns[s, c] = t
             if before == NEVER:
                 continue
@@ -464,7 +265,7 @@ def electrical(
     gap_ns: Int64,
     valid: Bool,
     state: FireState,
-    limits: Limits,
+    limits: FireLimits,
     columns: Columns,
 ) -> Found:
     """Rows of (residual current mA, cable temperature °C), NaN = missing, to transitions; the reading is in `values[:, column]`."""
@@ -491,7 +292,7 @@ def electrical(
                 fresh = seen == NEVER or t <= seen or t - seen > hold_ns
                 if fresh:
                     _pause(state, s, condition, condition + 1)
-                u = _median(state, s, channel, x, fresh)
+                u = median_of_three(state, s, channel, x, fresh)
                 state.seen_ns[s, channel] = t
                 verdict = _judge(
                     state, s, condition, u >= limit, u < clear, t if fresh else seen, t, limits.confirm_ns[condition], limits.clear_ns

@@ -6,7 +6,7 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from detectors.heart import kernel
+from detectors.heart import kernel, readings
 from detectors.heart.events import EVENTS
 from detectors.heart.params import HeartParams
 from detectors.heart.qrs import Grid, grid
@@ -20,8 +20,8 @@ from detectors.heart.state import (
     PER_SLOT,
     VALUES,
     Found,
+    HeartLimits,
     HeartState,
-    Limits,
     buffers,
     enough,
     initial,
@@ -47,6 +47,13 @@ class HeartDetector(Detector[HeartParams, HeartState]):
     Warm-up: 2 s for beats, 8 beats for rates and asystole, 128 beats for atrial fibrillation. Latency after onset:
     asystole, ventricular tachycardia and fibrillation within 6 s; rates 30 s (parameter) plus 8 beats.
     Methods and papers: `qrs`, `rhythm`, `ventricles` and the README. Raises nothing on valid frames.
+
+    >>> from detectors.heart.examples import negative, positive
+    >>> fires, quiet = HeartDetector(), HeartDetector()
+    >>> sorted({found.code for frame in positive() for found in fires.step(frame).detections})
+    ['heart.tachycardia']
+    >>> [found for frame in negative() for found in quiet.step(frame).detections]
+    []
     """
 
     spec: ClassVar[Spec] = Spec(
@@ -57,9 +64,9 @@ class HeartDetector(Detector[HeartParams, HeartState]):
         latency_bound_s=60,
         warmup_s=10,
         references=(
-            "Pan & Tompkins, IEEE Trans Biomed Eng 1985;32:230",
-            "Hamilton, Computers in Cardiology 2002;29:101",
-            "Clifford et al., Physiol Meas 2016;37:E5 (CinC Challenge 2015)",
+            "Pan & Tompkins, IEEE Trans Biomed Eng 1985;32:230. doi:10.1109/TBME.1985.325532",
+            "Hamilton, Computers in Cardiology 2002;29:101. doi:10.1109/CIC.2002.1166717",
+            "Clifford et al., Physiol Meas 2016;37:E5 (CinC Challenge 2015). doi:10.1088/0967-3334/37/8/E5",
             "Zhou et al., PLoS ONE 2015;10(9):e0136544",
             "Kuo & Dillman, Computers in Cardiology 1978:347",
             "Royal College of Physicians, National Early Warning Score 2, 2017",
@@ -72,7 +79,7 @@ class HeartDetector(Detector[HeartParams, HeartState]):
     def __init__(self, params: HeartParams | None = None, capacity: int = 64) -> None:
         super().__init__(params, capacity)
         self._turn_ns = _turn_ns(self.params)
-        self._limits: Limits | None = None
+        self._limits: HeartLimits | None = None
         self._found = buffers(capacity, 1.0)
         self._grids: dict[float, Grid] = {}  # a cache: a grid depends on the rate alone
 
@@ -101,9 +108,9 @@ class HeartDetector(Detector[HeartParams, HeartState]):
                 g = self._grids[frame.rate_hz] = grid(frame.rate_hz)
             kernel.ecg_frame(state, limits, g, found, *rows, frame.samples)
         elif frame.kind == "rr_interval":
-            kernel.rr_frame(state, limits, found, *rows, frame.samples)
+            readings.rr_frame(state, limits, found, *rows, frame.samples)
         else:
-            kernel.vitals_frame(state, limits, found, *rows, frame.rate_hz, frame.samples)
+            readings.vitals_frame(state, limits, found, *rows, frame.rate_hz, frame.samples)
         if not (found.used[0] or found.used[1]):
             return NOTHING
         return StepResult(_detections(found), _features(found))
@@ -111,9 +118,9 @@ class HeartDetector(Detector[HeartParams, HeartState]):
     def _columns_changed(self) -> None:
         self._limits = None
 
-    def _limits_now(self) -> Limits:
+    def _limits_now(self) -> HeartLimits:
         p = self.params
-        return Limits(
+        return HeartLimits(
             per_slot=np.column_stack([self.columns[name] for name in PER_SLOT]),
             turn_ns=self._turn_ns,
             rate_hysteresis_bpm=p.rate_hysteresis_bpm,
@@ -127,7 +134,7 @@ class HeartDetector(Detector[HeartParams, HeartState]):
 
 
 def _turn_ns(p: HeartParams) -> Int64:
-    """Seconds from condition to onset, and from its end to clear, per code (rows of `Limits.turn_ns`)."""
+    """Seconds from condition to onset, and from its end to clear, per code (rows of `HeartLimits.turn_ns`)."""
     confirm = {"heart.asystole": 0.0, "heart.ventricular_tachycardia": 0.0, "heart.ventricular_fibrillation": 0.0}  # they count themselves
     confirm |= dict.fromkeys(("heart.bradycardia", "heart.tachycardia"), p.rate_confirm_s)
     confirm |= dict.fromkeys(("heart.respiration_low", "heart.respiration_high"), p.respiration_confirm_s)

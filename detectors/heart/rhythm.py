@@ -54,8 +54,8 @@ from detectors.heart.state import (
     WORD_SUM,
     WORDS,
     Found,
+    HeartLimits,
     HeartState,
-    Limits,
 )
 from engine.frame import NS_PER_S
 from engine.jit import kernel
@@ -99,7 +99,7 @@ def report(found: Found, slot: int, code: int, onset: int, onset_ns: int, decide
 @inline_kernel
 def judge_condition(
     state: HeartState,
-    limits: Limits,
+    limits: HeartLimits,
     found: Found,
     slot: int,
     source: int,
@@ -285,7 +285,7 @@ def pass_time(state: HeartState, found: Found, slot: int, now_ns: int) -> None:
 
 @inline_kernel
 def on_interval(
-    state: HeartState, limits: Limits, found: Found, slot: int, source: int, t_ns: int, rr_ms: float, parity: int, trusted: bool
+    state: HeartState, limits: HeartLimits, found: Found, slot: int, source: int, t_ns: int, rr_ms: float, parity: int, trusted: bool
 ) -> None:
     """One RR interval that ends at `t_ns`: rates, atrial fibrillation and the minute it belongs to.
 
@@ -332,7 +332,7 @@ def judge_limits(value: float, low: float, high: float, hysteresis: float, below
 @inline_kernel
 def judge_rate(
     state: HeartState,
-    limits: Limits,
+    limits: HeartLimits,
     found: Found,
     slot: int,
     source: int,

@@ -115,7 +115,7 @@ QRS_PEAKS, NOISE_PEAKS, RECENT_RR, RR_WINDOW = range(4)
 RAISED_BY, ONSET_NS, CALM_NS, SINCE_NS = range(4)
 """0 or 1 + the source that raised it; since when it has been over; + source: since when the condition has held."""
 
-# columns of Limits.per_slot
+# columns of HeartLimits.per_slot
 RATE_BPM_MIN, RATE_BPM_MAX, SPO2_PERCENT_MIN, RESPIRATION_PER_MIN_MIN, RESPIRATION_PER_MIN_MAX = range(5)
 PER_SLOT: Final = ("rate_bpm_min", "rate_bpm_max", "spo2_percent_min", "respiration_per_min_min", "respiration_per_min_max")
 
@@ -179,7 +179,7 @@ def initial(capacity: int) -> HeartState:
     )
 
 
-class Limits(NamedTuple):
+class HeartLimits(NamedTuple):
     """Parameters as the kernels take them: `per_slot` (slots, PER_SLOT) where a care plan may differ, else scalars; times in ns."""
 
     per_slot: Float64
@@ -216,7 +216,7 @@ def _rows(slots: int, seconds: float) -> tuple[int, int]:
 
 
 def buffers(slots: int, seconds: float) -> Found:
-    """Room for everything that `slots` slots can say in `seconds` of data."""
+    """Room for everything that `slots` slots can report in `seconds` of data."""
     turns, minutes = _rows(slots, seconds)
     return Found(np.zeros((turns, EVENT_COLUMNS), np.int64), np.zeros(turns), np.zeros((minutes, 2 + len(FEATURES))), np.zeros(2, np.int64))
 

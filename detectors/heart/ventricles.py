@@ -30,8 +30,8 @@ from detectors.heart.state import (
     WAVE,
     WAVE_NS,
     Found,
+    HeartLimits,
     HeartState,
-    Limits,
     number,
 )
 
@@ -107,7 +107,7 @@ def _remember(state: HeartState, slot: int, start: int, span: int, which: int, w
 @inline_kernel
 def on_shape(
     state: HeartState,
-    limits: Limits,
+    limits: HeartLimits,
     g: Grid,
     found: Found,
     slot: int,
@@ -198,7 +198,7 @@ def wave_hz(state: HeartState, g: Grid, slot: int, n: int) -> float:
 
 
 @inline_kernel
-def on_wave_second(state: HeartState, limits: Limits, g: Grid, found: Found, slot: int, n: int, now_ns: int) -> None:
+def on_wave_second(state: HeartState, limits: HeartLimits, g: Grid, found: Found, slot: int, n: int, now_ns: int) -> None:
     """Once a second of good signal: count the seconds of fibrillation."""
     count = state.tally[slot]
     level = state.level[slot]

@@ -6,10 +6,10 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from detectors.pressure_injury import kernel
+from detectors.pressure_injury import kernel, state
 from detectors.pressure_injury.events import EVENTS, MOISTURE, TURN_OVERDUE
-from detectors.pressure_injury.kernel import FEATURE_COLUMNS, FINDINGS_PER_SAMPLE, State, Workspace
 from detectors.pressure_injury.params import PressureInjuryParams
+from detectors.pressure_injury.state import FEATURE_COLUMNS, FINDINGS_PER_SAMPLE, PressureInjuryState, Workspace
 from engine.detector import NOTHING, Detector, Spec, StepResult
 from engine.events import Detection
 from engine.frame import NS_PER_S, Frame
@@ -17,13 +17,13 @@ from engine.frame import frame as make_frame
 
 FEATURE: Final = "feature.pressure"
 
-_CODES: Final = {kernel.OVERDUE: TURN_OVERDUE, kernel.WET: MOISTURE}
+_CODES: Final = {state.OVERDUE: TURN_OVERDUE, state.WET: MOISTURE}
 SHAPES_MAX: Final = 16
 """Work spaces kept; a home has one or two kinds of mattress."""
-_FEATURE_RATE_HZ: Final = NS_PER_S / kernel.FEATURE_PERIOD_NS
+_FEATURE_RATE_HZ: Final = NS_PER_S / state.FEATURE_PERIOD_NS
 
 
-class PressureInjuryDetector(Detector[PressureInjuryParams, State]):
+class PressureInjuryDetector(Detector[PressureInjuryParams, PressureInjuryState]):
     """Reports a turn that is overdue, and bedding that stays wet.
 
     Inputs: `pressure_map` uint16 (k, n, rows * columns), any gain and offset, 65535 = missing cell, row 0 at the head and
@@ -45,6 +45,13 @@ class PressureInjuryDetector(Detector[PressureInjuryParams, State]):
 
     References: TEAM-UP (Yap et al. 2022) for intervals and the 15 minutes, NPIAP/EPUAP/PPPIA guideline 2019 (repositioning),
     Reswick & Rogers 1976 (tolerance falls with time). Posture: see posture.py and README.md.
+
+    >>> from detectors.pressure_injury.examples import negative, positive
+    >>> fires, quiet = PressureInjuryDetector(), PressureInjuryDetector()
+    >>> sorted({found.code for frame in positive() for found in fires.step(frame).detections})
+    ['pressure_injury.turn_overdue']
+    >>> [found for frame in negative() for found in quiet.step(frame).detections]
+    []
     """
 
     spec: ClassVar[Spec] = Spec(
@@ -70,13 +77,13 @@ class PressureInjuryDetector(Detector[PressureInjuryParams, State]):
         self._work: dict[tuple[int, int], Workspace] = {}
         self._room(capacity)
 
-    def initial_state(self, capacity: int) -> State:
+    def initial_state(self, capacity: int) -> PressureInjuryState:
         """Nothing known about anybody."""
-        return kernel.initial(capacity)
+        return state.initial(capacity)
 
     def _room(self, samples: int) -> None:
         """Output buffers for that many samples (reused; nothing in them outlives a call)."""
-        self._findings = np.zeros((samples * FINDINGS_PER_SAMPLE, kernel.FINDING), np.int64)
+        self._findings = np.zeros((samples * FINDINGS_PER_SAMPLE, state.FINDING), np.int64)
         self._features = np.zeros((samples, len(FEATURE_COLUMNS)), np.float32)
         self._feature_slots = np.zeros((samples, 2), np.int64)
 
@@ -92,7 +99,7 @@ class PressureInjuryDetector(Detector[PressureInjuryParams, State]):
             if frame.shape not in self._work:
                 if len(self._work) >= SHAPES_MAX:
                     self._work.clear()
-                self._work[frame.shape] = kernel.workspace(*frame.shape)
+                self._work[frame.shape] = state.workspace(*frame.shape)
             counts = kernel.step_maps(
                 self.state,
                 frame.slot,
@@ -117,8 +124,8 @@ class PressureInjuryDetector(Detector[PressureInjuryParams, State]):
     def _detections(self, count: int) -> list[Detection]:
         found = []
         for slot, code, onset_ns, decided_ns, clear, held in self._findings[:count].tolist():
-            values = {"posture_code": float(held), "same_side_s": self._interval_s(slot, held)} if code == kernel.OVERDUE else {}
-            if clear and code == kernel.OVERDUE:
+            values = {"posture_code": float(held), "same_side_s": self._interval_s(slot, held)} if code == state.OVERDUE else {}
+            if clear and code == state.OVERDUE:
                 values = {"posture_code": float(held), "overdue_s": (decided_ns - onset_ns) / NS_PER_S}
             found.append(Detection(slot, _CODES[code], onset_ns, decided_ns, phase="clear" if clear else "onset", values=values))
         return found

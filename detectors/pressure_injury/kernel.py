@@ -7,7 +7,7 @@ relief; when it has lasted decompression_s, it is an effective turn and becomes 
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,141 +18,42 @@ from detectors.pressure_injury.posture import (
     CONTACT,
     COVER_MAX,
     EMPTY,
-    FEATURES,
     MEAN,
     MISSING,
     NO_DATA,
     PEAK,
     ROWS_MIN,
-    SUMMARY,
     UNSEEN,
-    Scratch,
     classify,
     describe,
-    scratch,
 )
-from engine.frame import NS_PER_S, Bool, Float32, Float64, Int32, Int64, UInt8
+from detectors.pressure_injury.state import (
+    F_CLEAR,
+    F_CODE,
+    F_DECIDED,
+    F_ONSET,
+    F_POSTURE,
+    F_SLOT,
+    FEATURE_PERIOD_NS,
+    NOBODY,
+    OVERDUE,
+    POSTURES,
+    STEP_SHARE_MAX,
+    WET,
+    PressureInjuryLimits,
+    PressureInjuryState,
+    Workspace,
+)
+from engine.frame import NS_PER_S, Bool, Float32, Float64, Int32, Int64
 from engine.jit import kernel
 from engine.kinds import channel
-
-NOBODY: Final = -1
-"""`held` and `settled` before anything is known."""
-POSTURES: Final = 5
-STEP_SHARE_MAX: Final = 0.35
-"""No single observation may outvote the others: it takes three to change a settled posture at any frame rate."""
-FEATURE_PERIOD_NS: Final = 60 * NS_PER_S
 
 IN_BED: Final = channel("bed", "in_bed")
 MOISTURE: Final = channel("bed", "moisture")
 
-# columns of a finding
-F_SLOT: Final = 0
-F_CODE: Final = 1
-F_ONSET: Final = 2
-F_DECIDED: Final = 3
-F_CLEAR: Final = 4
-F_POSTURE: Final = 5
-FINDING: Final = 6
-OVERDUE: Final = 0
-WET: Final = 1
-
-FEATURE_COLUMNS: Final = ("posture_code", "confidence_fraction", "contact_fraction", "peak_ratio", "turn_clock_s")
-FINDINGS_PER_SAMPLE: Final = 2
-"""At most one of the clock and one of moisture."""
-
-
-class Limits(NamedTuple):
-    """PressureInjuryParams in nanoseconds and fractions (see there)."""
-
-    unseen_ns: int
-    decompression_ns: int
-    exit_ns: int
-    bridge_ns: int
-    fresh_ns: int
-    period_ns: int
-    memory_ns: int
-    stuck_ns: int
-    moist_ns: int
-    vote_min: float
-    confidence_min: float
-    contact_min: float
-    load_min: float
-    coherence_min: float
-    missing_max: float
-    in_bed_min: float
-    wet_min: float
-    dry_max: float
-
-
-class State(NamedTuple):
-    """Per slot; times 0 = never, postures NOBODY = not known."""
-
-    seen_ns: Int64  # last observation
-    map_ns: Int64  # last map that told something
-    map_epoch: Int64
-    bed_epoch: Int64
-    checksum: Int64
-    same_ns: Int64  # since when the checksum has not changed
-    load: Float64  # the slot's usual mean load
-    vote: Float64  # (slots, POSTURES)
-    settled: NDArray[np.int8]
-    settled_ns: Int64
-    change_ns: Int64  # since when something else than the settled posture is observed
-    held: NDArray[np.int8]
-    clock_ns: Int64  # since when the held side is under load
-    relief_ns: Int64  # since when it is not
-    overdue: UInt8
-    overdue_ns: Int64
-    minute: Int64
-    contact: Float64
-    peak: Float64
-    wet: UInt8
-    wet_ns: Int64  # onset of the wet spell that was said
-    soak_ns: Int64  # since when the sensor says the opposite of what was said
-
-
-class Workspace(NamedTuple):
-    """Scratch arrays for maps of one shape: for `describe`, its summary, its features. Nothing in it outlives a call."""
-
-    scratch: Scratch
-    summary: Float64
-    features: Float64
-
-
-def initial(capacity: int) -> State:
-    """State of `capacity` slots about which nothing is known."""
-
-    def times() -> Int64:
-        return np.zeros(capacity, np.int64)
-
-    return State(
-        seen_ns=times(),
-        map_ns=times(),
-        map_epoch=np.full(capacity, -1, np.int64),
-        bed_epoch=np.full(capacity, -1, np.int64),
-        checksum=np.full(capacity, -1, np.int64),
-        same_ns=times(),
-        load=np.zeros(capacity),
-        vote=np.zeros((capacity, POSTURES)),
-        settled=np.full(capacity, NOBODY, np.int8),
-        settled_ns=times(),
-        change_ns=times(),
-        held=np.full(capacity, NOBODY, np.int8),
-        clock_ns=times(),
-        relief_ns=times(),
-        overdue=np.zeros(capacity, np.uint8),
-        overdue_ns=times(),
-        minute=np.full(capacity, -1, np.int64),
-        contact=np.full(capacity, np.nan),
-        peak=np.full(capacity, np.nan),
-        wet=np.zeros(capacity, np.uint8),
-        wet_ns=times(),
-        soak_ns=times(),
-    )
-
 
 @kernel
-def _say(out: Int64, count: int, slot: int, code: int, onset_ns: int, decided_ns: int, clear: int, held: int) -> int:
+def write_finding(out: Int64, count: int, slot: int, code: int, onset_ns: int, decided_ns: int, clear: int, held: int) -> int:
     out[count, F_SLOT] = slot
     out[count, F_CODE] = code
     out[count, F_ONSET] = onset_ns
@@ -163,13 +64,13 @@ def _say(out: Int64, count: int, slot: int, code: int, onset_ns: int, decided_ns
 
 
 @kernel
-def interval_of(held: int, interval_ns: int, limits: Limits) -> int:
+def interval_of(held: int, interval_ns: int, limits: PressureInjuryLimits) -> int:
     """How long this held posture may last."""
     return max(interval_ns, limits.unseen_ns) if held == UNSEEN else interval_ns
 
 
 @kernel
-def _settle(state: State, s: int, t_ns: int, seen: int, limits: Limits) -> None:
+def _settle(state: PressureInjuryState, s: int, t_ns: int, seen: int, limits: PressureInjuryLimits) -> None:
     """Put one observation to the vote."""
     elapsed = t_ns - state.seen_ns[s] if state.seen_ns[s] else limits.period_ns
     share = min(elapsed / limits.memory_ns, STEP_SHARE_MAX)
@@ -188,20 +89,22 @@ def _settle(state: State, s: int, t_ns: int, seen: int, limits: Limits) -> None:
 
 
 @kernel
-def observe(state: State, s: int, t_ns: int, seen: int, interval_ns: int, limits: Limits, out: Int64, count: int) -> int:
+def observe(
+    state: PressureInjuryState, s: int, t_ns: int, seen: int, interval_ns: int, limits: PressureInjuryLimits, out: Int64, count: int
+) -> int:
     """One observation of slot `s` at `t_ns`; returns the new count of findings in `out`."""
     last = state.seen_ns[s]
     if t_ns < last <= t_ns + limits.fresh_ns:
-        return count  # the other sensor of this resident has already told what is later
+        return count  # the other sensor of this resident has already reported a later time
     if last and (t_ns < last or t_ns - last > limits.bridge_ns):
         # Nobody knows what happened meanwhile: the clock starts anew. An overdue turn stays overdue, and one that fell
-        # due in the part of the gap that is bridged is said now, unless the resident was up before or is up now.
+        # due in the part of the gap that is bridged is reported now, unless the resident was up before or is up now.
         due_ns = state.clock_ns[s] + interval_of(state.held[s], interval_ns, limits)
         lying = state.held[s] != NOBODY and state.settled[s] != EMPTY and state.relief_ns[s] == 0 and seen != EMPTY
         if lying and not state.overdue[s] and last < t_ns and due_ns <= last + limits.bridge_ns:
             state.overdue[s] = 1
             state.overdue_ns[s] = due_ns
-            count = _say(out, count, s, OVERDUE, due_ns, t_ns, 0, state.held[s])
+            count = write_finding(out, count, s, OVERDUE, due_ns, t_ns, 0, state.held[s])
         state.vote[s] = 0.0
         state.settled[s] = NOBODY
         state.change_ns[s] = 0
@@ -217,7 +120,7 @@ def observe(state: State, s: int, t_ns: int, seen: int, interval_ns: int, limits
     if settled == EMPTY:
         if seen == EMPTY and t_ns - state.settled_ns[s] >= limits.exit_ns:
             if state.overdue[s]:
-                count = _say(out, count, s, OVERDUE, state.overdue_ns[s], t_ns, 1, held)
+                count = write_finding(out, count, s, OVERDUE, state.overdue_ns[s], t_ns, 1, held)
             state.overdue[s] = 0
             state.held[s] = NOBODY
             state.relief_ns[s] = 0
@@ -234,7 +137,7 @@ def observe(state: State, s: int, t_ns: int, seen: int, interval_ns: int, limits
             state.relief_ns[s] = state.settled_ns[s]
         if t_ns - state.relief_ns[s] >= limits.decompression_ns:
             if state.overdue[s]:
-                count = _say(out, count, s, OVERDUE, state.overdue_ns[s], t_ns, 1, held)
+                count = write_finding(out, count, s, OVERDUE, state.overdue_ns[s], t_ns, 1, held)
             state.overdue[s] = 0
             state.held[s] = settled
             state.clock_ns[s] = state.settled_ns[s]
@@ -246,12 +149,12 @@ def observe(state: State, s: int, t_ns: int, seen: int, interval_ns: int, limits
     if not state.overdue[s] and not relieved and t_ns >= due_ns and loaded:
         state.overdue[s] = 1
         state.overdue_ns[s] = due_ns
-        count = _say(out, count, s, OVERDUE, due_ns, t_ns, 0, held)
+        count = write_finding(out, count, s, OVERDUE, due_ns, t_ns, 0, held)
     return count
 
 
 @kernel
-def _report(state: State, s: int, t_ns: int, features: Float32, feature_slots: Int64, feature_count: int) -> int:
+def _report(state: PressureInjuryState, s: int, t_ns: int, features: Float32, feature_slots: Int64, feature_count: int) -> int:
     """Once a minute: the feature row of slot `s`."""
     minute = t_ns // FEATURE_PERIOD_NS
     if minute == state.minute[s]:
@@ -273,7 +176,9 @@ def _report(state: State, s: int, t_ns: int, features: Float32, feature_slots: I
 
 
 @kernel
-def _look(state: State, s: int, t_ns: int, shape: tuple[int, int], work: Workspace, checksum: int, limits: Limits) -> int:
+def _look(
+    state: PressureInjuryState, s: int, t_ns: int, shape: tuple[int, int], work: Workspace, checksum: int, limits: PressureInjuryLimits
+) -> int:
     """What one described map shows: a posture, EMPTY, UNSEEN or NO_DATA."""
     summary = work.summary
     if checksum != state.checksum[s] or t_ns < state.same_ns[s]:
@@ -303,7 +208,7 @@ def _look(state: State, s: int, t_ns: int, shape: tuple[int, int], work: Workspa
 
 @kernel
 def step_maps(
-    state: State,
+    state: PressureInjuryState,
     slots: Int32,
     t0_ns: Int64,
     period_ns: float,
@@ -311,7 +216,7 @@ def step_maps(
     valid: Bool,
     shape: tuple[int, int],
     interval_s: Float64,
-    limits: Limits,
+    limits: PressureInjuryLimits,
     work: Workspace,
     out: Int64,
     features: Float32,
@@ -345,7 +250,7 @@ def step_maps(
 
 
 @kernel
-def _moisture(state: State, s: int, t_ns: int, moisture: float, limits: Limits, out: Int64, count: int) -> int:
+def _moisture(state: PressureInjuryState, s: int, t_ns: int, moisture: float, limits: PressureInjuryLimits, out: Int64, count: int) -> int:
     """Wet for long enough, or dry again for long enough. NaN: nothing known, nothing changes."""
     contrary = moisture >= limits.wet_min if not state.wet[s] else moisture <= limits.dry_max
     if np.isnan(moisture):
@@ -357,10 +262,10 @@ def _moisture(state: State, s: int, t_ns: int, moisture: float, limits: Limits, 
         state.soak_ns[s] = t_ns
     if t_ns - state.soak_ns[s] >= limits.moist_ns:
         if state.wet[s]:
-            count = _say(out, count, s, WET, state.wet_ns[s], t_ns, 1, NOBODY)
+            count = write_finding(out, count, s, WET, state.wet_ns[s], t_ns, 1, NOBODY)
         else:
             state.wet_ns[s] = state.soak_ns[s]
-            count = _say(out, count, s, WET, state.wet_ns[s], t_ns, 0, NOBODY)
+            count = write_finding(out, count, s, WET, state.wet_ns[s], t_ns, 0, NOBODY)
         state.wet[s] = 1 - state.wet[s]
         state.soak_ns[s] = 0
     return count
@@ -368,14 +273,14 @@ def _moisture(state: State, s: int, t_ns: int, moisture: float, limits: Limits, 
 
 @kernel
 def step_beds(
-    state: State,
+    state: PressureInjuryState,
     slots: Int32,
     t0_ns: Int64,
     period_ns: float,
     samples: Float32,
     valid: Bool,
     interval_s: Float64,
-    limits: Limits,
+    limits: PressureInjuryLimits,
     out: Int64,
     features: Float32,
     feature_slots: Int64,
@@ -404,8 +309,3 @@ def step_beds(
             state.peak[s] = np.nan
             feature_count = _report(state, s, t_ns, features, feature_slots, feature_count)
     return count, feature_count
-
-
-def workspace(rows: int, columns: int) -> Workspace:
-    """Workspace for maps of this shape."""
-    return Workspace(scratch(rows, columns), np.zeros(SUMMARY), np.zeros(FEATURES))

@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from detectors.pressure_injury.kernel import Limits
+from detectors.pressure_injury.state import PressureInjuryLimits
 from engine.detector import Params
 from engine.frame import NS_PER_S
 
@@ -87,13 +87,13 @@ class PressureInjuryParams(Params):
             )
         return self
 
-    def limits(self) -> Limits:
+    def limits(self) -> PressureInjuryLimits:
         """The same in nanoseconds, as the kernels take it."""
 
         def ns(seconds: float) -> int:
             return round(seconds * NS_PER_S)
 
-        return Limits(
+        return PressureInjuryLimits(
             ns(self.unseen_interval_s),
             ns(self.decompression_s),
             ns(self.exit_confirm_s),

@@ -24,6 +24,17 @@ class SosDetector(Detector[SosParams, SosState]):
     that report no release, or whose release was lost, a press after unreleased_s without a report.
 
     Latency: none. Warm-up: none. Sources: README.md.
+
+    >>> from engine.frame import frame
+    >>> def reports(second: int, pressed: float) -> list[str]:
+    ...     return [found.code for found in button.step(frame("button", 0, second * NS_PER_S, 0.0, [[[pressed]]])).detections]
+    >>> button = SosDetector()
+    >>> reports(0, 0.0), reports(30, 1.0)
+    ([], ['sos.pressed'])
+    >>> reports(31, 1.0), reports(32, 0.0), reports(33, 1.0)  # held, released, pressed again within rearm_s: the same call
+    ([], [], [])
+    >>> reports(39, 0.0), reports(40, 1.0)  # another one
+    ([], ['sos.pressed'])
     """
 
     spec: ClassVar[Spec] = Spec(

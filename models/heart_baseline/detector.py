@@ -86,6 +86,13 @@ class HeartBaselineModel(Detector[HeartBaselineParams, HeartBaselineState]):
 
     Warm-up: `warmup_h` of good minutes in a part of the day. Latency: `confirm_min`. Method: exponentially weighted
     moments (river `stats.EWMean`; Finch, "Incremental calculation of weighted mean and variance", 2009).
+
+    >>> from models.heart_baseline.examples import negative, positive
+    >>> fires, quiet = HeartBaselineModel(), HeartBaselineModel()
+    >>> sorted({found.code for frame in positive() for found in fires.step(frame).detections})
+    ['heart_baseline.deviation']
+    >>> [found for frame in negative() for found in quiet.step(frame).detections]
+    []
     """
 
     spec: ClassVar[Spec] = Spec(

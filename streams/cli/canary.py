@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 
-from streams.cli.common import ConfigOption, fail, loaded
+from streams.cli.common import ConfigOption, example, fail, loaded
 
 canary_app = typer.Typer(help="A simulated fall now and then on every partition: does Vigil report it?", no_args_is_help=True)
 
 
-@canary_app.command("run")
+@canary_app.command("run", epilog=example("vigil canary run --config vigil.toml --port 0"))
 def canary_run(
     config: ConfigOption = None,
     port: Annotated[int | None, typer.Option(help="Port of /metrics and /healthz (overrides the configuration).")] = None,
@@ -52,7 +52,7 @@ def canary_run(
         raise fail(f"the canary cannot start: {error}") from error
 
 
-@canary_app.command("acknowledge")
+@canary_app.command("acknowledge", epilog=example("vigil canary acknowledge --config vigil.toml --by night-shift"))
 def canary_acknowledge(
     by: Annotated[str, typer.Option(help="Who has seen the alarm.")],
     config: ConfigOption = None,

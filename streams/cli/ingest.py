@@ -7,10 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from streams.cli.common import ConfigOption, fail, loaded
-from streams.ingest.senders import token_hash
-from streams.ops import logs
-from streams.storage.journal import JournalError
+from streams.cli.common import ConfigOption, example, fail, loaded
 
 ingest_app = typer.Typer(
     help="The process between devices and Kafka: MQTT, HTTP and small readings in, ward batches out.", no_args_is_help=True
@@ -19,12 +16,14 @@ ingest_app = typer.Typer(
 TOKEN_BYTES: Final = 32
 
 
-@ingest_app.command("run")
+@ingest_app.command("run", epilog=example("vigil ingest run --config vigil.toml"))
 def ingest_run(
     config: ConfigOption = None,
 ) -> None:
     """Take measurements until SIGTERM. Start as many as are wanted, each with a spool folder of its own."""
     from streams.ingest.service import run
+    from streams.ops import logs
+    from streams.storage.journal import JournalError
 
     logs.configure()
     settings = loaded(config)
@@ -34,15 +33,16 @@ def ingest_run(
         raise fail(f"ingest cannot go on: {error}", 1) from error
 
 
-@ingest_app.command("token")
+@ingest_app.command("token", epilog=example("vigil ingest token gateway-1 home/east"))
 def ingest_token(
     name: Annotated[str, typer.Argument(help="Name of the gateway or device, without spaces.")],
     wards: Annotated[list[str] | None, typer.Argument(help="Wards it may send for; none: all.")] = None,
 ) -> None:
     """Draw a token. The first line is for the gateway and is shown only now; the second one is for ingest.tokens_file."""
+    from streams.ingest.senders import token_hash
+
     if len(name.split()) != 1 or any(len(ward.split()) != 1 for ward in wards or ()):
-        typer.echo("vigil: the name and the wards must be without spaces", err=True)
-        raise typer.Exit(2)
+        raise fail("the name and the wards must be without spaces")
     token = secrets.token_urlsafe(TOKEN_BYTES)
     typer.echo(token)
     typer.echo(" ".join([token_hash(token), name, *(wards or ())]))

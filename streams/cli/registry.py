@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 import typer
 
-from alerts.policy import CANARY_WARD_PREFIX
-from engine.registry import RegistryData
-from streams.cli.common import ConfigOption, fail, loaded, refusals
-from streams.config import VigilConfig
-from streams.kafka.config import KafkaConfig
-from streams.pipeline.registry_change import sent_registry
+from streams.cli.common import ConfigOption, example, fail, loaded, refusals
+
+if TYPE_CHECKING:
+    from engine.registry import RegistryData
+    from streams.config import VigilConfig
+    from streams.kafka.config import KafkaConfig
 
 registry_app = typer.Typer(
     help="Who is who in the distributed Vigil: a ward's registry.json on the topic `registry`.", no_args_is_help=True
@@ -23,7 +23,7 @@ registry_app = typer.Typer(
 _STDIN: Final = Path("-")
 
 
-@registry_app.command("publish")
+@registry_app.command("publish", epilog=example("vigil registry publish examples/fall.vigil/registry.json --config vigil.toml"))
 def registry_publish(
     file: Annotated[Path, typer.Argument(help="A registry.json; - reads standard input. Each ward in it replaces what was said of it.")],
     config: ConfigOption = None,
@@ -31,6 +31,7 @@ def registry_publish(
 ) -> None:
     """Say who is who: checked as the ward's worker will, then sent. Wards that the file does not name stay as they are."""
     from streams.kafka.registry_topic import refusal_reason, registries_in_force, select_wards, shared_subjects, split_by_ward
+    from streams.pipeline.registry_change import sent_registry
 
     settings = loaded(config)
     try:
@@ -51,12 +52,14 @@ def registry_publish(
     _publish(settings.kafka, {name: msgspec.json.encode(part) for name, part in parts.items()})
 
 
-@registry_app.command("show")
+@registry_app.command("show", epilog=example("vigil registry show demo/ward-1 --config vigil.toml"))
 def registry_show(
     ward: Annotated[str, typer.Argument(help="Its registry as JSON, to be edited and published again; none: the list of wards.")] = "",
     config: ConfigOption = None,
 ) -> None:
     """Who is who now."""
+    from alerts.policy import CANARY_WARD_PREFIX
+
     wards = _wards(loaded(config))
     if not ward:
         for name in sorted(wards):
@@ -68,7 +71,7 @@ def registry_show(
         raise _unknown(ward, wards)
 
 
-@registry_app.command("withdraw")
+@registry_app.command("withdraw", epilog=example("vigil registry withdraw demo/ward-1 --config vigil.toml"))
 def registry_withdraw(ward: Annotated[str, typer.Argument(help="The ward.")], config: ConfigOption = None) -> None:
     """Take a ward out: what its devices send is refused from then on, and kept in quarantine."""
     settings = loaded(config)
@@ -101,6 +104,8 @@ def _publish(kafka: KafkaConfig, values: Mapping[str, bytes]) -> None:
 
 
 def _unknown(ward: str, wards: Iterable[str]) -> typer.Exit:
+    from alerts.policy import CANARY_WARD_PREFIX
+
     known = ", ".join(sorted(name for name in wards if not name.startswith(CANARY_WARD_PREFIX)))
     return fail(f"there is no registry of ward {ward}; there are: {known or 'none'}")
 

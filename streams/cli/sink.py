@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import structlog
 import typer
-from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
-from sinks.catalogue import SINKS, build
-from sinks.declaration import Runs
-from sinks.delivery.spool import SpoolBusyError
-from streams.cli.common import ConfigOption, fail, loaded
-from streams.config import Sink
-from streams.pipeline.assembly import TEXTS
+from streams.cli.common import ConfigOption, example, fail, loaded
+
+if TYPE_CHECKING:
+    from streams.config import Sink
 
 sink_app = typer.Typer(help="Places for results, each a process of its own beside the workers.", no_args_is_help=True)
 log = structlog.get_logger("vigil.sink")
@@ -33,9 +30,11 @@ def chosen(sinks: tuple[Sink, ...], name: str) -> Sink:
     raise ValueError(f"{'there are several sinks of type' if found else 'there is no sink'} {name}; choose one of: {names}")
 
 
-@sink_app.command("list")
+@sink_app.command("list", epilog=example("vigil sink list --config vigil.toml"))
 def sink_list(config: ConfigOption = None) -> None:
     """The configured sinks: name, type, topics, consumer group."""
+    from sinks.catalogue import build
+    from streams.pipeline.assembly import TEXTS
     from streams.sink_process.process import group_of
     from streams.sink_process.reading import TOPIC_OF
 
@@ -49,7 +48,7 @@ def sink_list(config: ConfigOption = None) -> None:
         typer.echo(f"{sink.name}: {sink.to.type}, reads {topics} as {group_of(settings.kafka, sink.name)}")
 
 
-@sink_app.command("run")
+@sink_app.command("run", epilog=example("vigil sink run copy --config vigil.toml --port 0"))
 def sink_run(
     name: Annotated[str, typer.Argument(help="Name of a sink of the configuration, or its type where there is only one of it.")],
     config: ConfigOption = None,
@@ -63,8 +62,14 @@ def sink_run(
     port: Annotated[int | None, typer.Option(help="Port of /metrics and /healthz; 0: off.")] = None,
 ) -> None:
     """Deliver to one sink until SIGTERM. Start as many as are wanted; the partitions are divided among them."""
+    from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
+
+    from sinks.catalogue import SINKS, build
+    from sinks.declaration import Runs
+    from sinks.delivery.spool import SpoolBusyError
     from streams.kafka.preflight import ensure_reachable
     from streams.ops import logs
+    from streams.pipeline.assembly import TEXTS
     from streams.sink_process.people import People
     from streams.sink_process.process import SinkProcess, StalledError, UnsafeError
 

@@ -1,4 +1,4 @@
-"""`vigil worker` and `vigil topics`."""
+"""`vigil worker`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from typing import Annotated
 
 import typer
 
-from streams.cli.common import ConfigOption, loaded, refusals
-from streams.kafka.config import KafkaConfig
+from streams.cli.common import ConfigOption, example, fail, loaded
+from streams.cli.topics import check_topics
 
 worker_app = typer.Typer(help="The distributed Vigil: wards from Kafka, over as many workers as it takes.", no_args_is_help=True)
-topics_app = typer.Typer(help="Kafka's topics: create what is missing, check what is there.", no_args_is_help=True)
 
 
-@worker_app.command("run")
+@worker_app.command("run", epilog=example("vigil worker run --config vigil.toml --port 0"))
 def worker_run(
     config: ConfigOption = None,
     port: Annotated[int | None, typer.Option(help="Port of /metrics and /healthz (overrides the configuration).")] = None,
@@ -28,39 +27,9 @@ def worker_run(
     kafka = settings.kafka
     if port is not None:
         kafka = kafka.model_copy(update={"operations": kafka.operations.model_copy(update={"port": port})})
-    _checked(kafka)
+    check_topics(kafka)
     warm_up()
     try:
         run(kafka, parameters=settings.parameters, policy=settings.policy)
     except OSError as error:
-        typer.echo(f"vigil: the worker cannot start: {error}", err=True)
-        raise typer.Exit(2) from error
-
-
-@topics_app.command("create")
-def topics_create(config: ConfigOption = None) -> None:
-    """Create the topics that are missing."""
-    from streams.kafka.topic_admin import create
-
-    kafka = loaded(config).kafka
-    with refusals():
-        for name in create(kafka):
-            typer.echo(f"created {name}")
-
-
-@topics_app.command("check")
-def topics_check(config: ConfigOption = None) -> None:
-    """Say how the cluster's topics differ from what Vigil needs; exit status 1 when a worker must not run like this."""
-    _checked(loaded(config).kafka)
-    typer.echo("the topics are as they should be")
-
-
-def _checked(kafka: KafkaConfig) -> None:
-    from streams.kafka.topic_admin import check
-
-    with refusals():
-        faults = check(kafka)
-    for fault in faults:
-        typer.echo(f"{'FATAL' if fault.fatal else 'warning'}: {fault.topic} {fault.what}", err=True)
-    if any(fault.fatal for fault in faults):
-        raise typer.Exit(1)
+        raise fail(f"the worker cannot start: {error}") from error

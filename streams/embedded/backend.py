@@ -27,6 +27,7 @@ from console.backend import Delivery as DeliveryView
 from console.live import Broadcaster
 from engine.registry import Binding
 from streams.embedded.vigil import ANSWER_S, Vigil
+from streams.intake.mqtt import SourceStatus
 from streams.pipeline.registry_change import RegistryChange
 from streams.storage.journal import JournalError
 
@@ -42,7 +43,7 @@ class Backend:
         self._vigil = vigil
         self._version = importlib.metadata.version("vigil-care")
         self._system: tuple[float, SystemView] | None = None
-        self.sources: list[DeliveryView] = []
+        self.sources: list[SourceStatus] = []
 
     @property
     def live(self) -> Broadcaster:
@@ -114,7 +115,7 @@ class Backend:
             devices=devices,
             quarantine=quarantine,
             unbound=strangers,
-            deliveries=self._deliveries(now_ms) + self.sources,
+            deliveries=[*self._deliveries(now_ms), *(DeliveryView(s.name, "source", s.health, detail=s.detail) for s in self.sources)],
         )
 
     def _deliveries(self, now_ms: int) -> list[DeliveryView]:

@@ -14,10 +14,10 @@ import structlog
 
 from alerts.model import Refusal
 from console.app import create_app
-from console.backend import Person
 from console.board import LiveBoard
 from console.server import ConsoleServer
 from engine.registry import RegistryData
+from schemas.recording import Record
 from sinks.catalogue import build
 from sinks.contract import Sink as AnySink
 from sinks.declaration import Runs
@@ -34,8 +34,7 @@ from streams.intake.access import Access
 from streams.intake.mqtt import MqttSource
 from streams.pipeline.assembly import TEXTS
 from streams.pipeline.registry_change import RegistryChange
-from streams.recordings.format import Record
-from streams.storage.identity import load_people
+from streams.storage.identity import Person, load_people
 from streams.storage.journal import JournalError
 
 log = structlog.get_logger("vigil")

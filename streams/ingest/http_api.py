@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from engine.clocks import Limits
+from engine.clocks import AdmissionLimits
 from schemas.codec import Decoded
 from streams.ingest.batcher import likely_wards
 from streams.ingest.metrics import IngestMetrics
@@ -25,7 +25,7 @@ from streams.storage.journal import JournalError
 
 Health = Callable[[], tuple[bool, dict[str, Any]]]
 
-_LIMITS: Final = Limits()
+_LIMITS: Final = AdmissionLimits()
 _FOREIGN_WARD_ONLY: Final = json_response(
     {"error": "your token is not for the ward of these devices: use that ward's gateway, or add the ward to it"}, 403
 )

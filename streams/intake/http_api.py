@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from engine.clocks import Limits
+from engine.clocks import AdmissionLimits
 from engine.frame import NS_PER_S
 from engine.kinds import KINDS
 from engine.outputs import Reason, Reject
@@ -108,7 +108,7 @@ def _shown(reject: Reject) -> dict[str, object]:
     return {"reason": reject.reason, "device": reject.device, "kind": reject.kind, "detail": reject.detail}
 
 
-def warnings_for(decoded: Decoded, now_ns: int, bound: Callable[[str], bool], limits: Limits) -> list[dict[str, object]]:
+def warnings_for(decoded: Decoded, now_ns: int, bound: Callable[[str], bool], limits: AdmissionLimits) -> list[dict[str, object]]:
     """Warnings about chunks that the engine will probably refuse: an unbound device, or a wrong clock. The engine decides later."""
     found: list[dict[str, object]] = []
     rows = ((block, i) for block in decoded.blocks for i in range(len(block.devices)))

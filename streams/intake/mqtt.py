@@ -5,14 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, Final
+from typing import Any, Final, Literal, NamedTuple
 
 import structlog
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from console.backend import Delivery, Health
 from schemas.wire import MESSAGE_BYTES_MAX
 from streams.storage.journal import JournalBusy
 
@@ -24,6 +23,14 @@ RETRY_S: Final = 0.2
 
 StoreMessage = Callable[[str, bytes], Future[int]]
 """Stores a message (topic, payload); the future is done when it is on disk. JournalBusy: try the same message again shortly."""
+
+
+class SourceStatus(NamedTuple):
+    """How a source of messages is: "ok", "waiting" (the disk does not keep up) or "down", and why."""
+
+    name: str
+    health: Literal["ok", "waiting", "down"]
+    detail: str
 
 
 class MqttConfig(BaseModel):
@@ -76,11 +83,11 @@ class MqttSource:
         self._client.disconnect()
         self._client.loop_stop()
 
-    def view(self) -> Delivery:
-        """The connection as the system page shows it."""
-        health: Health = "waiting" if self._blocked else "ok" if self._connected else "down"
+    def view(self) -> SourceStatus:
+        """The connection as it is now."""
+        health: Literal["ok", "waiting", "down"] = "waiting" if self._blocked else "ok" if self._connected else "down"
         why = "the disk does not keep up: the broker holds the messages" if self._blocked else "" if self._connected else self._reason
-        return Delivery(f"mqtt {self._config.host}:{self._config.port}", "source", health, detail=why)
+        return SourceStatus(f"mqtt {self._config.host}:{self._config.port}", health, why)
 
     def _on_connect(self, client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if reason.is_failure:

@@ -11,8 +11,9 @@ import numpy as np
 
 from engine.frame import NS_PER_S
 from engine.kinds import KINDS
+from schemas.recording import START_NS, Recording
 from streams.pipeline.assembly import CLASSES
-from streams.recordings.format import START_NS, Builder, Recording
+from streams.recordings.format import Builder
 from streams.recordings.replay import replay
 
 SECONDS: Final = 12

@@ -8,8 +8,9 @@ import msgspec
 
 from engine.frame import NS_PER_S
 from engine.registry import RegistryData
+from schemas.recording import Meta, Record
 from streams.pipeline.records import Kind
-from streams.recordings.format import Meta, Record, Writer
+from streams.recordings.format import Writer
 from streams.storage.journal_records import as_input, entries
 
 

@@ -26,9 +26,8 @@ from engine.kinds import KINDS, MISSING_MAP
 from engine.registry import Binding, RegistryData
 from schemas.encode import batches, encode_wire
 from schemas.grouping import grouped
+from schemas.recording import START_NS, Meta, Record, Recording, Truth
 
-START_NS: Final = 1_767_571_200 * NS_PER_S
-"""2026-01-05T00:00:00Z, a Monday: where a recording without a date of its own begins."""
 FORMAT_VERSION: Final = 1
 """`Meta.version` of the folders this module writes and reads."""
 
@@ -38,49 +37,6 @@ _GROUP_ROWS: Final = 4096
 """A row group ends at either: what a reader or a live writer holds in memory."""
 
 T = TypeVar("T")
-
-
-class Record(NamedTuple):
-    """One received message: when Vigil received it, and its bytes as they were on the wire."""
-
-    arrival_ns: int
-    payload: bytes
-
-
-class Truth(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What really happened: `code` (an event code, e.g. "falls.fall") held for `subject` from start_ns to end_ns."""
-
-    subject: str
-    code: str
-    start_ns: int
-    end_ns: int
-    note: str = ""
-
-
-class Meta(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where a recording comes from. `labelled`: somebody said what happened in it, and what is not in its truth did not happen; None:
-    it is when it has a truth at all."""
-
-    name: str
-    source: str
-    version: int = 1
-    licence: str = ""
-    notes: str = ""
-    labelled: bool | None = None
-
-
-class Recording(NamedTuple):
-    """A recording, in memory or streamed from its folder (`records` may be read once)."""
-
-    meta: Meta
-    registry: RegistryData
-    truth: tuple[Truth, ...]
-    records: Iterator[Record]
-
-    @property
-    def labelled(self) -> bool:
-        """Whether it is known what happened: without that, an alert can be neither right nor false."""
-        return bool(self.truth) if self.meta.labelled is None else self.meta.labelled
 
 
 class RecordingError(ValueError):

@@ -12,11 +12,11 @@ from alerts.policy import Policy
 from engine.events import Event
 from engine.frame import NS_PER_S
 from engine.outputs import Account, Late, Measurements, Reject
+from schemas.recording import Recording
 from streams.pipeline.core import CoreOutput
 from streams.pipeline.partition import Applied, Partition
 from streams.pipeline.records import telemetry
 from streams.pipeline.registries import Registries
-from streams.recordings.format import Recording
 
 PROGRESS_EVERY: Final = 50
 """Records between two calls of `progress`."""

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import structlog
 
-from console.backend import Person
-from streams.storage.identity import load_people
+from streams.storage.identity import Person, load_people
 
 log = structlog.get_logger("vigil.sink")
 

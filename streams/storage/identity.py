@@ -6,7 +6,13 @@ from pathlib import Path
 
 import msgspec
 
-from console.backend import Person
+
+class Person(msgspec.Struct, frozen=True):
+    """Who or what a pseudonym stands for: the only place where a name meets a measurement."""
+
+    name: str = ""
+    room: str = ""
+    bed: str = ""
 
 
 def load_people(path: Path) -> dict[str, Person]:

@@ -20,7 +20,6 @@ from console.backend import (
     CommandResult,
     Delivery,
     DeviceAccount,
-    Person,
     QuarantineCount,
     SystemView,
     Totals,
@@ -35,6 +34,7 @@ from engine.kinds import KINDS
 from engine.outputs import Measurements
 from engine.registry import Assignment, Place, RegistryData
 from streams.pipeline.assembly import HomePolicy
+from streams.storage.identity import Person
 
 WARD = "sunrise/2F"
 SURNAMES = "王李张刘陈杨黄赵周吴徐孙马朱胡林郭何高罗"

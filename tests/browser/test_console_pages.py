@@ -14,9 +14,9 @@ from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwrig
 
 from alerts.model import Outcome, State
 from console.app import create_app
-from console.backend import Person
 from console.server import ConsoleServer
 from streams.intake.access import Access
+from streams.storage.identity import Person
 from tests.browser.preview import PreviewHome
 from tests.conftest import missing_service
 

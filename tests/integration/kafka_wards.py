@@ -12,6 +12,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from engine.outputs import Account
 from engine.registry import RegistryData
+from schemas.recording import Meta, Record, Recording
 from simulator.scenario import Incident, Scenario, Trouble
 from simulator.simulation import Simulation
 from sinks.items import AlertChange, Item, ItemKind
@@ -19,7 +20,6 @@ from streams.kafka import topic_admin, topics
 from streams.kafka.config import Connection, KafkaConfig
 from streams.kafka.records import NS_PER_MS, headers, items_in, parse
 from streams.pipeline.records import Input
-from streams.recordings.format import Meta, Record, Recording
 from streams.recordings.replay import Replayed, replay
 
 PARTITIONS: Final = 4

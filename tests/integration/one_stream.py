@@ -17,9 +17,10 @@ from engine.frame import NS_PER_S
 from engine.registry import Binding, Place, RegistryData
 from schemas.codec import decode
 from schemas.encode import encode_batch
+from schemas.recording import Meta, Record, Recording, Truth
 from sinks.items import Item, ItemKind
 from sinks.sqlite import SqliteReader
-from streams.recordings.format import Meta, Record, Recording, Truth, read, write
+from streams.recordings.format import read, write
 from streams.recordings.importers.catalogue import IMPORTERS
 from tests.integration.kafka_wards import Bench, Ward, accounts, by_id, wards
 from tests.integration.wards import running

@@ -22,12 +22,12 @@ from console.backend import SystemView
 from engine.frame import NS_PER_S
 from engine.outputs import Reason
 from engine.registry import Binding, RegistryData
+from schemas.recording import START_NS
 from sinks.delivery import Delivery
 from sinks.sqlite import SqliteConfig, SqliteReader, SqliteSink
 from streams.embedded.backend import Backend
 from streams.embedded.vigil import Vigil
 from streams.pipeline.registry_change import RegistryChange
-from streams.recordings.format import START_NS
 from streams.recordings.replay import replay
 from streams.storage.crash_log import read
 from streams.storage.journal_records import Topic

@@ -15,11 +15,11 @@ import httpx
 import pytest
 
 from schemas.codec import decode, encode_chunk_json
+from schemas.recording import Record
 from sinks.items import Item, ItemKind, Quarantined
 from streams.ingest.senders import token_hash
 from streams.kafka.config import KafkaConfig
 from streams.ops.warm_up import warm_up
-from streams.recordings.format import Record
 from streams.recordings.replay import Replayed
 from tests.conftest import missing_service
 from tests.integration.ingested import replayed

@@ -15,9 +15,9 @@ from typing import IO
 import httpx
 import msgspec
 
+from schemas.recording import START_NS, Meta, Record, Recording
 from simulator.scenario import Incident, Scenario, Trouble
 from simulator.simulation import Simulation
-from streams.recordings.format import START_NS, Meta, Record, Recording
 
 TEN_MINUTES = Scenario(
     name="ten-minutes",

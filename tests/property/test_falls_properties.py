@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from detectors.falls import FallDetector
 from detectors.falls.examples import RATE_HZ, START_NS, positive
-from detectors.falls.kernel import BIN_FIELDS, RING, Limits, judge
+from detectors.falls.kernel import BIN_FIELDS, RING, FallLimits, judge
 from engine.frame import GAP_RESTART, NS_PER_S, Frame, frame
 
 FALL = np.concatenate([f.samples[0] for f in positive()])
-LIMITS = Limits(25.0, 0.08, 0.25, 15, 10, 1.5, 7, 2 * NS_PER_S, 60 * NS_PER_S)
+LIMITS = FallLimits(25.0, 0.08, 0.25, 15, 10, 1.5, 7, 2 * NS_PER_S, 60 * NS_PER_S)
 
 
 def chunk(signal: np.ndarray, at: int, size: int, slots: tuple[int, ...] = (0,)) -> Frame:

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from detectors.pressure_injury import kernel, posture
+from detectors.pressure_injury import state as turn_state
 from detectors.pressure_injury.detector import PressureInjuryDetector
 from detectors.pressure_injury.examples import SHAPE, START_NS, maps
 from detectors.pressure_injury.posture import LEFT, RIGHT, SUPINE
@@ -142,9 +143,9 @@ def test_features_equal_plain_python(seed: int, side: int) -> None:
 @few
 @given(st.lists(st.tuples(st.sampled_from([0, 1, 2, 3, 4]), st.integers(1, 120), st.integers(1, 900)), min_size=1, max_size=20))
 def test_the_clock_equals_plain_python(spells: list[tuple[int, int, int]]) -> None:
-    fast, slow = kernel.initial(1), kernel.initial(1)
+    fast, slow = turn_state.initial(1), turn_state.initial(1)
     limits = PressureInjuryDetector().params.limits()
-    out_fast, out_slow = np.zeros((2, kernel.FINDING), np.int64), np.zeros((2, kernel.FINDING), np.int64)
+    out_fast, out_slow = np.zeros((2, turn_state.FINDING), np.int64), np.zeros((2, turn_state.FINDING), np.int64)
     t_ns = START_NS
     for seen, count, step_s in spells:
         for _ in range(count):
@@ -159,16 +160,16 @@ def test_the_clock_equals_plain_python(spells: list[tuple[int, int, int]]) -> No
 @few
 @given(st.lists(st.tuples(st.sampled_from([0, 1, 2, 3, 4]), st.integers(1, 200)), min_size=1, max_size=20))
 def test_onset_and_clear_alternate_and_name_the_same_onset(spells: list[tuple[int, int]]) -> None:
-    state, limits, out = kernel.initial(1), PressureInjuryDetector().params.limits(), np.zeros((2, kernel.FINDING), np.int64)
+    state, limits, out = turn_state.initial(1), PressureInjuryDetector().params.limits(), np.zeros((2, turn_state.FINDING), np.int64)
     t_ns, open_ns = START_NS, None
     for seen, count in spells:
         for _ in range(count):
             t_ns += 60 * NS_PER_S
             for row in out[: kernel.observe(state, 0, t_ns, seen, 7200 * NS_PER_S, limits, out, 0)]:
-                assert row[kernel.F_ONSET] <= row[kernel.F_DECIDED] == t_ns
-                if row[kernel.F_CLEAR]:
-                    assert row[kernel.F_ONSET] == open_ns
+                assert row[turn_state.F_ONSET] <= row[turn_state.F_DECIDED] == t_ns
+                if row[turn_state.F_CLEAR]:
+                    assert row[turn_state.F_ONSET] == open_ns
                     open_ns = None
                 else:
                     assert open_ns is None
-                    open_ns = row[kernel.F_ONSET]
+                    open_ns = row[turn_state.F_ONSET]

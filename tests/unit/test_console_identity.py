@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from console.backend import Person
-from streams.storage.identity import load_people
+from streams.storage.identity import Person, load_people
 
 
 def test_people_are_read_and_a_missing_file_is_nobody(tmp_path: Path) -> None:

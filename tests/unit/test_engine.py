@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from engine.block import NO_SEQ, Block
-from engine.clocks import Limits
+from engine.clocks import AdmissionLimits
 from engine.detector import NOTHING, Detector, Params, Spec, StepResult
 from engine.engine import Engine
 from engine.events import Detection, Ends, EventType, Priority, Subject, Text
@@ -301,7 +301,7 @@ def test_frames_are_what_they_say() -> None:
 
 
 def test_hold_can_be_switched_off() -> None:
-    engine = Engine([Level()], home(), limits=Limits(hold_ns=0))
+    engine = Engine([Level()], home(), limits=AdmissionLimits(hold_ns=0))
     engine.step(block("w1", 0, seq=0), at(1))
     assert len(engine.step(block("w1", 5, 9.0, seq=5), at(6)).events) == 1
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from detectors.fire.detector import FEATURE, FEATURE_COLUMNS, FireDetector
-from detectors.fire.kernel import cohb_after, ramp_lag_s
+from detectors.fire.filters import cohb_after, ramp_lag_s
 from detectors.fire.params import FireParams
 from engine.events import Detection
 from engine.frame import GAP_RESTART, NS_PER_S, frame

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks.quality.fire import ALARMS
-from streams.recordings.format import START_NS, Builder
+from schemas.recording import START_NS
+from streams.recordings.format import Builder
 from streams.recordings.importers import ambient_rooms, fire_rooms, nist_smoke_alarms
 from streams.recordings.replay import replay
 

@@ -8,7 +8,8 @@ import pytest
 from engine.frame import NS_PER_S
 from engine.outputs import Reason
 from schemas.codec import decode
-from streams.recordings.format import START_NS, Builder, Meta, Record, RecordingError, Writer, read, write
+from schemas.recording import START_NS, Meta, Record
+from streams.recordings.format import Builder, RecordingError, Writer, read, write
 
 
 def _signal(builder: Builder, device: str, kind: str) -> np.ndarray:

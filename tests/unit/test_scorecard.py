@@ -16,8 +16,9 @@ from rich.console import Console
 from detectors.falls import examples as falls
 from engine.events import Event, event_id
 from engine.frame import NS_PER_S
+from schemas.recording import START_NS, Truth
 from streams.pipeline.assembly import Parameters
-from streams.recordings.format import START_NS, Builder, Truth, read, write
+from streams.recordings.format import Builder, read, write
 from streams.recordings.scorecard import (
     Case,
     Window,

@@ -13,13 +13,14 @@ from engine.frame import NS_PER_S
 from engine.outputs import Reason
 from engine.registry import Registry
 from schemas.codec import decode
+from schemas.recording import Record
 from simulator import home
 from simulator.demo import OVERDUE, OVERDUE_LAIN_S, demo_scenario, demo_stream
 from simulator.scenario import Incident, Scenario, Trouble, load
-from simulator.simulation import Simulation, simulate, write_recording
+from simulator.simulation import Simulation, recording, simulate
 from simulator.standard import standard_blocks, standard_registry
 from simulator.transport import GARBAGE, UNKNOWN_DEVICE
-from streams.recordings.format import Record, read
+from streams.recordings.format import read, write
 
 SMALL = Scenario(residents=4, seconds=20, seed=9, kinds=("accel", "ecg", "vitals", "room_air", "position"))
 
@@ -261,7 +262,7 @@ def test_scenario_from_toml_and_refusals(tmp_path: Path) -> None:
 
 def test_recording_holds_what_the_ward_sent(tmp_path: Path) -> None:
     scenario = msgspec.structs.replace(SMALL, name="tiny", incidents=(Incident("sos", at_s=5, who=1),))
-    write_recording(scenario, tmp_path / "tiny.vigil")
+    write(tmp_path / "tiny.vigil", recording(scenario))
     back = read(tmp_path / "tiny.vigil")
     records, ward = played(scenario)
     assert back.meta.name == "tiny"

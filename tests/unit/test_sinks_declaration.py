@@ -54,6 +54,7 @@ class PagerSink:
     takes = frozenset({ItemKind.ALERT})
 
     def __init__(self, config: PagerConfig, texts: Texts, identity: Identity | None = None) -> None:
+        self.texts = texts
         self.identity = identity
 
     def deliver(self, items: Sequence[Item]) -> list[Outcome]:
@@ -91,6 +92,7 @@ print(json.dumps({{
     "left_out": [SINKS[to.type].leave_out(one) for one in (real, simulated)],
     "batch_max": SINKS[to.type].delivery(made.sinks[0].delivery).batch_max,
     "identity": build(to, TEXTS, dict, where=Runs.BESIDE_WORKERS).identity is dict,
+    "texts": build(to, TEXTS, dict, where=Runs.BESIDE_WORKERS).texts is TEXTS,
     "embedded": embedded,
     "schema": "PagerConfig" in json.dumps(config.VigilConfig.model_json_schema()),
     "reference": 'to.type = "pager"' in config.reference(),
@@ -133,6 +135,7 @@ def test_one_line_makes_a_sink_for_people_whom_no_canary_calls(tree: Path) -> No
         "left_out": [False, True],
         "batch_max": 1,
         "identity": True,
+        "texts": True,
         "schema": True,
         "reference": True,
         "sample": True,

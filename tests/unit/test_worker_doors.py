@@ -8,6 +8,7 @@ import pytest
 
 from alerts.model import Action, Command
 from engine.registry import Binding, RegistryData
+from schemas.recording import START_NS
 from schemas.wire import MESSAGE_BYTES_MAX
 from sinks.codec import encode
 from sinks.items import Item, ItemKind, Quarantined
@@ -16,7 +17,7 @@ from streams.kafka.records import FRAMED, frame, headers, parse, single
 from streams.pipeline.partition import AUTHOR_MAX, COMMAND_BYTES_MAX, WHY_MAX, Partition
 from streams.pipeline.records import Input, Kind
 from streams.pipeline.registries import Registries
-from streams.recordings.format import START_NS, Builder
+from streams.recordings.format import Builder
 from tests.unit.test_worker_partition import SECOND_NS, WARD, changes, command, pressed, telemetry
 
 NESTED_DEEPLY = b'{"x":' + b"[" * 5_000 + b"]" * 5_000 + b"}"

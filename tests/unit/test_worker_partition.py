@@ -13,6 +13,7 @@ from engine.events import Event
 from engine.outputs import Reason
 from engine.registry import RegistryData
 from schemas.codec import decode as decode_wire
+from schemas.recording import START_NS
 from sinks.codec import decode as decode_item
 from sinks.codec import encode
 from sinks.items import AlertChange, AuditEntry, Item, ItemKind, Quarantined
@@ -20,7 +21,7 @@ from streams.kafka.records import FRAMED, SINGLE, frame, headers, items_in, pars
 from streams.pipeline.partition import Partition
 from streams.pipeline.records import Input, Kind
 from streams.pipeline.registries import Registries
-from streams.recordings.format import START_NS, Builder
+from streams.recordings.format import Builder
 from streams.storage.snapshots import KEPT, DirectoryStore, Snapshot
 
 WARD = "home/ward"

@@ -75,6 +75,17 @@ def occupancy(builder: Builder, path: Path, *, days: float = float("inf")) -> st
     """The first `days` of one file of UCI Occupancy: an office, one reading a minute. Temperature, humidity.
 
     Its rows begin with a number that the header does not name; a row that is cut off is left out.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> builder = Builder("office", SOURCES["uci-occupancy-detection"])
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "datatest.txt"
+    ...     rows = [f'"{n}","2015-02-02 14:{n:02d}:00",23.5,26.2' for n in range(3)]
+    ...     _ = path.write_text("\\n".join(['"date","Temperature","Humidity"', *rows]))
+    ...     occupancy(builder, path)
+    'room/occupancy-datatest'
+    >>> len(list(builder.build().records))
+    3
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
         header, *rows = csv.reader(file)

@@ -10,7 +10,8 @@ import numpy as np
 from scipy.io import loadmat
 
 from engine.frame import NS_PER_S, Float32
-from streams.recordings.format import Builder, Recording
+from schemas.recording import Recording
+from streams.recordings.format import Builder
 
 RATE_HZ: Final = 250.0
 ALARM_S: Final = 300.0
@@ -57,7 +58,19 @@ def alarm(folder: Path, entry: Entry) -> Alarm:
 
 
 def load(folder: Path) -> list[Alarm]:
-    """Every alarm in `folder`, in the order of ALARMS.csv."""
+    """Every alarm in `folder`, in the order of ALARMS.csv.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from scipy.io import savemat
+    >>> with TemporaryDirectory() as name:
+    ...     folder = Path(name)
+    ...     _ = (folder / "ALARMS.csv").write_text("a103l,Asystole,0\\n")
+    ...     _ = (folder / "a103l.hea").write_text("a103l 2 250 4\\na103l.mat 16+24 100/mV 16 0 0 0 0 II\\na103l.mat 16+24 1/NU 16 0 0 0 0 PLETH\\n")
+    ...     savemat(folder / "a103l.mat", {"val": np.array([[0, 50, MISSING, 100], [1, 2, 3, 4]])})
+    ...     (alarm,) = load(folder)
+    >>> alarm.code, alarm.true, alarm.leads[:, 0].tolist()
+    ('heart.asystole', False, [0.0, 0.5, nan, 1.0])
+    """
     return [alarm(folder, entry) for entry in entries(folder)]
 
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from engine.frame import NS_PER_S
 from engine.kinds import KINDS
-from streams.recordings.format import Builder, Recording
+from schemas.recording import Recording
+from streams.recordings.format import Builder
 from streams.recordings.importers.files import Unreadable, each_file
 
 Series = NDArray[np.float64]
@@ -127,7 +128,18 @@ def compartments(root: Path) -> list[Path]:
 
 
 def compartment(*paths: Path, unreadable: Unreadable | None = None) -> Recording:
-    """Compartment fires, all lit in one home at a time: rooms "room/<experiment>-<quadrant>"; ignition is at 0 of a file's clock."""
+    """Compartment fires, all lit in one home at a time: rooms "room/<experiment>-<quadrant>"; ignition is at 0 of a file's clock.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "Sofa_1.csv"  # lit at 0, ten seconds after the first row
+    ...     rows = [f"{second},{20 + 4 * max(0, second)}" for second in range(-10, 60)]
+    ...     _ = path.write_text("\\n".join(["Time,Quadrant A Temperature 25 mm Below Ceiling", *rows]))
+    ...     made = compartment(path)
+    >>> from schemas.recording import START_NS
+    >>> [(truth.subject, truth.code, (truth.start_ns - START_NS) / NS_PER_S) for truth in made.truth]
+    [('room/Sofa_1-A', 'fire.heat', 10.0)]
+    """
     builder = Builder(f"fsri-compartments-2018/{paths[0].stem if paths else 'none'}", COMPARTMENTS)
 
     def read(path: Path) -> list[str]:

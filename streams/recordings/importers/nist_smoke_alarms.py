@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from engine.frame import NS_PER_S
-from streams.recordings.format import Builder, Recording
+from schemas.recording import Recording
+from streams.recordings.format import Builder
 from streams.recordings.importers.files import Unreadable, each_file
 from streams.recordings.importers.fire_rooms import add_series, air, read_columns, read_timed
 
@@ -39,7 +40,15 @@ def alarms(folder: Path) -> dict[str, dict[str, float]]:
 
 def fire(folder: Path, *names: str, unreadable: Unreadable | None = None) -> Recording:
     """Fires, all lit at the start of the recording; every station with a smoke meter is a room: smoke, CO and temperature just
-    under the ceiling, 2–5 s a row. The time of the first row is kept (2 s in SDC05)."""
+    under the ceiling, 2–5 s a row. The time of the first row is kept (2 s in SDC05).
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as name:
+    ...     rows = [f"{2 * n},{0.01 * n},{20 + n}" for n in range(10)]
+    ...     _ = (Path(name) / "NIST_Smoke_Alarms_SDC05.csv").write_text("\\n".join(["TIME,SMA_1,TCA_1", *rows]))
+    ...     tests(Path(name)), fire(Path(name), "SDC05").truth[0].subject
+    (['SDC05'], 'room/SDC05-A')
+    """
     builder = Builder(f"nist-smoke-alarms/{'+'.join(names)}", SOURCE)
 
     def read(path: Path) -> list[str]:

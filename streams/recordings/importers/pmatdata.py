@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from detectors.pressure_injury.posture import LEFT, RIGHT, SUPINE
 from engine.frame import NS_PER_S
-from streams.recordings.format import Builder, Recording
+from schemas.recording import Recording
+from streams.recordings.format import Builder
 from streams.recordings.importers.files import Unreadable, each_file
 
 SOURCE: Final = "PmatData, PhysioNet PMD 1.0.0"
@@ -73,7 +74,17 @@ OVERDUE: Final = (Stay(SUPINE, 5400), Stay(RIGHT, 10800), Stay(SUPINE, 5400), St
 
 
 def experiment_i(root: Path, unreadable: Unreadable | None = None) -> Iterator[Trial]:
-    """Every file of experiment i below `root` (the pmatdata folder), in a stable order."""
+    """Every file of experiment i below `root` (the pmatdata folder), in a stable order.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as name:
+    ...     person = Path(name) / "experiment-i" / "S1"
+    ...     person.mkdir(parents=True)
+    ...     np.savetxt(person / "2.txt", np.full((8, 64 * 32), 40), fmt="%d")
+    ...     (found,) = experiment_i(Path(name))
+    >>> found.person, found.posture == RIGHT, found.maps.shape, found.shape
+    ('S1', True, (3, 2048), (64, 32))
+    """
     paths = (root / "experiment-i").glob("S*/*.txt")
     yield from each_file(sorted(paths, key=lambda p: (p.parent.name, len(p.stem), p.stem)), _file_i, unreadable)
 

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.pressure_injury.posture import EMPTY, LEFT, RIGHT, SUPINE
-from streams.recordings.format import Builder, Recording
+from schemas.recording import Recording
+from streams.recordings.format import Builder
 from streams.recordings.importers.files import Unreadable, each_file
 from streams.recordings.importers.pmatdata import RATE_HZ, Trial
 
@@ -36,6 +37,16 @@ def trials(root: Path, sheet: str = OVER, *, prone: bool = False, unreadable: Un
     """Every posture file of every volunteer below `root` (the popu-preview folder); the empty bed has posture EMPTY.
 
     prone: also the prone files, as Trial.name "prone..." with posture SUPINE (the load is symmetric in the same way).
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as name:
+    ...     person = Path(name) / "preview_data" / "tactilus_data" / "1"
+    ...     person.mkdir(parents=True)
+    ...     shot = {"tactilus_rows": 2, "tactilus_columns": 3, "snapshots": {"0": {"tactilus_readings": [0, 9, 0, 8, 30, 7]}}}
+    ...     _ = (person / "left_2.json").write_text(json.dumps(shot))
+    ...     (found,) = trials(Path(name))
+    >>> found.name, found.posture == LEFT, found.maps.tolist(), found.shape
+    ('left_2', True, [[0, 9, 0, 8, 30, 7]], (2, 3))
     """
 
     def one(path: Path) -> Iterator[Trial]:

@@ -8,7 +8,8 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from engine.frame import NS_PER_S, Float64
-from streams.recordings.format import Builder, Recording
+from schemas.recording import Recording
+from streams.recordings.format import Builder
 
 AFDB_RATE_HZ: Final = 250.0
 AF: Final = ("(AFIB", "(AFL")
@@ -27,7 +28,18 @@ class Series(NamedTuple):
 
 
 def day(path: Path) -> Series:
-    """One file of RR intervals in seconds; the first line (offset to the first beat) is dropped."""
+    """One file of RR intervals in seconds; the first line (offset to the first beat) is dropped.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "nsr001_rr_secs.txt"
+    ...     _ = path.write_text("0.4\\n0.8\\n0.8\\n5.0\\n0.9\\n")
+    ...     series = day(path)
+    >>> series.name, series.rr_s.tolist()
+    ('nsr001', [0.8, 0.8, 5.0, 0.9])
+    >>> len(list(recording(series, "RR series").records))  # 5 s are a hole in the recording
+    2
+    """
     rr = np.loadtxt(path, ndmin=1)[1:]
     if not rr.size:
         raise ValueError(f"{path.name} has no interval")

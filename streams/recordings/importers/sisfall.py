@@ -24,6 +24,15 @@ def trials(folder: Path, unreadable: Unreadable | None = None) -> Iterator[Trial
 
     The set has no label of the instant of a fall. The truth window is therefore defined here: from DESCENT_S before
     the highest |a| of a fall trial (taken as the impact) to the end of the trial, where the person still lies.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as name:
+    ...     counts = np.zeros((600, 6), np.int16)
+    ...     counts[400] = 2048  # 8 g on each axis
+    ...     np.savez(Path(name) / "SA01.npz", F01_SA01_R01=counts)
+    ...     (fall,) = trials(Path(name))
+    >>> fall.name, fall.signal.samples[400].tolist(), fall.falls
+    ('sisfall/F01_SA01_R01', [8.0, 8.0, 8.0], ((1.0, 3.0, 'window from the highest peak'),))
     """
     yield from each_file(sorted(folder.glob("S[AE]*.npz")), _person, unreadable)
 

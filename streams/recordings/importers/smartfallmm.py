@@ -40,6 +40,16 @@ def trials(folder: Path, unreadable: Unreadable | None = None) -> Iterator[Trial
     Watches and phones stamp on arrival (`unburst`, nominally 32 Hz); the hip and wrist sensors stamp when they measure
     (`snap`, 50 Hz, clipped at ±2 g). Falls have no labelled instant: their truth window is the trial. Values no sensor
     can have measured (|a| > 20 g in some trials) stay as they are, for Vigil to refuse.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as name:
+    ...     hip = Path(name) / "young" / "accelerometer" / "meta_hip"
+    ...     hip.mkdir(parents=True)
+    ...     rows = [f"{1000 + 20 * n},t,0,0.0,1.0,0.0" for n in (0, 1, 3)]
+    ...     _ = (hip / "S09A10T01.csv").write_text("\\n".join(["epoch (ms),time,elapsed (s),x,y,z", *rows]))
+    ...     (fall,) = trials(Path(name))
+    >>> fall.activity, bool(fall.falls), fall.signal.samples[:, 1].tolist()
+    ('A10', True, [1.0, 1.0, nan, 1.0])
     """
     yield from each_file(sorted(folder.glob("*/accelerometer/*/S*A*T*.csv")), _one, unreadable)
 

@@ -19,7 +19,18 @@ _STAMP: Final = 6
 
 
 def trials(folder: Path, unreadable: Unreadable | None = None) -> Iterator[Trial]:
-    """Every execution of every person and device (`DATA/sXX/sXX_YY_{sp,sw}.csv`, m/s², stamped on arrival): no falls."""
+    """Every execution of every person and device (`DATA/sXX/sXX_YY_{sp,sw}.csv`, m/s², stamped on arrival): no falls.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as name:
+    ...     person = Path(name) / "DATA" / "s02"
+    ...     person.mkdir(parents=True)
+    ...     rows = [f"0,9.8,0,0,0,0,{1657534605376 + 10 * n},SEATED" for n in range(50)]
+    ...     _ = (person / "s02_02_sw.csv").write_text("\\n".join(["x_acc,y_acc,z_acc,x_gyro,y_gyro,z_gyro,timestamp,label", *rows]))
+    ...     (walk,) = trials(Path(name))
+    >>> walk.person, walk.signal.site, walk.signal.rate_hz, walk.seconds, walk.falls
+    ('s02', 'wrist', 100.0, 0.5, ())
+    """
     yield from each_file(sorted((folder / "DATA").glob("s*/s*_s[pw].csv")), _one, unreadable)
 
 

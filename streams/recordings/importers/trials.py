@@ -8,7 +8,8 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from engine.frame import NS_PER_S, Float32, Float64
-from streams.recordings.format import Builder, Recording
+from schemas.recording import Recording
+from streams.recordings.format import Builder
 
 FALL: Final = "falls.fall"
 BURST_SLACK_S: Final = 0.3
@@ -58,7 +59,13 @@ def put(builder: Builder, trial: Trial, subject: str) -> None:
 
 
 def recording(trial: Trial, source: str, licence: str = "") -> Recording:
-    """One trial as a recording of its own."""
+    """One trial as a recording of its own.
+
+    >>> signal = Signal("belt", "waist", 50.0, np.tile(np.float32([0, 0, 1]), (200, 1)), "g")
+    >>> made = recording(Trial("set/F01", "p1", "F01", False, signal, ((1.0, 2.0, "labelled"),)), "a data set")
+    >>> [(truth.subject, truth.code) for truth in made.truth], len(list(made.records))
+    ([('resident/p1', 'falls.fall')], 4)
+    """
     builder = Builder(trial.name, source, licence=licence, labelled=True)
     put(builder, trial, f"resident/{trial.person or trial.name.rpartition('/')[2]}")
     return builder.build()

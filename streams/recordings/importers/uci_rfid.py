@@ -22,6 +22,15 @@ def trials(folder: Path) -> Iterator[Trial]:
 
     The tag answers only when an antenna reaches it: a sample every 0.05 to 1 s, gaps of a minute. All other ticks are NaN.
     The anonymised file names do not tell which sessions are of one person, so `person` is empty.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as name:
+    ...     room = Path(name) / "data" / "raw" / "S1_Dataset"
+    ...     room.mkdir(parents=True)
+    ...     _ = (room / "d1p22F").write_text("0,0.1,0.9,0,1,-57,5,925,1\\n0.1,0.2,0.8,0,1,-57,5,925,1\\n")
+    ...     (day,) = trials(Path(name))
+    >>> day.older, day.signal.site, day.signal.samples.shape
+    (True, 'sternum', (5, 3))
     """
     for path in sorted((folder / "data" / "raw").glob("S*_Dataset/d*p*")):
         table = np.loadtxt(path, delimiter=",", usecols=(0, 1, 2, 3), ndmin=2)

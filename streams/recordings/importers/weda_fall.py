@@ -24,6 +24,17 @@ def trials(folder: Path, unreadable: Unreadable | None = None) -> Iterator[Trial
     The watch stamps samples when its radio delivers them, five within 10 ms every 100 ms; `unburst` restores the even
     grid. The fall trials carry 40, the daily ones 50 samples a second. Truth windows are the set's fall_timestamps.csv: a fall
     that it does not name cannot be judged and is refused (it is no daily activity either).
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as name:
+    ...     folder = Path(name)
+    ...     (folder / "50Hz" / "F01").mkdir(parents=True)
+    ...     _ = (folder / "fall_timestamps.csv").write_text("filename,start_time,end_time\\nF01/U01_R02,0.7,1.7\\n")
+    ...     rows = [f"{n * 0.02:.3f},0.0,0.0,9.8" for n in range(100)]
+    ...     _ = (folder / "50Hz" / "F01" / "U01_R02_accel.csv").write_text("\\n".join(["t,x,y,z", *rows]))
+    ...     (fall,) = trials(folder)
+    >>> fall.name, fall.older, fall.signal.rate_hz, fall.falls
+    ('weda-fall/F01/U01_R02', False, 50.0, ((0.7, 1.7, 'labelled'),))
     """
     stamps, windows = folder / "fall_timestamps.csv", {}
     if stamps.is_file():

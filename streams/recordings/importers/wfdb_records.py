@@ -9,7 +9,8 @@ import numpy as np
 import wfdb
 
 from engine.frame import NS_PER_S, Float64, Int64
-from streams.recordings.format import Builder, Recording
+from schemas.recording import Recording
+from streams.recordings.format import Builder
 
 BEATS: Final = frozenset("NLRBAaJSVrFejnE/fQ?")
 """Annotation symbols that mark a beat (PhysioBank annotation codes)."""
@@ -77,7 +78,17 @@ def _annotations(path: Path, annotator: str, size: int) -> tuple[Int64, tuple[tu
 
 
 def recording(path: Path, *, annotator: str = "atr", subject: str = "", source: str = "", licence: str = "") -> Recording:
-    """The record at `path` as a recording: device "ecg", one resident, rhythm episodes that Vigil has a code for as truth."""
+    """The record at `path` as a recording: device "ecg", one resident, rhythm episodes that Vigil has a code for as truth.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     beats = np.sin(np.arange(500) / 20)[:, np.newaxis]
+    ...     wfdb.wrsamp("207", fs=250, units=["mV"], sig_name=["MLII"], p_signal=beats, fmt=["16"], write_dir=folder)
+    ...     wfdb.wrann("207", "atr", np.array([100, 200]), ["+", "N"], aux_note=["(AFIB", ""], write_dir=folder)
+    ...     made = recording(Path(folder) / "207")
+    >>> [(truth.subject, truth.code) for truth in made.truth], len(list(made.records))
+    ([('resident/207', 'heart.atrial_fibrillation')], 2)
+    """
     record = load(path, annotator)
     subject = subject or f"resident/{record.name}"
     builder = Builder(record.name, source or f"WFDB record {record.name}", licence=licence, labelled=True if record.rhythms else None)

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from engine.events import Event
 from engine.frame import NS_PER_S
-from streams.recordings.format import Truth
+from schemas.recording import Truth
 
 TOLERANCE_S: Final = 5.0
 """How far an annotation may be off: people mark a fall or an arrhythmia by eye, to a few seconds."""

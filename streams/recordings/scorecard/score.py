@@ -14,8 +14,8 @@ from rich.text import Text
 
 from engine.events import Event, Subject
 from engine.frame import NS_PER_S
+from schemas.recording import Truth
 from streams.pipeline.assembly import EVENT_BY_CODE
-from streams.recordings.format import Truth
 from streams.recordings.intervals import Figure, by_person, proportion, rate
 from streams.recordings.scorecard.match import Case, Matched, Window, compare
 

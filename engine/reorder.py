@@ -1,0 +1,93 @@
+"""The reorder buffer: chunks that wait a moment for the one before them, by stream.
+
+A chunk with a hole in the numbers before it is held until its predecessor comes or the hold time passes (docs/decisions, 4).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from engine.block import Block
+
+HELD_CHUNKS_MAX: Final = 8
+"""Chunks held per stream; beyond it all are released at once, with the gap."""
+
+
+class HeldChunk(msgspec.Struct, array_like=True):
+    """One chunk, with everything needed to feed it later."""
+
+    device: str
+    kind: str
+    t0_ns: int
+    seq: int
+    rate_hz: float
+    quality: int
+    shape: tuple[int, int]
+    samples_shape: tuple[int, int]
+    dtype: str
+    samples: bytes
+    arrival_ns: int
+
+    @classmethod
+    def row(cls, block: Block, i: int, arrival_ns: int) -> HeldChunk:
+        """Row `i` of `block`, copied."""
+        samples = block.samples[i]
+        return cls(
+            block.devices[i], block.kind, int(block.t0_ns[i]), int(block.seq[i]), block.rate_hz, int(block.quality[i]), block.shape,
+            (samples.shape[0], samples.shape[1]), samples.dtype.str, samples.tobytes(), arrival_ns,
+        )  # fmt: skip
+
+    def block(self) -> Block:
+        """The chunk as a block of one row."""
+        # Copied: a read-only array is another type to a compiled kernel, and would have it compiled again while alarms wait.
+        samples = np.frombuffer(self.samples, self.dtype).reshape(1, *self.samples_shape).copy()
+        quality = np.array([self.quality], np.uint8)
+        return Block(self.kind, (self.device,), np.array([self.t0_ns]), np.array([self.seq]), self.rate_hz, samples, quality, self.shape)
+
+
+class ReorderBuffer:
+    """The chunks that wait, by stream (a row of the stream table), in the order of their numbers."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[int, list[HeldChunk]] = {}
+
+    def add(self, stream: int, chunk: HeldChunk) -> None:
+        """Hold `chunk`."""
+        chunks = self.waiting.setdefault(stream, [])
+        chunks.append(chunk)
+        chunks.sort(key=lambda held: held.seq)
+
+    def pop(self, stream: int, seq_max: int) -> HeldChunk | None:
+        """Take out the next chunk of `stream` if its number is at most `seq_max`."""
+        chunks = self.waiting.get(stream)
+        if not chunks or chunks[0].seq > seq_max:
+            return None
+        chunk = chunks.pop(0)
+        if not chunks:
+            del self.waiting[stream]
+        return chunk
+
+    def full(self, stream: int) -> bool:
+        """Whether `stream` holds more than it may."""
+        return len(self.waiting.get(stream, ())) > HELD_CHUNKS_MAX
+
+    def expired(self, now_ns: int, hold_ns: int) -> list[int]:
+        """Streams whose next chunk has waited for `hold_ns`."""
+        return sorted(s for s, chunks in self.waiting.items() if now_ns - chunks[0].arrival_ns >= hold_ns)
+
+    def count(self) -> int:
+        """Chunks that wait."""
+        return sum(len(chunks) for chunks in self.waiting.values())
+
+    def save(self) -> list[tuple[int, HeldChunk]]:
+        """For the snapshot."""
+        return [(s, chunk) for s, chunks in self.waiting.items() for chunk in chunks]
+
+    def load(self, saved: list[tuple[int, HeldChunk]]) -> None:
+        """Inverse of `save`."""
+        self.waiting = {}
+        for s, chunk in saved:
+            self.waiting.setdefault(s, []).append(chunk)
