@@ -8,7 +8,7 @@ from engine.detector import Params
 
 
 class HeartParams(Params):
-    """HeartLimits and confirmation times.
+    """Limits and confirmation times.
 
     The default limits are the red scores (3 points) of the National Early Warning Score 2 (Royal College of
     Physicians, 2017); rhythm definitions are those of the PhysioNet/CinC Challenge 2015 (Clifford et al., Physiol

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import inspect
+import sys
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
+from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +19,65 @@ from engine.frame import GAP_NONE, GAP_RESTART, NS_PER_S, Frame
 from engine.kinds import KINDS, MISSING_MAP
 
 DetectorClass = type[Detector[Any, Any]]
+
+
+class Vacuous(AssertionError):
+    """A check passed without having come to what it asserts."""
+
+
+def perform(check: Callable[[Case], None], case: Case) -> None:
+    """Run a check; Vacuous when it returned without reaching every one of its assertions (an empty loop, an early return)."""
+    wanted, helpers = _assertions(check), _helpers(check)
+    if not wanted and not helpers:
+        raise Vacuous(f"{check.__name__} asserts nothing")
+    reached: set[int] = set()
+    called: set[str] = set()
+    code = check.__code__
+
+    def line(frame: FrameType, event: str, _: Any) -> Any:
+        if event == "line":
+            reached.add(frame.f_lineno)
+        return line
+
+    def call(frame: FrameType, *_: Any) -> Any:
+        if frame.f_code.co_filename == code.co_filename:
+            called.add(frame.f_code.co_name)
+        return line if frame.f_code is code else None
+
+    before = sys.gettrace()
+    sys.settrace(call)
+    try:
+        check(case)
+    finally:
+        sys.settrace(before)
+    missed = [lines.start for lines in wanted if not reached & set(lines)]
+    if missed:
+        raise Vacuous(f"{check.__name__} passed but never came to its assertion in line {missed}")
+    if not wanted and not called & helpers:
+        raise Vacuous(f"{check.__name__} passed but asserted nothing")
+
+
+def _assertions(function: Any) -> list[range]:
+    """The lines of each assertion in the function's own body; of a `with pytest.raises` its first."""
+    lines, first = inspect.getsourcelines(function)
+    found = []
+    for node in ast.walk(ast.parse(textwrap.dedent("".join(lines)))):
+        if isinstance(node, ast.Assert):
+            found.append(range(node.lineno + first - 1, (node.end_lineno or node.lineno) + first))
+        elif isinstance(node, ast.With) and "pytest.raises" in ast.unparse(node.items[0]):
+            found.append(range(node.lineno + first - 1, (node.items[0].context_expr.end_lineno or node.lineno) + first))
+    return found
+
+
+def _helpers(function: Any) -> set[str]:
+    """Functions beside the check that assert for it."""
+    module = inspect.getmodule(function)
+    own = {
+        name: f
+        for name, f in vars(module).items()
+        if name.startswith("_") and inspect.isfunction(f) and f.__module__ == function.__module__
+    }
+    return {name for name, helper in own.items() if _assertions(helper) and name in function.__code__.co_names}
 
 
 class Case(NamedTuple):

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import threading
 import urllib.error
 import urllib.request
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from streams.ops.http_server import Operations, OperationsConfig
 from tests.services.kafka import free_ports
+
+LISTEN: Final = "0A"
+"""TCP_LISTEN in /proc/net/tcp."""
 
 
 def asked(port: int, path: str) -> tuple[int, bytes]:
@@ -54,10 +59,26 @@ def test_metrics_and_health_are_answered() -> None:
         asked(port, "/healthz")
 
 
+def listening() -> set[str]:
+    """Addresses (hexadecimal) at which this process listens."""
+    own = {str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()}
+    rows = [row.split() for table in ("tcp", "tcp6") for row in Path(f"/proc/self/net/{table}").read_text().splitlines()[1:]]
+    return {row[1] for row in rows if row[3] == LISTEN and f"socket:[{row[9]}]" in own}
+
+
 def test_port_0_is_off() -> None:
-    operations = Operations(OperationsConfig().port, CollectorRegistry(), lambda: (True, {}))
-    operations.start()
-    operations.stop()
+    """The default: nothing listens and nothing runs, while any other port is one more address and one more thread."""
+    (port,) = free_ports(1)
+    for given, more in ((OperationsConfig().port, 0), (port, 1)):
+        before, threads = listening(), threading.active_count()
+        operations = Operations(given, CollectorRegistry(), lambda: (True, {}))
+        operations.start()
+        try:
+            assert len(listening() - before) == more
+            assert threading.active_count() - threads == more
+        finally:
+            operations.stop()
+        assert listening() == before
 
 
 def test_a_server_that_never_started_lets_go_of_its_port() -> None:
