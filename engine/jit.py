@@ -4,12 +4,14 @@
 reassociation and contraction but keep NaN and infinity meaningful. One trap remains and a test forbids it: `isfinite` of a
 value computed in the kernel is folded to True; ask `x != x` or `abs(x) < np.inf` instead.
 
-numba decides by a kernel's own file whether its compiled form is still good, and does not see that a constant it imported has
-changed. So compiled kernels live in a folder named after the content of their package and of the engine: an upgrade never runs old numbers.
+numba decides by a kernel's own file, its path and its age whether the compiled form is still good, and does not see that a constant
+it imported has changed. So compiled kernels live in a folder named after the content of their package and of the engine, and by that
+name alone they are found: an upgrade never runs old numbers, and the same sources elsewhere on the machine are not compiled again.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 from collections.abc import Callable
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 import numba
+from numba.core.caching import IndexDataCacheFile
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -39,13 +42,17 @@ def _digest(folder: Path) -> str:
     return _digests[folder]
 
 
-def cache_folder(source: Path) -> Path:
-    """Where the compiled kernels of the package that holds `source` are: VIGIL_KERNEL_CACHE or the user's cache, below it a
-    digest of that package and of the engine, which is all a kernel may import from."""
-    root = Path(
+def cache_root() -> Path:
+    """VIGIL_KERNEL_CACHE or a folder in the user's cache."""
+    return Path(
         os.environ.get("VIGIL_KERNEL_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vigil" / "kernels"
     )
-    return root / f"{source.parent.name}-{_digest(_TOP / 'engine')}-{_digest(source.parent)}"
+
+
+def cache_folder(source: Path) -> Path:
+    """Where the compiled kernels of the package that holds `source` are: below `cache_root`, named after a digest of that package and
+    of the engine, which is all a kernel may import from."""
+    return cache_root() / f"{source.parent.name}-{_digest(_TOP / 'engine')}-{_digest(source.parent)}"
 
 
 def kernel(function: _F) -> _F:
@@ -61,9 +68,36 @@ def inline_kernel(function: _F) -> _F:
     return _compiled(function, inline=True)
 
 
+def indexes() -> tuple[Path, ...]:
+    """The file of each kernel known to this process that is there as soon as a form of it is compiled, below its `cache_folder`."""
+    return tuple(_indexes)
+
+
+class _SharedFile(IndexDataCacheFile):  # type: ignore[misc]
+    """numba's cache of one kernel, for processes that compile at the same time.
+
+    numba reads the index, takes the next free number, then writes index and code, all without a lock (0.68.1): two processes that do so
+    at once for two signatures take the same number, and one signature is then run with the other's machine code.
+    """
+
+    def save(self, key: object, data: object) -> None:
+        with (Path(self._cache_path) / ".lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            super().save(key, data)
+
+
+_indexes: list[Path] = []
+
+
 def _compiled(function: _F, *, inline: bool) -> _F:
     if PYTHON_KERNELS:
         cast("Any", function).py_func = function
         return function
-    numba.config.CACHE_DIR = str(cache_folder(Path(function.__code__.co_filename).resolve()))
-    return cast("_F", numba.njit(cache=True, nogil=True, fastmath=FASTMATH, error_model="numpy", forceinline=inline)(function))
+    folder = cache_folder(Path(function.__code__.co_filename).resolve())
+    numba.config.CACHE_DIR = str(folder)
+    compiled = numba.njit(cache=True, nogil=True, fastmath=FASTMATH, error_model="numpy", forceinline=inline)(function)
+    # numba's own choice is a folder named after the path of the source, and a stamp of its age.
+    cache = compiled._cache
+    cache._cache_file = _SharedFile(str(folder), cache._impl.filename_base, "")
+    _indexes.append(folder / f"{cache._impl.filename_base}.nbi")
+    return cast("_F", compiled)

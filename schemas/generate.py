@@ -9,6 +9,7 @@ that all samples of a chunk have equally many channels, and that a device id is 
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 from pathlib import Path
@@ -117,6 +118,9 @@ def _value(low: float, high: float, factor: float) -> Json:
 def asyncapi() -> Json:
     """AsyncAPI 3.0 description of what devices and gateways send."""
     batch = msgspec.json.schema(Envelope, ref_template="#/components/schemas/{name}")
+    for part in (batch, *batch["$defs"].values()):  # a docstring keeps its indentation up to Python 3.12
+        if "description" in part:
+            part["description"] = inspect.cleandoc(part["description"])
     definitions = batch["$defs"]
     reasons = ", ".join(reason.value for reason in Reason)
     return {

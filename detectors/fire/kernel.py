@@ -86,14 +86,18 @@ def _judge(
 @kernel
 def _grown_ints(old: NDArray[np.int64]) -> NDArray[np.int64]:
     new = np.empty((2 * old.shape[0], old.shape[1]), np.int64)
-    new[: old.shape[0]] = old
+    for row in range(old.shape[0]):  # a slice would bring in the compiler's broadcasting and its error texts: 3 s of compiling
+        for column in range(old.shape[1]):
+            new[row, column] = old[row, column]
     return new
 
 
 @kernel
 def _grown_reals(old: NDArray[np.float64]) -> NDArray[np.float64]:
     new = np.empty((2 * old.shape[0], old.shape[1]), np.float64)
-    new[: old.shape[0]] = old
+    for row in range(old.shape[0]):
+        for column in range(old.shape[1]):
+            new[row, column] = old[row, column]
     return new
 
 

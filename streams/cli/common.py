@@ -68,15 +68,15 @@ def refusals() -> Iterator[None]:
         raise fail(str(error), 1) from error
 
 
-def progress_bar() -> Progress:
-    """A bar on stderr that goes when the work is done."""
+def progress_bar(console: Console | None = None) -> Progress:
+    """A bar, on stderr unless told otherwise, that goes when the work is done."""
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        console=Console(stderr=True),
+        console=console if console is not None else Console(stderr=True),
         transient=True,
     )
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 from streams.cli.common import ConfigOption, alert_line, example, fail, loaded, out
+from streams.cli.progress import waiting
 
 if TYPE_CHECKING:
     from streams.embedded.service import Service
@@ -40,12 +40,14 @@ def run(
     seed: Annotated[int, typer.Option(help="Seed of the demo ward.")] = 7,
 ) -> None:
     """The embedded Vigil: one process, no broker. Sources: HTTP, MQTT, a recording, or the demo ward."""
-    from streams.embedded.service import Service
-    from streams.ops import logs
-    from streams.ops.warm_up import warm_up
+    with waiting(out, "loading Vigil") as tell:
+        from streams.embedded.service import Service
+        from streams.ops import logs
+        from streams.ops.warm_up import warm_up
 
-    logs.configure()
-    settings = loaded(config)
+        logs.configure()
+        settings = loaded(config)
+        warm_up(tell)
     folder = data if data is not None else settings.data_dir
     if demo:
         folder /= DEMO_FOLDER
@@ -56,11 +58,6 @@ def run(
     if demo and not settings.home:
         update["home"] = "Vigil"
     settings = settings.model_copy(update=update)
-    with Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=out, transient=True
-    ) as progress:
-        task = progress.add_task("compiling detectors (once per machine)", total=None)
-        warm_up(lambda done, total, name: progress.update(task, completed=done, total=total, description=f"warming up {name}"))
     people: dict[str, Person] = {}
 
     def listen(output: CoreOutput) -> None:
