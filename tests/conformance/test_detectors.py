@@ -12,9 +12,10 @@ from typing import Final
 import pytest
 
 from streams.pipeline.assembly import CLASSES
-from tests.conformance.checks import CHECKS, fed_by_features, fed_by_instants, without_clears, without_features, without_overrides
+from tests.conformance import checks, checks_disturbed  # noqa: F401 - they register what they have
 from tests.conformance.exemptions import EXEMPT
 from tests.conformance.harness import Case, DetectorClass, Vacuous, case_of, facts, perform, run
+from tests.conformance.register import CHECKS, fed_by_features, fed_by_instants, without_clears, without_features, without_overrides
 
 REQUIRED: Final = {"signals": 30, "instants": 25, "features": 27}
 """How many checks are executed at least, by what a detector is fed with, beside one for each of FURTHER that it has."""

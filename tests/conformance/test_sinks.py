@@ -196,9 +196,9 @@ def open_files() -> int:
 
 
 def test_no_secret_leaves_in_text(case: Case, caplog: pytest.LogCaptureFixture) -> None:
-    secret = [name for name, value in case.config() if isinstance(value, SecretStr)]
-    assert bool(secret) == bool(case.secrets), f"the case of {case.config().type} names the secrets of {secret}"
-    if not secret:
+    fields = [name for name, value in case.config() if isinstance(value, SecretStr)]
+    assert bool(fields) == bool(case.secrets), f"the case of {case.config().type} names the secrets of {fields}"
+    if not fields:
         pytest.skip("it has no secret")
     caplog.set_level(logging.DEBUG)
     logging.getLogger("httpcore").setLevel(logging.INFO)
