@@ -8,7 +8,7 @@ import pytest
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewTopic
 from typer.testing import CliRunner
 
-from streams.cli.worker import topics_app
+from streams.cli.topics import topics_app
 from streams.kafka import topic_admin, topics
 from streams.kafka.config import Connection, KafkaConfig
 from tests.services import kafka
