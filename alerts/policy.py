@@ -1,4 +1,5 @@
-"""How each kind of event is treated: how long it must hold, what joins it, what ends it."""
+"""How each kind of event is treated: how long it must hold, what joins it, what ends it. The values of an event are declared beside its
+detector (`events.py`); a home changes them in `[policy]`."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from engine.accounts import Accounts
 from engine.block import Block
 from engine.clocks import NEVER_NS, AdmissionLimits
 from engine.detector import Detector
+from engine.device_silence import device_silent
 from engine.devices import Devices
 from engine.dispatch import Dispatcher
 from engine.events import Phase
@@ -27,7 +28,6 @@ from engine.refusals import rejected
 from engine.registry import Registry, RegistryData
 from engine.reorder import HeldChunk, ReorderBuffer
 from engine.rows import apart
-from engine.silence import device_silent
 from engine.slots import Slots
 from engine.snapshot import STATE_VERSION, EngineSnapshot
 from engine.state import pack, unpack

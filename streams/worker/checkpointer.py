@@ -15,8 +15,8 @@ from streams.kafka import topics
 from streams.kafka.config import KafkaConfig
 from streams.storage.crash_log import CrashLog, written
 from streams.storage.snapshots import Snapshot, SnapshotStore
+from streams.worker.assigned_partition import AssignedPartition
 from streams.worker.metrics import WorkerMetrics
-from streams.worker.owned import Owned
 
 log = structlog.get_logger("vigil.worker")
 
@@ -44,7 +44,7 @@ class Checkpointer:
         self._running: asyncio.Task[None] | None = None
         self.closing = False
 
-    async def checkpoint(self, number: int, owned: Owned, *, leaving: bool = False) -> None:
+    async def checkpoint(self, number: int, owned: AssignedPartition, *, leaving: bool = False) -> None:
         """Store and commit all that has been applied. A crash anywhere repeats a stretch of the log, with the same outputs."""
         async with owned.lock:
             now_s = time.monotonic()
@@ -77,7 +77,7 @@ class Checkpointer:
             if leaving or offset > owned.crash_log.from_offset:
                 await self.note(owned, owned.crash_log.checkpointed(offset))
 
-    async def start_due(self, partitions: Mapping[int, Owned]) -> None:
+    async def start_due(self, partitions: Mapping[int, AssignedPartition]) -> None:
         """Start the checkpoint that has been due longest, one at a time; nothing waits for it, for a store may hang."""
         if self._running is not None:
             if not self._running.done():
@@ -96,7 +96,7 @@ class Checkpointer:
 
     # -- crash log --------------------------------------------------------------------------------------------------------
 
-    async def note(self, owned: Owned, crash_log: CrashLog) -> None:
+    async def note(self, owned: AssignedPartition, crash_log: CrashLog) -> None:
         """Remember, across whatever may happen to this process."""
         owned.crash_log = crash_log
         async with owned.noting:  # a checkpoint may have something to note while a record has
@@ -110,7 +110,7 @@ class Checkpointer:
             else:
                 owned.noted = text
 
-    async def note_soon(self, owned: Owned, crash_log: CrashLog) -> None:
+    async def note_soon(self, owned: AssignedPartition, crash_log: CrashLog) -> None:
         """`note`, but a store that hangs does not stop detection: then nothing is noted until it is back."""
         if owned.noting.locked():
             owned.crash_log = crash_log

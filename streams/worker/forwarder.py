@@ -14,7 +14,7 @@ from streams.kafka.config import KafkaConfig
 from streams.kafka.records import ARRIVAL_HEADER, CANARY, KIND_HEADER, OFFSET_HEADER, headers
 from streams.pipeline.partition import BYTES_MAX
 from streams.pipeline.records import Kind
-from streams.worker.owned import Owned
+from streams.worker.assigned_partition import AssignedPartition
 
 IDLE_S: Final = 1.0
 """A partition idle for so long gets a time record: the engine ticks every whole second."""
@@ -41,7 +41,7 @@ class Forwarder:
         await asyncio.gather(*waiting)
         await consumer.commit_exactly({message.tp: message.offset + 1})
 
-    async def tick_if_idle(self, number: int, owned: Owned, consumer: Any) -> None:
+    async def tick_if_idle(self, number: int, owned: AssignedPartition, consumer: Any) -> None:
         """Put a time record into the log of a partition that has been read to its end and is idle."""
         now_s = time.monotonic()
         if now_s - max(owned.applied_s, owned.ticked_s) < IDLE_S:

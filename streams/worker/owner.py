@@ -21,12 +21,12 @@ from streams.pipeline.partition import Applied, Partition
 from streams.pipeline.records import Input, Kind
 from streams.storage.crash_log import skipped_because
 from streams.storage.snapshots import SnapshotStore
+from streams.worker.assigned_partition import AssignedPartition, Progress
 from streams.worker.checkpointer import Checkpointer, Step
 from streams.worker.forwarder import Forwarder
 from streams.worker.loader import Loader
 from streams.worker.metrics import WorkerMetrics
 from streams.worker.outbox import FRAME_S, Outbox
-from streams.worker.owned import Owned, Progress
 
 log = structlog.get_logger("vigil.worker")
 
@@ -51,7 +51,7 @@ class Owner:
         step: Step = lambda _: None,
     ) -> None:
         self.config = config
-        self.owned: dict[int, Owned] = {}
+        self.owned: dict[int, AssignedPartition] = {}
         self.app: Any = None
         self.metrics = WorkerMetrics()
         self.checkpointer = Checkpointer(config, store, self.metrics, lambda: self.app.consumer, step)
@@ -154,9 +154,9 @@ class Owner:
         self.metrics.assigned(epochs, {number: owned.partition.core.engine.totals() for number, owned in self.owned.items()})
         log.info("partitions assigned", positions={n: o.partition.next_offset for n, o in self.owned.items()})
 
-    async def _load(self, number: int, begin: int, end: int) -> Owned:
+    async def _load(self, number: int, begin: int, end: int) -> AssignedPartition:
         partition, epoch, noted, cold = await self._loader.load(number, int(self.app.consumer_generation_id), begin, end)
-        owned = Owned(partition, Outbox(self._producer, self.config.prefix, number), epoch, noted)
+        owned = AssignedPartition(partition, Outbox(self._producer, self.config.prefix, number), epoch, noted)
         await self.checkpointer.note(owned, owned.crash_log.started(partition.next_offset))
         if owned.crash_log.notes_each_record:
             log.warning(
@@ -183,7 +183,7 @@ class Owner:
                 await self.apply(owned, record)
                 await asyncio.sleep(0)  # others have their turn between records of some milliseconds
 
-    async def apply(self, owned: Owned, message: Any) -> None:
+    async def apply(self, owned: AssignedPartition, message: Any) -> None:
         """Apply one Kafka record to its partition; its outputs are handed to the producer."""
         partition = owned.partition
         record = parse(message.offset, message.timestamp * NS_PER_MS, message.key, message.value, message.headers or ())

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from streams.worker.owned import Progress
+from streams.worker.assigned_partition import Progress
 
 log = structlog.get_logger("vigil.worker")
 

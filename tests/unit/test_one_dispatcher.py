@@ -27,8 +27,8 @@ from streams.recordings.format import read
 from streams.recordings.replay import replay
 from streams.recordings.scorecard import evaluate
 from streams.storage.snapshots import DirectoryStore
+from streams.worker.assigned_partition import AssignedPartition
 from streams.worker.outbox import Outbox
-from streams.worker.owned import Owned
 from streams.worker.owner import Owner
 
 TURN = "pressure_injury.turn_overdue"
@@ -86,7 +86,7 @@ def by_worker(name: str, folder: Path) -> list[bytes]:
         owner = Owner(KafkaConfig(live=False), DirectoryStore(folder / "snapshots"))
         outbox = Gathering()
         partition = Partition(0, live=False, registries=Registries({"ward": recording.registry}))
-        owned = owner.owned[0] = Owned(partition, outbox, 1, None)
+        owned = owner.owned[0] = AssignedPartition(partition, outbox, 1, None)
         for offset, record in enumerate(recording.records):
             headers = (("arrival_ns", b"%d" % record.arrival_ns),)
             message = SimpleNamespace(

@@ -19,9 +19,9 @@ from streams.pipeline.partition import Applied, Partition
 from streams.pipeline.records import Input
 from streams.storage.crash_log import RESTARTS_MAX, CrashLog, written
 from streams.storage.snapshots import DirectoryStore
+from streams.worker.assigned_partition import AssignedPartition
 from streams.worker.checkpointer import NOTE_S
 from streams.worker.outbox import Outbox
-from streams.worker.owned import Owned
 from streams.worker.owner import Owner
 
 RECORDS = 16
@@ -57,9 +57,9 @@ class Taking(Partition):
         return Applied(CoreOutput.nothing(), [], "", 0, record.offset)
 
 
-async def owned_by(owner: Owner, store: DirectoryStore, number: int) -> Owned:
+async def owned_by(owner: Owner, store: DirectoryStore, number: int) -> AssignedPartition:
     """As when a partition is assigned."""
-    found = Owned(Taking(number), Outbox(None, "", number), 1, store.note(number))
+    found = AssignedPartition(Taking(number), Outbox(None, "", number), 1, store.note(number))
     await owner.checkpointer.note(found, found.crash_log.started(BEGIN[number]))
     owner.owned[number] = found
     return found

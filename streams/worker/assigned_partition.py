@@ -11,7 +11,7 @@ from streams.storage import crash_log
 from streams.worker.outbox import Outbox
 
 
-class Owned:
+class AssignedPartition:
     """`epoch` fences its snapshots; `noted` is the crash log as the store has it. Times are monotonic seconds."""
 
     def __init__(self, partition: Partition, outbox: Outbox, epoch: int, noted: str | None) -> None:
