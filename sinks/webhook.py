@@ -26,8 +26,18 @@ from sinks.declaration import Audience, Runs, SinkSpec
 from sinks.items import AlertChange, Item, ItemKind
 from sinks.outcome import ACCEPTED, UNTRIED, Outcome, Rejected, Retry
 
-_BUSY: Final = frozenset({408, 425, 429})
-"""Statuses of the 4xx range that mean later, not never: request timeout, too early, too many requests (RFC 9110, 8470, 6585)."""
+_FINAL: Final = frozenset({413, 422})
+"""Statuses about this one message: content too large, content that cannot be processed (RFC 9110, 15.5.14 and 15.5.21)."""
+
+_REMEDIES: Final = {
+    400: ": check that the sink's url expects Vigil's messages",
+    401: ": check the sink's url and its token",
+    403: ": check the sink's url, its token and the receiver's list of allowed addresses",
+    404: ": check the path in the sink's url",
+    405: ": check that the sink's url takes POST",
+    410: ": the receiver's address was withdrawn, set the sink's url to the new one",
+}
+"""What to repair for statuses of a wrong configuration: the alert is good and waits for it."""
 
 
 class WebhookConfig(SinkConfig):
@@ -57,7 +67,9 @@ class WebhookConfig(SinkConfig):
 
 
 class WebhookSink:
-    """Posts one request a transition. 2xx is accepted; 408, 425, 429, 5xx and no answer are tried again; anything else is rejected.
+    """Posts one request a transition. 2xx is accepted; 413 and 422 are rejected; anything else, and no answer, is tried again.
+
+    A redirect or a 4xx mostly means a wrong configuration: the alert waits for the repair, with the remedy in `why`.
 
     `texts` are the words for each event code, `identity` gives names for pseudonyms, `clock` seconds since 1970 UTC. `body` says what a message holds.
 
@@ -128,11 +140,14 @@ class WebhookSink:
 def _judge(status: int, retry_after: str | None, now_s: float) -> Outcome:
     if 200 <= status < 300:
         return ACCEPTED
-    if status in _BUSY or status >= 500:
-        # 500 may be this one message; overload, gateway errors and a stated wait are the receiver's as a whole.
-        own = status == 500 and retry_after is None
-        return Retry(f"receiver answered {status}", retry_after_s(retry_after, now_s), "item" if own else "target")
-    return Rejected(f"receiver answered {status}: it will not take this message")
+    if status in _FINAL:
+        return Rejected(f"receiver answered {status}: it will not take this message")
+    if 300 <= status < 400:
+        return Retry(f"receiver answered {status}, a redirect, which is not followed: set the sink's url to the final address")
+    remedy = _REMEDIES.get(status, "")
+    # 409 and 500 may be this one message; everything else that stops an alert is the receiver's or the configuration's as a whole.
+    own = status in (409, 500) and retry_after is None
+    return Retry(f"receiver answered {status}{remedy}", retry_after_s(retry_after, now_s), "item" if own else "target")
 
 
 def retry_after_s(value: str | None, now_s: float) -> float | None:
