@@ -7,9 +7,12 @@ receiver's half.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import logging
+import socket
+import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC
@@ -26,8 +29,26 @@ from sinks.declaration import Audience, Runs, SinkSpec
 from sinks.items import AlertChange, Item, ItemKind
 from sinks.outcome import ACCEPTED, UNTRIED, Outcome, Rejected, Retry
 
-_BUSY: Final = frozenset({408, 425, 429})
-"""Statuses of the 4xx range that mean later, not never: request timeout, too early, too many requests (RFC 9110, 8470, 6585)."""
+_FINAL: Final = frozenset({413, 422})
+"""Statuses about this one message: content too large, content that cannot be processed (RFC 9110, 15.5.14 and 15.5.21)."""
+
+_REMEDIES: Final = {
+    400: ": check that the sink's url expects Vigil's messages",
+    401: ": check the sink's url and its token",
+    403: ": check the sink's url, its token and the receiver's list of allowed addresses",
+    404: ": check the path in the sink's url",
+    405: ": check that the sink's url takes POST",
+    410: ": the receiver's address was withdrawn, set the sink's url to the new one",
+}
+"""What to repair for statuses of a wrong configuration: the alert is good and waits for it."""
+
+
+_CODES: Final = ("errcode", "errno", "code", "StatusCode")
+"""Fields by which receivers refuse inside a 2xx answer, 0 being accepted: robots of group chats answer so."""
+
+_BODY_MAX_BYTES: Final = 65_536
+
+_LIMITS: Final = httpx.Limits(max_keepalive_connections=0)  # a connection for each request: its wall-clock bound ends that one
 
 
 class WebhookConfig(SinkConfig):
@@ -37,7 +58,12 @@ class WebhookConfig(SinkConfig):
     name: str = Field(default="webhook", pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$", description="name for folders, metrics and logs")
     url: SecretStr = Field(description="where to POST; secret, because such addresses often carry a token")
     secret: SecretStr = Field(description="shared secret of the signature, at least 16 characters")
-    timeout_s: float = Field(default=5.0, gt=0.0, le=60.0, description="seconds for connecting, sending, and the answer, each")
+    timeout_s: float = Field(
+        default=5.0,
+        gt=0.0,
+        le=60.0,
+        description="seconds for connecting, sending, and the answer, each; an attempt ends after twice as long",
+    )
     ca_file: str | None = Field(default=None, description="certificate authority of a private receiver; verification is always on")
     every_step: bool = Field(default=False, description="also send steps that notify nobody (for a system that mirrors the alert log)")
 
@@ -57,7 +83,9 @@ class WebhookConfig(SinkConfig):
 
 
 class WebhookSink:
-    """Posts one request a transition. 2xx is accepted; 408, 425, 429, 5xx and no answer are tried again; anything else is rejected.
+    """Posts one request a transition. 2xx is accepted; 413 and 422 are rejected; anything else, and no answer, is tried again.
+
+    A redirect or a 4xx mostly means a wrong configuration: the alert waits for the repair, with the remedy in `why`.
 
     `texts` are the words for each event code, `identity` gives names for pseudonyms, `clock` seconds since 1970 UTC. `body` says what a message holds.
 
@@ -79,7 +107,7 @@ class WebhookSink:
         # httpx logs every address in full at INFO; this one is a secret.
         logging.getLogger("httpx").setLevel(logging.WARNING)
         verify: Any = httpx.create_ssl_context(verify=config.ca_file) if config.ca_file else True
-        self._client = httpx.Client(timeout=config.timeout_s, verify=verify, follow_redirects=False, trust_env=False)
+        self._client = httpx.Client(timeout=config.timeout_s, verify=verify, follow_redirects=False, trust_env=False, limits=_LIMITS)
 
     def __repr__(self) -> str:
         return f"WebhookSink({self.name!r}, {redacted(self._config.url.get_secret_value())!r})"
@@ -117,22 +145,84 @@ class WebhookSink:
             "Vigil-Timestamp": stamp,
             "Vigil-Signature": signature(self._config.secret.get_secret_value(), stamp, content),
         }
+        bound = _WallClock(self._config.timeout_s * 2)
         try:
-            # The answer's body is of no interest, and a receiver that drips it must not hold the next alert up: status only.
-            with self._client.stream("POST", self._config.url.get_secret_value(), content=content, headers=headers) as answer:
-                return _judge(answer.status_code, answer.headers.get("Retry-After"), now_s)
+            with (
+                bound,
+                self._client.stream(
+                    "POST", self._config.url.get_secret_value(), content=content, headers=headers, extensions={"trace": bound.trace}
+                ) as answer,
+            ):
+                verdict = _judge(answer.status_code, answer.headers.get("Retry-After"), now_s)
+                return (_refused_in_body(answer) if verdict is ACCEPTED else None) or verdict
         except (httpx.TransportError, httpx.InvalidURL) as error:
             return Retry(f"{type(error).__name__} at {redacted(self._config.url.get_secret_value())}")
+
+
+class _WallClock:
+    """Ends one request after `limit_s` seconds, whatever the receiver sends: httpx bounds each read, and one that drips never ends."""
+
+    def __init__(self, limit_s: float) -> None:
+        self._timer = threading.Timer(limit_s, self._cut)
+        self._timer.daemon = True
+        self._stream: Any = None
+        self._over = False
+
+    def __enter__(self) -> None:
+        self._timer.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+    def trace(self, event: str, info: dict[str, Any]) -> None:
+        """Called by httpx at each step: remembers the connection of this request."""
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            self._stream = info["return_value"]
+            if self._over:
+                self._cut()
+
+    def _cut(self) -> None:
+        self._over = True
+        if self._stream is not None:
+            # Not SSLSocket's own shutdown, which drops the TLS state under the thread that reads. Gone already: nothing to end.
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(self._stream.get_extra_info("socket"), socket.SHUT_RDWR)
+
+
+def _refused_in_body(answer: httpx.Response) -> Retry | None:
+    """The refusal that a 2xx answer carries as JSON, None where it carries none or cannot be read: then the status counts."""
+    content = b""
+    try:
+        for part in answer.iter_bytes():
+            content += part
+            if len(content) > _BODY_MAX_BYTES:
+                return None
+        fields = msgspec.json.decode(content)
+    except (httpx.HTTPError, msgspec.DecodeError):
+        return None
+    if not isinstance(fields, dict):
+        return None
+    for name in _CODES:
+        code = fields.get(name)
+        # Some receivers repeat the HTTP status as code.
+        if isinstance(code, int) and not isinstance(code, bool) and code != 0 and not 200 <= code < 300:
+            return Retry(
+                f"receiver answered {answer.status_code} with {name} {code}: check the sink's url, its token and the receiver's rules"
+            )
+    return None
 
 
 def _judge(status: int, retry_after: str | None, now_s: float) -> Outcome:
     if 200 <= status < 300:
         return ACCEPTED
-    if status in _BUSY or status >= 500:
-        # 500 may be this one message; overload, gateway errors and a stated wait are the receiver's as a whole.
-        own = status == 500 and retry_after is None
-        return Retry(f"receiver answered {status}", retry_after_s(retry_after, now_s), "item" if own else "target")
-    return Rejected(f"receiver answered {status}: it will not take this message")
+    if status in _FINAL:
+        return Rejected(f"receiver answered {status}: it will not take this message")
+    if 300 <= status < 400:
+        return Retry(f"receiver answered {status}, a redirect, which is not followed: set the sink's url to the final address")
+    remedy = _REMEDIES.get(status, "")
+    # 409 and 500 may be this one message; everything else that stops an alert is the receiver's or the configuration's as a whole.
+    own = status in (409, 500) and retry_after is None
+    return Retry(f"receiver answered {status}{remedy}", retry_after_s(retry_after, now_s), "item" if own else "target")
 
 
 def retry_after_s(value: str | None, now_s: float) -> float | None:

@@ -88,14 +88,31 @@ def test_a_step_that_notifies_nobody_is_not_sent() -> None:
         assert len(receiver.got) == 1
 
 
+URL_REMEDY = "set the sink's url to the final address"
+
+
 @pytest.mark.parametrize(
     ("status", "headers", "expected"),
     [
         (200, {}, Accepted()),
         (202, {}, Accepted()),
-        (302, {"Location": "http://127.0.0.1:1/"}, Rejected("receiver answered 302: it will not take this message")),
-        (400, {}, Rejected("receiver answered 400: it will not take this message")),
-        (410, {}, Rejected("receiver answered 410: it will not take this message")),
+        *[
+            (
+                status,
+                {"Location": "http://127.0.0.1:1/"},
+                Retry(f"receiver answered {status}, a redirect, which is not followed: {URL_REMEDY}"),
+            )
+            for status in (301, 302, 307, 308)
+        ],
+        (400, {}, Retry("receiver answered 400: check that the sink's url expects Vigil's messages")),
+        (401, {}, Retry("receiver answered 401: check the sink's url and its token")),
+        (403, {}, Retry("receiver answered 403: check the sink's url, its token and the receiver's list of allowed addresses")),
+        (404, {}, Retry("receiver answered 404: check the path in the sink's url")),
+        (405, {}, Retry("receiver answered 405: check that the sink's url takes POST")),
+        (410, {}, Retry("receiver answered 410: the receiver's address was withdrawn, set the sink's url to the new one")),
+        (409, {}, Retry("receiver answered 409", scope="item")),
+        (413, {}, Rejected("receiver answered 413: it will not take this message")),
+        (422, {}, Rejected("receiver answered 422: it will not take this message")),
         (408, {}, Retry("receiver answered 408")),
         (425, {}, Retry("receiver answered 425")),
         (429, {"Retry-After": "17"}, Retry("receiver answered 429", 17.0)),
