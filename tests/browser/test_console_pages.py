@@ -136,7 +136,7 @@ def test_an_alert_is_on_the_board_within_two_seconds(stage: Stage, visit: Open) 
     expect(card).not_to_contain_text("3.4")  # an impact in g says nothing to a carer
     expect(page.locator(f".tile[data-subject='{subject}']")).to_have_attribute("data-priority", "3")
     expect(page.get_by_role("log")).to_contain_text("Urgent: Fall")
-    expect(page).to_have_title(re.compile(r"^\(1\) "))
+    expect(page).to_have_title(re.compile(r"^\(3\) "))
 
 
 def test_acknowledge_attend_and_resolve_with_outcome(stage: Stage, visit: Open) -> None:
