@@ -40,6 +40,9 @@ HEARD_AGAIN: Final = 4
 
 _JITTER_NS: Final = 20_000_000
 """Start times of contiguous chunks may differ from the sample grid by this much: radio devices stamp on sending."""
+WOBBLE_NS: Final = 250_000_000
+"""By so much where the chunks are numbered: connection intervals and retries of a radio reach 100 ms either way, and what is numbered
+without a hole has none. Early by up to half a chunk, if that is more: a device that trims its clock. Later than this: it paused."""
 
 
 RATE_TOLERANCE: Final = 0.02
@@ -195,15 +198,22 @@ def admit(
             ahead = t0 - streams.next_ns[s]
             next_seq = streams.last_seq[s] + 1
             numbered = seq[i] >= 0 and streams.last_seq[s] >= 0
-            if ahead > slack:
+            # how far the stamp is from where the numbers put the chunk, if all chunks are alike
+            missing_ns = float(seq[i] - next_seq) * float(duration)
+            wobble = ahead - missing_ns
+            wobbles = abs(wobble) > slack and -max(duration // 2, WOBBLE_NS) <= wobble <= WOBBLE_NS
+            if numbered and seq[i] >= next_seq and abs(ahead) > slack and wobbles:
+                gap_ns[i] = int(missing_ns)
+                start_ns[i] = streams.next_ns[s] + gap_ns[i]  # the numbers count, not the stamp: keep the grid
+                if seq[i] > next_seq and not release and limits.hold_ns > 0:
+                    outcome = HELD
+            elif ahead > slack:
                 gap_ns[i] = ahead
                 # A hole in the numbers: the missing chunk may be on another path, a moment behind.
                 if numbered and seq[i] > next_seq and not release and limits.hold_ns > 0:
                     outcome = HELD
             elif ahead < -slack:
-                if numbered and seq[i] == next_seq and -ahead <= duration // 2:
-                    start_ns[i] = streams.next_ns[s]  # the device trimmed its clock: keep the grid
-                elif numbered and seq[i] > streams.last_seq[s]:
+                if numbered and seq[i] > streams.last_seq[s]:
                     gap_ns[i] = GAP_RESTART  # newer by number, older by clock: the clock was set back
                 else:
                     outcome = LATE

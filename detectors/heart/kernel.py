@@ -5,12 +5,26 @@ from __future__ import annotations
 import math
 from typing import Final
 
+import numpy as np
+
 from detectors.heart.inline import borrow, inline_kernel
-from detectors.heart.qrs import NOISY, Candidate, Grid, accept, consider, learn, measure, overdue, recalled, restart
+from detectors.heart.qrs import (
+    NOISY,
+    Candidate,
+    Grid,
+    accept,
+    consider,
+    hidden_between,
+    learn,
+    maybe_hidden,
+    measure,
+    overdue,
+    recalled,
+    restart,
+)
 from detectors.heart.rhythm import (
     EPISODE_END_BEATS,
     STALE_WORDS_NS,
-    emit_minute,
     forget_pattern,
     interrupt,
     judge_condition,
@@ -19,8 +33,6 @@ from detectors.heart.rhythm import (
     pass_time,
 )
 from detectors.heart.state import (
-    ANCHOR_NS,
-    ANCHOR_RAW,
     AREA_0,
     AREA_1,
     ASYSTOLE,
@@ -29,26 +41,24 @@ from detectors.heart.state import (
     BEAT_COUNT,
     BEATS_KEPT,
     CARRY,
-    CHAIN,
     COVERED_S,
     DOWN,
     ECG,
-    EMITTED_NS,
     GOOD_0,
     GOOD_1,
     HELD_0,
     HELD_1,
     HOLDS,
+    KNOWN,
     LAST_BAD,
-    LAST_BEAT,
     LAST_NS,
+    LAST_POSSIBLE,
     LAST_S,
     LEADS,
     LEARN,
     LEARN_MAX,
     LEARN_PEAKS,
     LEARN_SUM,
-    MINUTE_NS,
     MISSING_0,
     MISSING_1,
     NEVER,
@@ -57,7 +67,6 @@ from detectors.heart.state import (
     PEAK,
     PEAK_N,
     RAISED_BY,
-    RATE_MHZ,
     RAW,
     RING,
     SAME,
@@ -72,21 +81,14 @@ from detectors.heart.state import (
     HeartState,
     N,
 )
+from detectors.heart.timeline import bridged, open_stream, sample_ns
 from detectors.heart.ventricles import on_shape, on_wave_second
-from engine.frame import GAP_RESTART, NS_PER_S, Bool, Float32, Int64
+from engine.frame import NS_PER_S, Bool, Float32, Int64
 from engine.jit import kernel
 
 MASK: Final = RING - 1
 KNOWN_BEATS: Final = 8
 """Asystole means that beats stopped: so many must have been seen on this contact with the skin."""
-
-
-@inline_kernel
-def sample_ns(state: HeartState, g: Grid, slot: int, n: float) -> int:
-    """Device time of internal sample `n` (the middle of the device samples it is the mean of)."""
-    count = state.tally[slot]
-    raw = n * g.decimation + 0.5 * (g.decimation - 1) - count[ANCHOR_RAW]
-    return int(count[ANCHOR_NS] + math.floor(raw * (1e9 / g.rate_hz) + 0.5))
 
 
 @inline_kernel
@@ -104,7 +106,10 @@ def beating(state: HeartState, slot: int, asystole_s: float) -> bool:
 def on_beat(state: HeartState, limits: HeartLimits, g: Grid, found: Found, slot: int, beat: Candidate, now_n: int) -> None:
     """A QRS complex: the rhythm, the run of ventricular beats, the end of an asystole."""
     count = state.tally[slot]
+    spoiled = hidden_between(state, slot, beat)
     interval_ms = accept(state, g, slot, beat, now_n) * 1000.0 / g.rate_internal_hz
+    if spoiled:
+        interval_ms = math.nan  # two intervals, as likely as one: it says nothing of the rate
     t_ns = sample_ns(state, g, slot, beat.at)
     now_ns = sample_ns(state, g, slot, now_n)
     wide = on_shape(state, limits, g, found, slot, beat, interval_ms, t_ns, now_n, now_ns)
@@ -132,8 +137,8 @@ def on_second(state: HeartState, limits: HeartLimits, g: Grid, found: Found, slo
     if good and parity >= 0:
         state.sums[slot, parity, COVERED_S] += 1.0
     if good:
-        silent_s = (n - max(state.level[slot, LAST_BEAT], float(count[LAST_BAD]))) / g.rate_internal_hz
-        if silent_s >= limits.asystole_s and count[CHAIN] >= KNOWN_BEATS:
+        silent_s = (n - max(state.level[slot, LAST_POSSIBLE], float(count[LAST_BAD]))) / g.rate_internal_hz
+        if silent_s >= limits.asystole_s and count[KNOWN] >= KNOWN_BEATS:
             start_ns = now_ns - int(silent_s * NS_PER_S)
             judge_condition(state, limits, found, slot, ECG, ASYSTOLE, HOLDS, start_ns, now_ns, 0.0, silent_s)
         on_wave_second(state, limits, g, found, slot, n, now_ns)
@@ -175,46 +180,8 @@ def on_timer(state: HeartState, limits: HeartLimits, g: Grid, found: Found, slot
             on_beat(state, limits, g, found, slot, recalled(state, slot), n)
 
 
-@inline_kernel
-def open_stream(state: HeartState, g: Grid, found: Found, slot: int, t0_ns: int, gap_ns: int) -> None:
-    """Place a chunk in time; restart the front end where its stream starts, changes rate or has a hole."""
-    count = state.tally[slot]
-    rate_mhz = int(g.rate_hz * 1000.0 + 0.5)
-    fresh = gap_ns == GAP_RESTART or count[RATE_MHZ] != rate_mhz
-    expected = count[ANCHOR_NS] + math.floor((count[RAW] - count[ANCHOR_RAW]) * (1e9 / g.rate_hz) + 0.5)
-    if not fresh and gap_ns == 0 and abs(t0_ns - expected) <= 0.5e9 / g.rate_hz:
-        return  # contiguous: keep the anchor, so that times do not depend on how the stream was cut
-    if fresh or gap_ns > 0:
-        count[CARRY] = 0
-        count[GOOD_0] = 0
-        count[GOOD_1] = 0
-        state.level[slot, SUM_0] = 0.0
-        state.level[slot, SUM_1] = 0.0
-        skipped = int(gap_ns * 1e-9 * g.rate_internal_hz + 0.5) if gap_ns > 0 else 0
-        count[N] += skipped
-        count[RAW] = count[N] * g.decimation
-        if fresh or skipped > g.bridge:
-            interrupt(state, slot, ECG)
-            restart(state, g, slot, count[N], fresh)
-            count[SECOND_DUE] = count[N] + g.second
-            if t0_ns < state.tally[slot, EMITTED_NS] - MINUTE_NS:  # the device's clock was set back: minutes start anew
-                emit_minute(state, found, slot, 0)
-                emit_minute(state, found, slot, 1)
-                state.tally[slot, EMITTED_NS] = NEVER
-                state.tally[slot, LAST_NS + ECG] = NEVER
-        else:
-            for lead in range(LEADS):
-                hold = state.signal[slot, lead, (count[N] - skipped - 1) & MASK]
-                for k in range(skipped):
-                    state.signal[slot, lead, (count[N] - skipped + k) & MASK] = hold
-                    state.signal[slot, LEADS + lead, (count[N] - skipped + k) & MASK] = 0.0
-    count[RATE_MHZ] = rate_mhz
-    count[ANCHOR_NS] = t0_ns
-    count[ANCHOR_RAW] = count[RAW]
-
-
 @kernel
-def ecg_frame(
+def _filter_rows(
     state: HeartState,
     limits: HeartLimits,
     g: Grid,
@@ -225,7 +192,7 @@ def ecg_frame(
     valid: Bool,
     samples: Float32,
 ) -> None:
-    """ECG chunks: samples (k, n, c) in mV; the first two leads are used."""
+    """Chunks (k, n, c) through filters and rhythm, sample by sample; a hole in time (`gap_ns` > 0) restarts the front end."""
     state, limits, found = borrow(state), borrow(limits), borrow(found)
     leads = min(LEADS, samples.shape[2])
     decimation = g.decimation
@@ -356,3 +323,35 @@ def ecg_frame(
         level[LAST_S] = last_s
         level[PEAK] = peak
         count[PEAK_N] = peak_n
+
+
+@kernel
+def ecg_frame(
+    state: HeartState,
+    limits: HeartLimits,
+    g: Grid,
+    found: Found,
+    slots: Int64,
+    t0_ns: Int64,
+    gap_ns: Int64,
+    valid: Bool,
+    samples: Float32,
+) -> None:
+    """ECG chunks: samples (k, n, c) in mV; the first two leads are used.
+
+    A hole of up to `g.bridge` goes through the filters as missing samples, on the one path that samples take: the running sums of
+    slope and area are then always those of the rings, and timers and peaks in the hole are seen.
+    """
+    gaps = gap_ns.copy()  # the caller's is not written to
+    for row in range(slots.shape[0]):
+        if gap_ns[row] <= 0 or not bridged(state, g, slots[row], gap_ns[row]):
+            continue
+        gaps[row] = 0
+        missing = int(gap_ns[row] * 1e-9 * g.rate_hz + 0.5)
+        if missing > 0:
+            first_n = state.tally[slots[row], N]
+            hole = np.full((1, missing, samples.shape[2]), np.nan, np.float32)
+            own, start_ns = np.full(1, slots[row], np.int64), np.full(1, t0_ns[row] - gap_ns[row], np.int64)
+            _filter_rows(state, limits, g, found, own, start_ns, np.zeros(1, np.int64), np.ones(1, np.bool_), hole)
+            maybe_hidden(state, g, slots[row], first_n, state.tally[slots[row], N])
+    _filter_rows(state, limits, g, found, slots, t0_ns, gaps, valid, samples)

@@ -42,8 +42,10 @@ from detectors.heart.state import (
     DOWN,
     FADED,
     HELD_0,
+    KNOWN,
     LAST_BAD,
     LAST_BEAT,
+    LAST_POSSIBLE,
     LAST_S,
     LAST_SLOPE,
     LEADS,
@@ -119,7 +121,10 @@ CEILING_MV: Final = 4.0
 FLOOR_MV: Final = 0.02
 """Lowest threshold: the feature of a QRS complex of about 50 uV (a complex of 80 ms and height A has a feature of 0.4 A)."""
 BRIDGE_S: Final = 0.1
-"""A shorter dropout is bridged by holding the last value: no QRS complex fits into it."""
+"""A shorter dropout is bridged by holding the last value. It may hide a QRS complex, which is about as long, but not two."""
+DUE_FROM: Final = 0.5
+"""A bridged hole that ends half a usual interval after the last beat, or later, may hide the next one; from SEARCH_BACK intervals on
+that beat was overdue before the hole came, and is not in it."""
 STUCK_S: Final = 1.5
 """A constant value for longer is no electrode on skin; coarse converters do repeat themselves between two slow beats."""
 
@@ -214,8 +219,10 @@ def restart(state: HeartState, g: Grid, slot: int, n: int, relearn: bool) -> Non
         level[column] = 0.0
     count[SAME] = 0
     count[CHAIN] = 0
+    count[KNOWN] = 0
     count[LAST_BAD] = n
     level[LAST_BEAT] = n
+    level[LAST_POSSIBLE] = n
     level[LAST_SLOPE] = 0.0
     level[FADED] = 1.0
     level[BASE_0] = 0.0
@@ -253,6 +260,7 @@ def learn(state: HeartState, g: Grid, slot: int, n: int) -> None:
     set_threshold(state, slot)
     state.tally[slot, LEARN] = 0
     level[LAST_BEAT] = n
+    level[LAST_POSSIBLE] = n
     state.tally[slot, SEARCH_DUE] = n + int(SEARCH_BACK * g.rate_internal_hz)
 
 
@@ -304,7 +312,9 @@ def accept(state: HeartState, g: Grid, slot: int, beat: Candidate, now_n: int) -
         state.past[slot, NOISE_PEAKS] *= NOISE_FADE
     count[QRS_AT] += 1
     count[CHAIN] = count[CHAIN] + 1 if beat.height <= CEILING_MV else 0
+    count[KNOWN] = count[KNOWN] + 1 if beat.height <= CEILING_MV else 0
     level[LAST_BEAT] = beat.at
+    level[LAST_POSSIBLE] = beat.at
     level[LAST_SLOPE] = beat.slope
     level[BACK] = 0.0
     count[SEARCH_DUE] = max(int(beat.at + SEARCH_BACK * level[TYPICAL_RR]) + g.refractory, now_n + 1)
@@ -335,6 +345,22 @@ def consider(state: HeartState, g: Grid, slot: int, candidate: Candidate) -> boo
         level[BACK_WIDTH] = candidate.width_s
         count[BACK_N] = candidate.peak_n
     return False
+
+
+@inline_kernel
+def maybe_hidden(state: HeartState, g: Grid, slot: int, start_n: int, end_n: int) -> None:
+    """A hole from internal sample `start_n` to `end_n` is bridged: note it when the next beat was due there."""
+    level = state.level[slot]
+    last = level[LAST_POSSIBLE]
+    if end_n - last >= DUE_FROM * level[TYPICAL_RR] and start_n - g.area - last <= SEARCH_BACK * level[TYPICAL_RR]:
+        level[LAST_POSSIBLE] = end_n
+
+
+@inline_kernel
+def hidden_between(state: HeartState, slot: int, beat: Candidate) -> bool:
+    """True when the interval before `beat` is so long, and broken by a hole, that a beat may be missing from it."""
+    level = state.level[slot]
+    return bool(level[LAST_POSSIBLE] > level[LAST_BEAT] and beat.at - level[LAST_BEAT] > SEARCH_BACK * level[TYPICAL_RR])
 
 
 @inline_kernel

@@ -83,6 +83,8 @@ BEATS_KEPT: Final = 32
 RATE_MHZ, ANCHOR_RAW, ANCHOR_NS, RAW, CARRY, GOOD_0, GOOD_1, N, MISSING_0, MISSING_1, SAME, DOWN, LEARN = range(13)
 PEAK_N, LAST_BAD, BEAT_COUNT, LEARN_PEAKS, CHAIN, SEARCH_DUE, SECOND_DUE, QRS_AT, NOISE_AT, BACK_N = range(13, 23)
 RUN, RUN_NS, WAVE, WAVE_NS, TEMPLATED, MISFITS = range(23, 29)
+KNOWN: Final = 29
+"""Beats seen on this contact with the skin."""
 RR_COUNT: Final = 30
 """+ source: contiguous RR intervals so far."""
 SYMBOLS: Final = 32
@@ -105,7 +107,9 @@ FADED: Final = 26
 """Share of the remembered QRS peaks that is still expected: 1, less in silence."""
 WORD_SUM: Final = 24
 """+ source: sum of c log2 c over the distinct words."""
-FLOAT_COLUMNS: Final = 27
+LAST_POSSIBLE: Final = 27
+"""The last beat, or the end of a bridged hole after it in which the next one may be hidden."""
+FLOAT_COLUMNS: Final = 28
 
 # rows of HeartState.past
 QRS_PEAKS, NOISE_PEAKS, RECENT_RR, RR_WINDOW = range(4)

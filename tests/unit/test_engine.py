@@ -141,6 +141,34 @@ def test_small_clock_slips_stay_on_the_grid(engine: Engine) -> None:
     assert event.onset_ns == at(1)
 
 
+def radio(t_s: float, seq: int, value: float = 1.0) -> Block:
+    return block("w1", t_s, value, n=16, rate=250.0, seq=seq)  # 64 ms
+
+
+@pytest.mark.parametrize("wrong_s", [-0.2, -0.1, -0.05, 0.03, 0.1, 0.2])
+def test_numbered_chunks_without_a_hole_stay_on_the_grid_however_the_stamps_wobble(engine: Engine, wrong_s: float) -> None:
+    for number in range(4):
+        engine.step(radio(0.064 * number, number), at(1 + number / 100))
+    (event,) = engine.step(radio(0.256 + wrong_s, 4, 9.0), at(1.1)).events
+    assert event.onset_ns == at(0.256)
+    assert engine.devices.streams.next_ns[0] == at(0.32)
+
+
+def test_a_lost_chunk_is_as_long_as_the_numbers_say_where_the_stamp_wobbles(engine: Engine) -> None:
+    engine.step(radio(0, 0), at(1))
+    engine.step(radio(0.128 + 0.1, 2, 9.0), at(1.1))
+    assert engine.held() == 1
+    (event,) = engine.advance(at(4)).events
+    assert event.onset_ns == at(0.128)
+
+
+@pytest.mark.parametrize("pause_s", [0.3, 2.0])
+def test_a_device_that_paused_is_not_put_back_on_the_grid(engine: Engine, pause_s: float) -> None:
+    engine.step(radio(0, 0), at(1))
+    (event,) = engine.step(radio(0.064 + pause_s, 1, 9.0), at(4)).events
+    assert event.onset_ns == at(0.064 + pause_s)
+
+
 @pytest.mark.parametrize(("t_s", "reason"), [(100.0, Reason.TIME_FUTURE), (-9e5, Reason.TIME_PAST)])
 def test_impossible_times_are_refused(engine: Engine, t_s: float, reason: Reason) -> None:
     (reject,) = engine.step(block("w1", t_s), at(1)).rejects
