@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Final
 
 import numpy as np
@@ -106,10 +105,8 @@ def beating(state: HeartState, slot: int, asystole_s: float) -> bool:
 def on_beat(state: HeartState, limits: HeartLimits, g: Grid, found: Found, slot: int, beat: Candidate, now_n: int) -> None:
     """A QRS complex: the rhythm, the run of ventricular beats, the end of an asystole."""
     count = state.tally[slot]
-    spoiled = hidden_between(state, slot, beat)
-    interval_ms = accept(state, g, slot, beat, now_n) * 1000.0 / g.rate_internal_hz
-    if spoiled:
-        interval_ms = math.nan  # two intervals, as likely as one: it says nothing of the rate
+    spoiled = hidden_between(state, slot, beat)  # two intervals, as likely as one: it says nothing of the rate, and teaches nothing
+    interval_ms = accept(state, g, slot, beat, now_n, spoiled) * 1000.0 / g.rate_internal_hz
     t_ns = sample_ns(state, g, slot, beat.at)
     now_ns = sample_ns(state, g, slot, now_n)
     wide = on_shape(state, limits, g, found, slot, beat, interval_ms, t_ns, now_n, now_ns)

@@ -293,12 +293,14 @@ def measure(state: HeartState, g: Grid, slot: int, leads: int, peak_n: int, heig
 
 
 @inline_kernel
-def accept(state: HeartState, g: Grid, slot: int, beat: Candidate, now_n: int) -> float:
-    """Make `beat` the last beat; returns its RR interval in internal samples, NaN when the one before is not known."""
+def accept(state: HeartState, g: Grid, slot: int, beat: Candidate, now_n: int, spoiled: bool) -> float:
+    """Make `beat` the last beat; returns its RR interval in internal samples, NaN when the beat before is not known or the interval `spoiled`
+    by a hole in which a beat may be hidden."""
     level = state.level[slot]
     count = state.tally[slot]
-    interval = beat.at - level[LAST_BEAT] if count[CHAIN] > 0 else np.nan
-    if count[CHAIN] > 0:
+    known = count[CHAIN] > 0 and not spoiled
+    interval = beat.at - level[LAST_BEAT] if known else np.nan
+    if known:
         state.past[slot, RECENT_RR, count[QRS_AT] % LEVELS] = min(interval, 2.0 * g.rate_internal_hz)
         level[TYPICAL_RR] = median8(state.past[slot, RECENT_RR])
     if level[FADED] < 1.0:

@@ -140,3 +140,15 @@ def test_a_beat_hidden_in_a_hole_is_no_pause(rate_hz: float, size: int) -> None:
     holes = tuple(number + k for number in first for k in range(packets))
     events, _ = heard(ecg(beats, 240, rate_hz), Radio(rate_hz, size), holes)
     assert [e.code for e in events if e.phase == "onset"] == ["heart.bradycardia"]
+
+
+@pytest.mark.parametrize(("rate_hz", "size"), RADIOS)
+def test_every_second_beat_hidden_in_a_hole_is_no_bradycardia(rate_hz: float, size: int) -> None:
+    """A heart at 50 a minute, of which every second beat falls into a hole of some 90 ms: nothing says that it beats 25 times."""
+    beats = np.arange(0.5, 180, 1.2)
+    packets = round(0.09 * rate_hz / size)
+    first = [int((beat - packets * size / rate_hz / 2) * rate_hz / size + 0.5) for beat in beats[20::2]]
+    holes = tuple(number + k for number in first for k in range(packets))
+    events, gone = heard(ecg(beats, 180, rate_hz), Radio(rate_hz, size), holes)
+    assert gone > 50
+    assert [e.code for e in events if e.phase == "onset"] == []
