@@ -27,7 +27,7 @@ from alerts.model import (
 from alerts.policy import CodePolicy, Policy, is_canary
 from engine.events import Ends, Event
 from engine.frame import NS_PER_S
-from engine.technical import DEVICE_SILENT
+from engine.technical import DEVICE_CODES
 
 SNAPSHOT_VERSION: Final = 1
 _UNTRACKED: Final = "untracked"
@@ -79,7 +79,7 @@ class AlertBook:
         self.counters.events += 1
         at_ns = self._advance(event.arrival_ns)
         done = self._clear(event, at_ns) if event.phase == "clear" else self._onset(event, at_ns)
-        if event.code == DEVICE_SILENT.code:
+        if event.code in DEVICE_CODES:
             done += self._silence(event, at_ns)
         return done
 
@@ -262,7 +262,7 @@ class AlertBook:
         related = [alert for alert in self._of_subject(event.subject) if self._concerns(event.device, alert)]
         if event.phase == "onset":
             return [self._stale(alert, event.id, at_ns) for alert in related if alert.state is not State.STALE]
-        silent = [alert for alert in self._of_subject(event.subject) if alert.code == DEVICE_SILENT.code]
+        silent = [alert for alert in self._of_subject(event.subject) if alert.code in DEVICE_CODES]
         missing = [device for alert in silent for device in (("",) if _UNTRACKED in alert.active else alert.devices)]
         return [
             step

@@ -17,13 +17,12 @@ from engine.accounts import Accounts
 from engine.block import Block
 from engine.clocks import NEVER_NS, AdmissionLimits
 from engine.detector import Detector
-from engine.device_silence import device_silent
 from engine.devices import Devices
 from engine.dispatch import Dispatcher
-from engine.events import Phase
 from engine.frame import NS_PER_S, Frame, Int32, Int64
 from engine.kinds import KINDS
-from engine.outputs import Account, Late, Outputs, Reject
+from engine.ledger import Ledger
+from engine.outputs import Account, Late, Outputs, Reason, Reject
 from engine.refusals import rejected
 from engine.registry import Registry, RegistryData
 from engine.reorder import HeldChunk, ReorderBuffer
@@ -66,6 +65,7 @@ class Engine:
         self._routes: dict[tuple[str, tuple[str, ...]], _Route] = {}
         self._reorder = ReorderBuffer()
         self._accounts = Accounts()
+        self._ledger = Ledger()
         self._mark: NDArray[np.int64] = np.zeros(64, np.int64)
         self._stamp = 0
         self._last_tick_ns = NEVER_NS
@@ -88,6 +88,8 @@ class Engine:
         """Account for what the codec refused; the rejects come back in the outputs."""
         out = self.advance(arrival_ns)
         for reject in rejects:
+            if self.registry.knows(reject.device):
+                self._ledger.refused(reject.device, reject.kind if reject.kind in KINDS else "", reject.reason, arrival_ns)
             device = reject.device if reject.device in self.devices.known else ""
             self._accounts.refuse(device, reject.kind if reject.kind in KINDS else "", reject.readings)
             out.rejects.append(reject)
@@ -105,6 +107,7 @@ class Engine:
             out,
             wanted={b.subject for b in data.bindings} | {a.resident for a in data.assignments},
         )
+        self._ledger.rebind(registry, self.devices, arrival_ns, out)
         for slot, subject in enumerate(self.slots.subjects):
             if subject:
                 self._dispatcher.apply_care(slot, subject)
@@ -125,6 +128,7 @@ class Engine:
             self._accounts.start(now_ns)
         if now_ns - self._last_tick_ns > JUMP_NS:
             self._last_tick_ns = now_ns // NS_PER_S * NS_PER_S - NS_PER_S
+            self._ledger.leap(now_ns)
         due = self._last_tick_ns + NS_PER_S
         return due if due <= now_ns else None
 
@@ -166,7 +170,7 @@ class Engine:
         )
         if unusual & clocks.HEARD_AGAIN:
             for s in self.devices.returned(route.stream, fate):
-                self._silence(int(s), arrival_ns, "clear", out)
+                self._heard_again(int(s), arrival_ns, out)
         samples = block.samples
         if unusual & clocks.REFUSED:
             self._refuse_rows(block, route, fate, arrival_ns, out)
@@ -235,7 +239,7 @@ class Engine:
         self._release(s, now_ns, out, everything=True)
         if self.devices.streams.silent[s]:
             self.devices.streams.silent[s] = False
-            self._silence(s, now_ns, "clear", out)
+            self._heard_again(s, now_ns, out)
         self.slots.release(subject, kind, device)
 
     def _attach(self, s: int, subject: str | None, now_ns: int) -> None:
@@ -273,11 +277,14 @@ class Engine:
             if outcome == clocks.LATE:
                 t0_ns = int(block.t0_ns[i])
                 behind = int(self.devices.streams.next_ns[s]) - t0_ns
+                self._ledger.refused(device, block.kind, Reason.LATE, arrival_ns)
                 out.late.append(Late(device, block.kind, t0_ns, behind, readings, block.samples[i].tobytes()))
             elif outcome == clocks.HELD:
                 self._reorder.add(s, HeldChunk.row(block, int(i), arrival_ns))
             elif (reject := rejected(block, int(i), outcome, self.devices.subject[s], arrival_ns)) is not None:
                 out.rejects.append(reject)
+                if self.devices.subject[s] is not None:
+                    self._ledger.refused(device, block.kind, reject.reason, arrival_ns)
                 if outcome == clocks.UNBOUND:
                     self.devices.saw_unbound(device, block.kind, readings, arrival_ns)
 
@@ -296,12 +303,13 @@ class Engine:
                 self._release(s, now_ns, out, everything=True)
         self._dispatcher.tick(now_ns, out)
         for s in self.devices.gone_silent(now_ns):
-            self._silence(int(s), now_ns, "onset", out)
+            self._ledger.silent(self.devices, int(s), now_ns, out)
+        self._ledger.check(self.registry, self.devices, now_ns, out)
         out.accounts.extend(self._accounts.close_hour(self.devices, now_ns))
 
-    def _silence(self, s: int, now_ns: int, phase: Phase, out: Outputs) -> None:
-        if (event := device_silent(self.devices, s, now_ns, phase)) is not None:
-            out.events.append(event)
+    def _heard_again(self, s: int, now_ns: int, out: Outputs) -> None:
+        device, kind = self.devices.names[s]
+        self._ledger.end(f"{device}:{kind}", now_ns, out)
 
     # -- accounts ---------------------------------------------------------------------------------------------------
 
@@ -346,6 +354,7 @@ class Engine:
             [(device, kind, count) for (device, kind), count in self._accounts.refused.items()],
             self._accounts.past,
             {d.spec.name: d.snapshot() for d in self.detectors},
+            self._ledger.save(),
         )
         return snapshot.encode(saved, self.devices.save())
 
@@ -362,6 +371,7 @@ class Engine:
         self.slots.load(saved.slots)
         self.registry = self._dispatcher.registry = Registry(saved.registry)
         self._reorder.load(saved.held)
+        self._ledger.load(saved.ledger)
         self._last_tick_ns, self._accounts.hour_ns = saved.last_tick_ns, saved.hour_ns
         self._accounts.refused = {(device, kind): count for device, kind, count in saved.refused}
         self._accounts.past = saved.past

@@ -6,11 +6,12 @@ from typing import Final
 
 import msgspec
 
+from engine.ledger import LedgerSaved
 from engine.registry import RegistryData
 from engine.reorder import HeldChunk
 from engine.slots import SlotsSaved
 
-STATE_VERSION: Final = 1
+STATE_VERSION: Final = 2
 
 
 class EngineSnapshot(msgspec.Struct, array_like=True):
@@ -28,6 +29,7 @@ class EngineSnapshot(msgspec.Struct, array_like=True):
     refused: list[tuple[str, str, int]]
     past: list[int]
     detectors: dict[str, bytes]
+    ledger: LedgerSaved
 
 
 def encode(saved: EngineSnapshot, devices: bytes) -> bytes:

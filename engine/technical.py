@@ -4,25 +4,32 @@ from __future__ import annotations
 
 from typing import Final
 
-from engine.events import Ends, EventType, Priority, Scoring, Subject, Text
+from engine.events import Ends, EventType, Priority, Scoring, Subject
+from engine.watch import EXPLANATIONS, Blind
 
-DEVICE_SILENT: Final = EventType(
-    "device.silent",
-    description="A bound device has stopped sending: its resident or room is not watched.",
-    priority=Priority.LOW,
-    life_safety=False,
-    ends=Ends.CLEAR,
-    regroup_s=3600.0,
-    hold_s=0.0,
-    data_kinds=frozenset(),
-    subject=Subject.ANY,
-    zh=Text("设备无数据", "此设备暂时不能报警。先亲自查看老人，再检查电池、佩戴和网络；两小时内修不好请用备用设备。"),
-    en=Text(
-        "Device is silent",
-        "It cannot raise an alarm now. See the resident yourself, then check battery, fit and network; not repaired in two hours: use a stand-in.",
-    ),
-    scoring=Scoring(technical=True),
+
+def code_of(reason: Blind) -> str:
+    """The code of the event that a device is blind for `reason`."""
+    return f"device.{reason}"
+
+
+EVENTS: Final = tuple(
+    EventType(
+        code_of(reason),
+        description=why.description,
+        priority=Priority.LOW,
+        life_safety=False,
+        ends=Ends.CLEAR,
+        regroup_s=3600.0,
+        hold_s=0.0,
+        data_kinds=frozenset(),
+        subject=Subject.ANY,
+        zh=why.zh,
+        en=why.en,
+        scoring=Scoring(technical=True),
+    )
+    for reason, why in EXPLANATIONS.items()
 )
-"""The technical alarm that makes other alerts of its subject stale."""
 
-EVENTS: Final = (DEVICE_SILENT,)
+DEVICE_CODES: Final = frozenset(event.code for event in EVENTS)
+"""Technical alarms that make other alerts of their subject stale."""

@@ -402,7 +402,7 @@ def test_a_device_whose_data_cannot_be_used_is_announced(engine: Engine) -> None
     codes = []
     for i in range(200):
         codes += [e.code for e in engine.step(block("w1", -9e8 + i), at(1 + i)).events]
-    assert codes == ["device.silent"]
+    assert codes == ["device.clock_unusable"]
 
 
 @pytest.mark.parametrize("t_s", [-1.7e9, 62, 300, -8 * 86_400])
