@@ -81,7 +81,10 @@ class DeadLetters:
         """The open dead letters, those of earlier processes included. Read again only when a file has changed."""
         marks = tuple(_mark(self._folder / name) for name in _OPEN_FILES)
         if marks != self._looked[0]:
-            letters = open_letters(self._folder)
+            try:
+                letters = open_letters(self._folder)
+            except OSError as error:
+                return OpenLetters(max(self._looked[1].open, 1), f"the dead letters cannot be read: {error.strerror}")
             self._looked = marks, OpenLetters(len(letters), letters[-1].why if letters else "")
         return self._looked[1]
 

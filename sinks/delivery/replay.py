@@ -51,6 +51,8 @@ class Replay:
 
 
 def _items(path: Path) -> list[Item]:
+    if not path.exists():  # nearly always; it takes no descriptor, of which there may be none
+        return []
     return [item for line in lines_of(path) if (item := _item(line)) is not None]
 
 
