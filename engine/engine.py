@@ -30,6 +30,7 @@ from engine.rows import apart
 from engine.slots import Slots
 from engine.snapshot import STATE_VERSION, EngineSnapshot
 from engine.state import pack, unpack
+from engine.watching import LOOK_EVERY_S, Watching
 
 JUMP_NS: Final = 7 * 86_400 * NS_PER_S
 """A longer silence means that the clock was set (a box that booted in 1970) or the house was shut: its seconds are not ticked through."""
@@ -66,6 +67,7 @@ class Engine:
         self._reorder = ReorderBuffer()
         self._accounts = Accounts()
         self._ledger = Ledger()
+        self.watching = Watching(self.detectors)
         self._mark: NDArray[np.int64] = np.zeros(64, np.int64)
         self._stamp = 0
         self._last_tick_ns = NEVER_NS
@@ -129,6 +131,7 @@ class Engine:
         if now_ns - self._last_tick_ns > JUMP_NS:
             self._last_tick_ns = now_ns // NS_PER_S * NS_PER_S - NS_PER_S
             self._ledger.leap(now_ns)
+            self.watching.coverage.leap(now_ns)
         due = self._last_tick_ns + NS_PER_S
         return due if due <= now_ns else None
 
@@ -180,6 +183,8 @@ class Engine:
                 route = _Route(route.stream[keep], route.slot[keep], tuple(route.subjects[i] for i in keep))
                 start_ns, samples, gap_ns, valid = start_ns[keep], samples[keep], gap_ns[keep], valid[keep]
         if size:
+            step_ns = int(NS_PER_S / block.rate_hz) if block.rate_hz > 0 else 0
+            self.watching.take(block.kind, route.stream, samples, valid, step_ns, arrival_ns)
             rate_hz = float(self.devices.streams.rate_hz[route.stream[0]])
             frame = Frame(block.kind, route.slot, start_ns, rate_hz, samples, gap_ns, valid, block.shape)
             if unusual & clocks.UNEVEN:
@@ -231,6 +236,7 @@ class Engine:
                 self._dispatcher.forget(np.array(self.slots.drop(subject), np.int32))
         for s, subject in changed:
             self._attach(s, subject, now_ns)
+        self.watching.bind(self.devices, [s for s, _ in changed])
         if changed:
             self._routes.clear()
 
@@ -304,7 +310,10 @@ class Engine:
         self._dispatcher.tick(now_ns, out)
         for s in self.devices.gone_silent(now_ns):
             self._ledger.silent(self.devices, int(s), now_ns, out)
-        self._ledger.check(self.registry, self.devices, now_ns, out)
+        self._ledger.follow(self.registry, self.devices, now_ns, out)
+        if now_ns // NS_PER_S % LOOK_EVERY_S == 0:
+            self._ledger.check(self.registry, self.devices, now_ns, out)
+            self.watching.look(self.registry, self.devices, self._ledger, now_ns, out)
         out.accounts.extend(self._accounts.close_hour(self.devices, now_ns))
 
     def _heard_again(self, s: int, now_ns: int, out: Outputs) -> None:
@@ -355,6 +364,7 @@ class Engine:
             self._accounts.past,
             {d.spec.name: d.snapshot() for d in self.detectors},
             self._ledger.save(),
+            self.watching.save(),
         )
         return snapshot.encode(saved, self.devices.save())
 
@@ -372,6 +382,7 @@ class Engine:
         self.registry = self._dispatcher.registry = Registry(saved.registry)
         self._reorder.load(saved.held)
         self._ledger.load(saved.ledger)
+        self.watching.load(saved.watching)
         self._last_tick_ns, self._accounts.hour_ns = saved.last_tick_ns, saved.hour_ns
         self._accounts.refused = {(device, kind): count for device, kind, count in saved.refused}
         self._accounts.past = saved.past

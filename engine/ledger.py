@@ -13,10 +13,14 @@ from engine.frame import NS_PER_S
 from engine.kinds import KINDS
 from engine.outputs import Outputs, Reason
 from engine.registry import FOREVER_NS, Registry
-from engine.watch import OF_REJECT, Blind, WatchLimits
+from engine.watch import Blind, WatchLimits
 
-CHECK_EVERY_S: Final = 5
-"""Seconds of arrival time from one look over all bound devices to the next."""
+_CLOCK: Final = dict.fromkeys((Reason.BAD_TIME, Reason.TIME_FUTURE, Reason.TIME_PAST, Reason.LATE), Blind.CLOCK_UNUSABLE)
+_RATE: Final = dict.fromkeys((Reason.BAD_RATE, Reason.RATE_EXCEEDED), Blind.RATE_UNUSABLE)
+_VALUES: Final = dict.fromkeys((Reason.BAD_UNIT, Reason.OUT_OF_RANGE, Reason.NON_FINITE), Blind.VALUES_UNUSABLE)
+OF_REJECT: Final[dict[Reason, Blind]] = {**dict.fromkeys(Reason, Blind.REFUSED), **_CLOCK, **_RATE, **_VALUES}
+"""The blindness that a reject is a sign of."""
+
 REFUSALS_MAX: Final = 20_000
 """Refused streams of bound devices remembered; the oldest gives way."""
 
@@ -54,7 +58,9 @@ class LedgerSaved(msgspec.Struct, array_like=True):
     refusals: list[tuple[str, str, Refusal]] = []
 
 
-class _Due(NamedTuple):
+class Due(NamedTuple):
+    """What has to be announced."""
+
     subject: str
     reason: Blind
     onset_ns: int
@@ -66,7 +72,7 @@ class Ledger:
     def __init__(self, limits: WatchLimits | None = None) -> None:
         self.limits = limits if limits is not None else WatchLimits()
         self.faults: dict[str, Fault] = {}
-        self._waiting: dict[str, Waiting] = {}
+        self.waiting: dict[str, Waiting] = {}
         self._refusals: dict[tuple[str, str], Refusal] = {}
         self._edge_ns = NEVER_NS
 
@@ -74,13 +80,13 @@ class Ledger:
 
     def rebind(self, registry: Registry, devices: Devices, now_ns: int, out: Outputs) -> None:
         """Look up what is bound from `now_ns` on; what is no longer about its subject is no longer blind about it."""
-        before, self._waiting = self._waiting, {}
+        before, self.waiting = self.waiting, {}
         subjects = {device: registry.subject(device, now_ns) for device in registry.devices()}
         for device, subject in subjects.items():
             if subject is None or devices.heard(device, subject):
                 continue
             row = before.get(device)
-            self._waiting[device] = row if row is not None and row.subject == subject else Waiting(subject, now_ns)
+            self.waiting[device] = row if row is not None and row.subject == subject else Waiting(subject, now_ns)
         for source, fault in list(self.faults.items()):
             if subjects.get(device_of(source)) != fault.subject:
                 self.end(source, now_ns, out)
@@ -90,7 +96,7 @@ class Ledger:
 
     def leap(self, now_ns: int) -> None:
         """The clock was set, or the house was shut: nobody waited for a device meanwhile."""
-        for row in self._waiting.values():
+        for row in self.waiting.values():
             row.since_ns = now_ns
 
     def refused(self, device: str, kind: str, reason: Reason, now_ns: int) -> None:
@@ -114,7 +120,7 @@ class Ledger:
         row = self._refusals.get((device, kind))
         used_ns = int(devices.streams.arrival_ns[s])
         reason = OF_REJECT[row.reason] if row is not None and row.last_ns > (used_ns + now_ns) // 2 else Blind.SILENT
-        self._begin(f"{device}:{kind}", _Due(subject, reason, int(devices.silent_since_ns[s])), now_ns, out)
+        self.begin(f"{device}:{kind}", Due(subject, reason, int(devices.silent_since_ns[s])), now_ns, out)
 
     def end(self, source: str, now_ns: int, out: Outputs) -> None:
         """`source` watches again, or is no longer bound to do so."""
@@ -122,22 +128,23 @@ class Ledger:
         if fault is not None:
             out.events.append(_event(source, fault, "clear", now_ns))
 
-    def check(self, registry: Registry, devices: Devices, now_ns: int, out: Outputs) -> None:
-        """Look over the devices that were not heard and the refusals, every CHECK_EVERY_S."""
+    def follow(self, registry: Registry, devices: Devices, now_ns: int, out: Outputs) -> None:
+        """A binding begins or ends."""
         if now_ns >= self._edge_ns:
             self.rebind(registry, devices, now_ns, out)
-        elif now_ns // NS_PER_S % CHECK_EVERY_S:
-            return
+
+    def check(self, registry: Registry, devices: Devices, now_ns: int, out: Outputs) -> None:
+        """Look over the devices that were not heard, and the refusals."""
         refused = self._check_refusals(registry, devices, now_ns, out)
-        for device, row in list(self._waiting.items()):
+        for device, row in list(self.waiting.items()):
             if devices.heard(device, row.subject):
-                del self._waiting[device]
+                del self.waiting[device]
                 self.end(device, now_ns, out)
             elif device in refused:
                 if (fault := self.faults.get(device)) is not None and fault.reason is Blind.NEVER_HEARD:
                     self.end(device, now_ns, out)
             elif now_ns - row.since_ns >= self._patience_ns(registry, device, now_ns):
-                self._begin(device, _Due(row.subject, Blind.NEVER_HEARD, row.since_ns), now_ns, out)
+                self.begin(device, Due(row.subject, Blind.NEVER_HEARD, row.since_ns), now_ns, out)
 
     # -- how --------------------------------------------------------------------------------------------------------
 
@@ -156,7 +163,7 @@ class Ledger:
                 recent = now_ns - row.last_ns <= self.limits.refused_ns
                 if self._is_silence(devices, device, kind):
                     if recent and (fault := self.faults.get(source)) is not None:
-                        self._begin(source, _Due(subject, OF_REJECT[row.reason], fault.onset_ns), now_ns, out)
+                        self.begin(source, Due(subject, OF_REJECT[row.reason], fault.onset_ns), now_ns, out)
                     continue
                 self.end(source, now_ns, out)
                 if not recent:
@@ -164,7 +171,7 @@ class Ledger:
                 continue
             found.add(device)
             if row.count > 1 and now_ns - row.first_ns >= self.limits.refused_ns:
-                self._begin(source, _Due(subject, OF_REJECT[row.reason], row.first_ns), now_ns, out)
+                self.begin(source, Due(subject, OF_REJECT[row.reason], row.first_ns), now_ns, out)
         return found
 
     def _is_silence(self, devices: Devices, device: str, kind: str) -> bool:
@@ -178,7 +185,12 @@ class Ledger:
         instants = bool(kinds) and all(KINDS[kind].timing == "irregular" for kind in kinds if kind in KINDS)
         return self.limits.event_only_ns if instants else self.limits.never_heard_ns
 
-    def _begin(self, source: str, due: _Due, now_ns: int, out: Outputs) -> None:
+    def reason_of(self, source: str, otherwise: Blind) -> Blind:
+        """Why `source` is blind, as announced."""
+        fault = self.faults.get(source)
+        return otherwise if fault is None else fault.reason
+
+    def begin(self, source: str, due: Due, now_ns: int, out: Outputs) -> None:
         """Announce, once; anew when more is known than that nothing comes."""
         before = self.faults.get(source)
         if before is not None:
@@ -193,18 +205,18 @@ class Ledger:
     def save(self) -> LedgerSaved:
         """For the snapshot."""
         refusals = [(device, kind, row) for (device, kind), row in self._refusals.items()]
-        return LedgerSaved(self._edge_ns, self.faults, self._waiting, refusals)
+        return LedgerSaved(self._edge_ns, self.faults, self.waiting, refusals)
 
     def load(self, saved: LedgerSaved) -> None:
         """Inverse of `save`."""
-        self._edge_ns, self.faults, self._waiting = saved.edge_ns, dict(saved.faults), dict(saved.waiting)
+        self._edge_ns, self.faults, self.waiting = saved.edge_ns, dict(saved.faults), dict(saved.waiting)
         self._refusals = {(device, kind): row for device, kind, row in saved.refusals}
 
 
 def device_of(source: str) -> str:
-    """The device of "<device>" or "<device>:<kind>"; a device's own name may hold colons."""
+    """The device of "<device>", "<device>:<kind>" or "<device>:<kind>.<channel>"; a device's own name may hold colons."""
     device, _, kind = source.rpartition(":")
-    return device if kind in KINDS else source
+    return device if kind.partition(".")[0] in KINDS else source
 
 
 def _event(source: str, fault: Fault, phase: Phase, now_ns: int) -> Event:

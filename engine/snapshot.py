@@ -10,6 +10,7 @@ from engine.ledger import LedgerSaved
 from engine.registry import RegistryData
 from engine.reorder import HeldChunk
 from engine.slots import SlotsSaved
+from engine.watching import WatchingSaved
 
 STATE_VERSION: Final = 2
 
@@ -30,6 +31,7 @@ class EngineSnapshot(msgspec.Struct, array_like=True):
     past: list[int]
     detectors: dict[str, bytes]
     ledger: LedgerSaved
+    watching: WatchingSaved
 
 
 def encode(saved: EngineSnapshot, devices: bytes) -> bytes:

@@ -6,12 +6,11 @@ with one of the reasons below. `engine.ledger` keeps the books; `engine.technica
 
 from __future__ import annotations
 
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Final, NamedTuple
 
 from engine.events import Text
 from engine.frame import NS_PER_S
-from engine.outputs import Reason
 
 
 class Hazard(StrEnum):
@@ -46,6 +45,33 @@ HAZARD_NAMES: Final[dict[Hazard, Name]] = {
 }
 
 
+class Line(IntEnum):
+    """Which constant signal is none."""
+
+    ANY = 0  # every value is one
+    CONSTANT = 1  # a chunk that never moves: an electrode that is off, an amplifier at its end
+    ZERO = 2  # a chunk of zeros
+
+
+SIGNALS_MAX: Final = 3
+"""Signals of one kind."""
+
+
+class Signal(NamedTuple):
+    """One quantity of a kind that a detector watches a hazard by.
+
+    `channel` names its column ("": any of them). A usable value is there, and greater than `above`: 0 is how monitors say that they found
+    no pulse. `line`: which constant chunk is no signal. `frozen_s`: so long the same value is no measurement (0: it may be).
+    """
+
+    hazard: Hazard
+    quantity: str
+    channel: str = ""
+    above: float = float("-inf")
+    line: Line = Line.ANY
+    frozen_s: float = 0.0
+
+
 class Blind(StrEnum):
     """Why a hazard is not watched. Stable; the codes of the technical events are "device." and this."""
 
@@ -59,6 +85,7 @@ class Blind(StrEnum):
     NO_VALUE = "no_value"  # it sends, and what it sends is the device's "no value"
     POOR_QUALITY = "poor_quality"  # the device itself says that its data is not to be trusted
     MOUNTING = "mounting"  # how the sensor sits on the body is not understood
+    EMPTY_BED = "empty_bed"  # the device itself says that nobody lies on it
     WARMING_UP = "warming_up"  # too little data since it came
 
 
@@ -152,13 +179,7 @@ EXPLANATIONS: Final[dict[Blind, Explanation]] = {
         ),
     ),
 }
-"""Of every reason that calls somebody; warming up does not, because it ends by itself."""
-
-_CLOCK: Final = dict.fromkeys((Reason.BAD_TIME, Reason.TIME_FUTURE, Reason.TIME_PAST, Reason.LATE), Blind.CLOCK_UNUSABLE)
-_RATE: Final = dict.fromkeys((Reason.BAD_RATE, Reason.RATE_EXCEEDED), Blind.RATE_UNUSABLE)
-_VALUES: Final = dict.fromkeys((Reason.BAD_UNIT, Reason.OUT_OF_RANGE, Reason.NON_FINITE), Blind.VALUES_UNUSABLE)
-OF_REJECT: Final[dict[Reason, Blind]] = {**dict.fromkeys(Reason, Blind.REFUSED), **_CLOCK, **_RATE, **_VALUES}
-"""The blindness that a reject is a sign of."""
+"""Of every reason that calls somebody. Warming up ends by itself, and an empty bed is no fault."""
 
 
 class WatchLimits(NamedTuple):
@@ -172,3 +193,30 @@ class WatchLimits(NamedTuple):
     event_only_ns: int = 86_400 * NS_PER_S
     refused_ns: int = 120 * NS_PER_S
     forget_ns: int = 86_400 * NS_PER_S
+    missing_ns: int = 120 * NS_PER_S
+    missing_gaps: int = 5
+    told_ns: dict[Hazard, int] = {  # noqa: RUF012 - never mutated
+        Hazard.HEART: 1800 * NS_PER_S,
+        Hazard.BREATHING: 1800 * NS_PER_S,
+        Hazard.FALL: 3600 * NS_PER_S,
+        Hazard.PRESSURE: 3600 * NS_PER_S,
+        Hazard.BED: 3600 * NS_PER_S,
+        Hazard.FIRE: 900 * NS_PER_S,
+        Hazard.CALL: 3600 * NS_PER_S,
+        Hazard.DEVICE: 3600 * NS_PER_S,
+    }
+
+
+class WatchChange(NamedTuple):
+    """A hazard of a subject is watched from now on, or is not, and why.
+
+    `source` is what decides, "<device>", "<device>:<kind>" or "<device>:<kind>.<channel>"; `reason` None while watched. `since_ns`: arrival time from which on
+    it is so. `at_ns`: when that was found.
+    """
+
+    subject: str
+    hazard: Hazard
+    source: str
+    reason: Blind | None
+    since_ns: int
+    at_ns: int

@@ -29,9 +29,12 @@ from detectors.heart.state import (
 from engine.detector import NOTHING, Detector, Spec, StepResult
 from engine.events import Detection
 from engine.frame import NS_PER_S, Float64, Frame, Int64, frame
+from engine.watch import Hazard, Line, Signal
 
 FEATURE: Final = "feature.heart"
 _FEATURE_RATE_HZ: Final = 1 / 60
+FROZEN_S: Final = 6 * 3600.0
+"""Nobody has the same pulse, or breathes at the same rate, for so long; the oxygen saturation of a healthy sleeper may well stay."""
 KEPT_S: Final = 20_000.0
 """Slots times seconds for which buffers are kept: some 35 MB at most. What comes after hours offline gets its own."""
 
@@ -73,6 +76,15 @@ class HeartDetector(Detector[HeartParams, HeartState]):
         ),
         overridable=PER_SLOT,
         features={FEATURE: FEATURES},
+        watches={
+            "ecg": (Signal(Hazard.HEART, "heart_rate", line=Line.CONSTANT),),
+            "rr_interval": (Signal(Hazard.HEART, "heart_rate", above=0.0),),
+            "vitals": (
+                Signal(Hazard.HEART, "heart_rate", "heart_rate_bpm", above=0.0, frozen_s=FROZEN_S),
+                Signal(Hazard.BREATHING, "respiration", "respiration_per_min", frozen_s=FROZEN_S),
+                Signal(Hazard.BREATHING, "oxygen", "spo2_percent", above=0.0),
+            ),
+        },
     )
     params_type: ClassVar[type[HeartParams]] = HeartParams
 

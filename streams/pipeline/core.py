@@ -143,6 +143,8 @@ class Core:
         output.outputs.add(outputs)
         for event in outputs.events:
             self._add_transitions(self.book.apply(event), output)
+        for change in outputs.data:
+            self._add_transitions(self.book.data(change.subject, change.source, change.at_ns, missing=change.missing), output)
 
     def _add_transitions(self, transitions: Iterable[Transition], output: CoreOutput) -> None:
         for transition in transitions:
