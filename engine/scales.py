@@ -61,8 +61,8 @@ _ECG_S: Final = 10.0
 _ECG_MV: Final = (0.1, 20.0)
 _TINY_MV: Final = (0.0002, 0.02)
 _HUGE_MV: Final = 100.0
-_PATH_PER_S: Final = (3.0, 20.0)
-"""Length of the curve in heights a second: 3 to 4 for each beat; drift has less, white noise 20 at 100 Hz and 50 at 250 Hz."""
+_PATH_PER_S: Final = (1.3, 20.0)
+"""Length of the curve in heights a second: 2.5 to 4 for each beat, so 1.3 at 30 bpm; breathing has 1 or less, white noise 20 at 100 Hz and 50 at 250."""
 
 
 class Scales(NamedTuple):
