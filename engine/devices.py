@@ -140,6 +140,14 @@ class Devices:
         self.streams.silent[found] = False
         return found
 
+    def exposure_s(self) -> dict[str, float]:
+        """Seconds of data processed per subject (the longest of its streams)."""
+        covered: dict[str, float] = {}
+        for s, subject in enumerate(self.subject):
+            if subject is not None:
+                covered[subject] = max(covered.get(subject, 0.0), float(self.streams.covered_ns[s]) / NS_PER_S)
+        return covered
+
     def save(self) -> bytes:
         """What is not in the stream table."""
         return msgspec.msgpack.encode(_Saved(list(self.unbound.values()), self._strangers, self.silent_since_ns.tobytes()))

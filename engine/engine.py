@@ -21,16 +21,16 @@ from engine.devices import Devices
 from engine.dispatch import Dispatcher
 from engine.frame import NS_PER_S, Frame, Int32, Int64
 from engine.kinds import KINDS
-from engine.ledger import Ledger
 from engine.outputs import Account, Late, Outputs, Reason, Reject
 from engine.refusals import rejected
 from engine.registry import Registry, RegistryData
 from engine.reorder import HeldChunk, ReorderBuffer
 from engine.rows import apart
+from engine.scales import WATCHED, ScaleWatch
 from engine.slots import Slots
 from engine.snapshot import STATE_VERSION, EngineSnapshot
 from engine.state import pack, unpack
-from engine.watching import LOOK_EVERY_S, Watching
+from engine.watching import Watching
 
 JUMP_NS: Final = 7 * 86_400 * NS_PER_S
 """A longer silence means that the clock was set (a box that booted in 1970) or the house was shut: its seconds are not ticked through."""
@@ -66,7 +66,7 @@ class Engine:
         self._routes: dict[tuple[str, tuple[str, ...]], _Route] = {}
         self._reorder = ReorderBuffer()
         self._accounts = Accounts()
-        self._ledger = Ledger()
+        self._scales = ScaleWatch()
         self.watching = Watching(self.detectors)
         self._mark: NDArray[np.int64] = np.zeros(64, np.int64)
         self._stamp = 0
@@ -83,19 +83,30 @@ class Engine:
         comes or `hold_ns` passes) or refused with a reason.
         """
         out = self.advance(arrival_ns)
-        self._admit(block, arrival_ns, out, release=False)
+        scaled: Block | None = block
+        if block.kind in WATCHED:
+            route = self._route(block, arrival_ns, out)
+            scaled, wrong = self._scales.sift(block, route.stream, route.slot)
+            for reject in wrong:
+                self._refuse(reject, arrival_ns, out)
+        if scaled is not None:
+            self._admit(scaled, arrival_ns, out, release=False)
+        self._accounts.count_no_value(block, self.devices.known)
         return out
 
     def refuse(self, rejects: Iterable[Reject], arrival_ns: int) -> Outputs:
         """Account for what the codec refused; the rejects come back in the outputs."""
         out = self.advance(arrival_ns)
         for reject in rejects:
-            if self.registry.knows(reject.device):
-                self._ledger.refused(reject.device, reject.kind if reject.kind in KINDS else "", reject.reason, arrival_ns)
-            device = reject.device if reject.device in self.devices.known else ""
-            self._accounts.refuse(device, reject.kind if reject.kind in KINDS else "", reject.readings)
-            out.rejects.append(reject)
+            self._refuse(reject, arrival_ns, out)
         return out
+
+    def _refuse(self, reject: Reject, arrival_ns: int, out: Outputs) -> None:
+        device, kind = reject.device if reject.device in self.devices.known else "", reject.kind if reject.kind in KINDS else ""
+        self._accounts.refuse(device, kind, reject.readings)
+        if self.registry.knows(reject.device):
+            self.watching.ledger.refused(reject.device, kind, reject.reason, arrival_ns)
+        out.rejects.append(reject)
 
     def set_registry(self, data: RegistryData, arrival_ns: int) -> Outputs:
         """Replace the registry; raises ValueError (and changes nothing) when it contradicts itself or breaks a bound."""
@@ -103,13 +114,9 @@ class Engine:
         self._dispatcher.check_care(data.care)
         out = self.advance(arrival_ns)
         self.registry = self._dispatcher.registry = registry
-        self._bind(
-            range(len(self.devices.names)),
-            arrival_ns,
-            out,
-            wanted={b.subject for b in data.bindings} | {a.resident for a in data.assignments},
-        )
-        self._ledger.rebind(registry, self.devices, arrival_ns, out)
+        wanted = {b.subject for b in data.bindings} | {a.resident for a in data.assignments}
+        self._bind(range(len(self.devices.names)), arrival_ns, out, wanted)
+        self.watching.ledger.rebind(registry, self.devices, arrival_ns, out)
         for slot, subject in enumerate(self.slots.subjects):
             if subject:
                 self._dispatcher.apply_care(slot, subject)
@@ -130,8 +137,7 @@ class Engine:
             self._accounts.start(now_ns)
         if now_ns - self._last_tick_ns > JUMP_NS:
             self._last_tick_ns = now_ns // NS_PER_S * NS_PER_S - NS_PER_S
-            self._ledger.leap(now_ns)
-            self.watching.coverage.leap(now_ns)
+            self.watching.leap(now_ns)
         due = self._last_tick_ns + NS_PER_S
         return due if due <= now_ns else None
 
@@ -173,7 +179,7 @@ class Engine:
         )
         if unusual & clocks.HEARD_AGAIN:
             for s in self.devices.returned(route.stream, fate):
-                self._heard_again(int(s), arrival_ns, out)
+                self.watching.ledger.heard_again(self.devices, int(s), arrival_ns, out)
         samples = block.samples
         if unusual & clocks.REFUSED:
             self._refuse_rows(block, route, fate, arrival_ns, out)
@@ -183,8 +189,7 @@ class Engine:
                 route = _Route(route.stream[keep], route.slot[keep], tuple(route.subjects[i] for i in keep))
                 start_ns, samples, gap_ns, valid = start_ns[keep], samples[keep], gap_ns[keep], valid[keep]
         if size:
-            step_ns = int(NS_PER_S / block.rate_hz) if block.rate_hz > 0 else 0
-            self.watching.take(block.kind, route.stream, samples, valid, step_ns, arrival_ns)
+            self.watching.take(block.kind, route.stream, samples, valid, block.rate_hz, arrival_ns)
             rate_hz = float(self.devices.streams.rate_hz[route.stream[0]])
             frame = Frame(block.kind, route.slot, start_ns, rate_hz, samples, gap_ns, valid, block.shape)
             if unusual & clocks.UNEVEN:
@@ -245,7 +250,7 @@ class Engine:
         self._release(s, now_ns, out, everything=True)
         if self.devices.streams.silent[s]:
             self.devices.streams.silent[s] = False
-            self._heard_again(s, now_ns, out)
+            self.watching.ledger.heard_again(self.devices, s, now_ns, out)
         self.slots.release(subject, kind, device)
 
     def _attach(self, s: int, subject: str | None, now_ns: int) -> None:
@@ -283,14 +288,14 @@ class Engine:
             if outcome == clocks.LATE:
                 t0_ns = int(block.t0_ns[i])
                 behind = int(self.devices.streams.next_ns[s]) - t0_ns
-                self._ledger.refused(device, block.kind, Reason.LATE, arrival_ns)
+                self.watching.ledger.refused(device, block.kind, Reason.LATE, arrival_ns)
                 out.late.append(Late(device, block.kind, t0_ns, behind, readings, block.samples[i].tobytes()))
             elif outcome == clocks.HELD:
                 self._reorder.add(s, HeldChunk.row(block, int(i), arrival_ns))
             elif (reject := rejected(block, int(i), outcome, self.devices.subject[s], arrival_ns)) is not None:
                 out.rejects.append(reject)
                 if self.devices.subject[s] is not None:
-                    self._ledger.refused(device, block.kind, reject.reason, arrival_ns)
+                    self.watching.ledger.refused(device, block.kind, reject.reason, arrival_ns)
                 if outcome == clocks.UNBOUND:
                     self.devices.saw_unbound(device, block.kind, readings, arrival_ns)
 
@@ -308,17 +313,8 @@ class Engine:
             for s in self._reorder.expired(now_ns, self.limits.hold_ns):
                 self._release(s, now_ns, out, everything=True)
         self._dispatcher.tick(now_ns, out)
-        for s in self.devices.gone_silent(now_ns):
-            self._ledger.silent(self.devices, int(s), now_ns, out)
-        self._ledger.follow(self.registry, self.devices, now_ns, out)
-        if now_ns // NS_PER_S % LOOK_EVERY_S == 0:
-            self._ledger.check(self.registry, self.devices, now_ns, out)
-            self.watching.look(self.registry, self.devices, self._ledger, now_ns, out)
+        self.watching.tick(self.registry, self.devices, now_ns, out)
         out.accounts.extend(self._accounts.close_hour(self.devices, now_ns))
-
-    def _heard_again(self, s: int, now_ns: int, out: Outputs) -> None:
-        device, kind = self.devices.names[s]
-        self._ledger.end(f"{device}:{kind}", now_ns, out)
 
     # -- accounts ---------------------------------------------------------------------------------------------------
 
@@ -330,17 +326,17 @@ class Engine:
         """
         return self._accounts.of_hour(self.devices)
 
+    def no_value(self) -> dict[tuple[str, str], int]:
+        """Readings received in the current hour in which a device said "no value", by (device, kind); they stand in the accounts as well."""
+        return dict(self._accounts.no_value)
+
     def totals(self) -> tuple[int, int, int, int]:
         """Readings since the beginning: processed, duplicate, late, quarantined."""
         return self._accounts.totals(self.devices)
 
     def exposure_s(self) -> dict[str, float]:
         """Seconds of data processed per subject (the longest of its streams)."""
-        covered: dict[str, float] = {}
-        for s, subject in enumerate(self.devices.subject):
-            if subject is not None:
-                covered[subject] = max(covered.get(subject, 0.0), float(self.devices.streams.covered_ns[s]) / NS_PER_S)
-        return covered
+        return self.devices.exposure_s()
 
     def held(self) -> int:
         """Chunks waiting for a predecessor."""
@@ -363,7 +359,8 @@ class Engine:
             [(device, kind, count) for (device, kind), count in self._accounts.refused.items()],
             self._accounts.past,
             {d.spec.name: d.snapshot() for d in self.detectors},
-            self._ledger.save(),
+            [(device, kind, count) for (device, kind), count in self._accounts.no_value.items()],
+            self._scales.save(),
             self.watching.save(),
         )
         return snapshot.encode(saved, self.devices.save())
@@ -381,11 +378,12 @@ class Engine:
         self.slots.load(saved.slots)
         self.registry = self._dispatcher.registry = Registry(saved.registry)
         self._reorder.load(saved.held)
-        self._ledger.load(saved.ledger)
-        self.watching.load(saved.watching)
+        self.watching.load(saved.watching, self.devices.streams.slot.shape[0])
         self._last_tick_ns, self._accounts.hour_ns = saved.last_tick_ns, saved.hour_ns
         self._accounts.refused = {(device, kind): count for device, kind, count in saved.refused}
+        self._accounts.no_value = {(device, kind): count for device, kind, count in saved.no_value}
         self._accounts.past = saved.past
+        self._scales.load(saved.scales)
         self.cold = []
         for detector in self.detectors:
             try:

@@ -122,6 +122,11 @@ class Ledger:
         reason = OF_REJECT[row.reason] if row is not None and row.last_ns > (used_ns + now_ns) // 2 else Blind.SILENT
         self.begin(f"{device}:{kind}", Due(subject, reason, int(devices.silent_since_ns[s])), now_ns, out)
 
+    def heard_again(self, devices: Devices, s: int, now_ns: int, out: Outputs) -> None:
+        """Stream `s` gives something usable again, or is no longer about its subject."""
+        device, kind = devices.names[s]
+        self.end(f"{device}:{kind}", now_ns, out)
+
     def end(self, source: str, now_ns: int, out: Outputs) -> None:
         """`source` watches again, or is no longer bound to do so."""
         fault = self.faults.pop(source, None)

@@ -6,13 +6,12 @@ from typing import Final
 
 import msgspec
 
-from engine.ledger import LedgerSaved
 from engine.registry import RegistryData
 from engine.reorder import HeldChunk
 from engine.slots import SlotsSaved
 from engine.watching import WatchingSaved
 
-STATE_VERSION: Final = 2
+STATE_VERSION: Final = 1
 
 
 class EngineSnapshot(msgspec.Struct, array_like=True):
@@ -30,8 +29,9 @@ class EngineSnapshot(msgspec.Struct, array_like=True):
     refused: list[tuple[str, str, int]]
     past: list[int]
     detectors: dict[str, bytes]
-    ledger: LedgerSaved
-    watching: WatchingSaved
+    no_value: list[tuple[str, str, int]] = []  # a snapshot of before has none of these
+    scales: bytes = b""
+    watching: WatchingSaved = msgspec.field(default_factory=WatchingSaved)
 
 
 def encode(saved: EngineSnapshot, devices: bytes) -> bytes:

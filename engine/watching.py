@@ -19,7 +19,7 @@ from engine.devices import Devices
 from engine.frame import NS_PER_S, Bool, Int64, Samples
 from engine.judged import Columns, columns_of, initial_judged, judge
 from engine.kinds import KINDS
-from engine.ledger import Due, Ledger
+from engine.ledger import Due, Ledger, LedgerSaved
 from engine.outputs import DataChange, Outputs
 from engine.registry import Registry
 from engine.state import grown, pack, unpack
@@ -41,6 +41,7 @@ class WatchingSaved(msgspec.Struct, array_like=True):
     since: dict[str, int] = {}
     told: list[str] = []
     coverage: CoverageSaved = msgspec.field(default_factory=CoverageSaved)
+    ledger: LedgerSaved = msgspec.field(default_factory=LedgerSaved)
 
 
 class _Line(NamedTuple):
@@ -83,6 +84,7 @@ class Watching:
     def __init__(self, detectors: Iterable[Detector[Any, Any]], limits: WatchLimits | None = None) -> None:
         self.limits = limits if limits is not None else WatchLimits()
         self.coverage = Coverage()
+        self.ledger = Ledger(self.limits)
         self._detectors = tuple(detectors)
         self._signals: dict[str, tuple[Signal, ...]] = {}
         for detector in self._detectors:
@@ -100,10 +102,11 @@ class Watching:
 
     # -- what happens -----------------------------------------------------------------------------------------------
 
-    def take(self, kind: str, stream: Int64, samples: Samples, valid: Bool, step_ns: int, arrival_ns: int) -> None:
-        """Accepted chunks (k, n, c) of `kind`, rows `step_ns` apart."""
+    def take(self, kind: str, stream: Int64, samples: Samples, valid: Bool, rate_hz: float, arrival_ns: int) -> None:
+        """Accepted chunks (k, n, c) of `kind`; `rate_hz` 0: without a rate."""
         own = self._columns.get(kind)
         if own is not None:
+            step_ns = int(NS_PER_S / rate_hz) if rate_hz > 0 else 0
             judge(self._judged.table, self._judged.last, stream, samples, valid, step_ns, arrival_ns, *own)
 
     def bind(self, devices: Devices, changed: Iterable[int]) -> None:
@@ -116,14 +119,27 @@ class Watching:
         for s in changed:
             self._judged.table[s], self._judged.last[s] = fresh.table[0], fresh.last[0]
 
-    def look(self, registry: Registry, devices: Devices, ledger: Ledger, now_ns: int, out: Outputs) -> None:
-        """Find out who is watched at `now_ns`."""
+    def leap(self, now_ns: int) -> None:
+        """The clock was set, or the house was shut: nobody lived or waited in the time between."""
+        self.ledger.leap(now_ns)
+        self.coverage.leap(now_ns)
+
+    def tick(self, registry: Registry, devices: Devices, now_ns: int, out: Outputs) -> None:
+        """Time passed: who fell silent, whose binding began or ended, and every few seconds who is watched."""
+        for s in devices.gone_silent(now_ns):
+            self.ledger.silent(devices, int(s), now_ns, out)
+        self.ledger.follow(registry, devices, now_ns, out)
+        if now_ns // NS_PER_S % LOOK_EVERY_S == 0:
+            self.ledger.check(registry, devices, now_ns, out)
+            self._look(registry, devices, now_ns, out)
+
+    def _look(self, registry: Registry, devices: Devices, now_ns: int, out: Outputs) -> None:
         if closed := self.coverage.close_day(now_ns):
             out.measurements.extend(closed)
             self._plan = None  # rows of the day before are gone
         plan = self._plan = self._plan if self._plan is not None else self._planned(devices)
         seen = self._seen(plan, devices.streams, now_ns)
-        waiting = self._waiting(registry, ledger, now_ns)
+        waiting = self._waiting(registry, now_ns)
         size = len(self.coverage.keys)
         bound, watched = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
         judged_ns = np.full(size, NEVER_NS, np.int64)
@@ -134,7 +150,7 @@ class Watching:
             bound[r] = True
         changed = frozenset(self.coverage.note(bound, watched, judged_ns, now_ns).tolist())
         blind = np.flatnonzero(seen.expected & ~seen.usable)
-        reasons = {int(i): self._reason(plan, int(i), seen, devices, ledger, now_ns) for i in blind}
+        reasons = {int(i): self._reason(plan, int(i), seen, devices, now_ns) for i in blind}
         why = dict(waiting)
         for i in sorted(reasons, key=lambda i: int(seen.at_ns[i])):
             why[int(plan.row[i])] = (plan.lines[i].source, reasons[i])
@@ -144,7 +160,7 @@ class Watching:
                 self.coverage.why[r] = said
                 if bound[r]:
                     out.watch.append(self.coverage.change(r, now_ns))
-        self._tell(plan, seen, reasons, watched, devices, ledger, now_ns, out)
+        self._tell(plan, seen, reasons, watched, devices, now_ns, out)
 
     # -- how --------------------------------------------------------------------------------------------------------
 
@@ -199,21 +215,21 @@ class Watching:
             usable[i] = False
         return _Seen(at_ns, expected, usable, frozen, objections)
 
-    def _waiting(self, registry: Registry, ledger: Ledger, now_ns: int) -> dict[int, tuple[str, Blind | None]]:
+    def _waiting(self, registry: Registry, now_ns: int) -> dict[int, tuple[str, Blind | None]]:
         """Rows of devices that were not heard since they were bound."""
         found: dict[int, tuple[str, Blind | None]] = {}
-        for device, row in ledger.waiting.items():
+        for device, row in self.ledger.waiting.items():
             binding = registry.binding(device, now_ns)
             kinds = binding.kinds if binding is not None else ()
             hazards = dict.fromkeys(signal.hazard for kind in kinds for signal in self._signals.get(kind, ()))
             for hazard in hazards or (Hazard.DEVICE,):
-                found[self.coverage.row(row.subject, hazard)] = (device, ledger.reason_of(device, Blind.NEVER_HEARD))
+                found[self.coverage.row(row.subject, hazard)] = (device, self.ledger.reason_of(device, Blind.NEVER_HEARD))
         return found
 
-    def _reason(self, plan: _Plan, i: int, seen: _Seen, devices: Devices, ledger: Ledger, now_ns: int) -> Blind:
+    def _reason(self, plan: _Plan, i: int, seen: _Seen, devices: Devices, now_ns: int) -> Blind:
         line, s = plan.lines[i], int(plan.stream[i])
         if devices.streams.silent[s]:
-            return ledger.reason_of(line.stream_source, Blind.SILENT)
+            return self.ledger.reason_of(line.stream_source, Blind.SILENT)
         if i in seen.objections:
             return seen.objections[i]
         if line.bed >= 0 and self._judged.last[line.bed, 0] < _IN_BED_MIN:
@@ -231,7 +247,6 @@ class Watching:
         reasons: dict[int, Blind],
         watched: Bool,
         devices: Devices,
-        ledger: Ledger,
         now_ns: int,
         out: Outputs,
     ) -> None:
@@ -260,22 +275,23 @@ class Watching:
         self._missing, self._since = missing, since
         wanted = _gathered(plan, seen, due)
         for source in sorted(self._told - set(wanted)):
-            ledger.end(source, now_ns, out)
+            self.ledger.end(source, now_ns, out)
         for source, one in wanted.items():
-            ledger.begin(source, one, now_ns, out)
+            self.ledger.begin(source, one, now_ns, out)
         self._told = set(wanted)
 
     # -- snapshot ---------------------------------------------------------------------------------------------------
 
     def save(self) -> WatchingSaved:
         """For the snapshot."""
-        return WatchingSaved(pack(self._judged), self._missing, self._since, sorted(self._told), self.coverage.save())
+        return WatchingSaved(pack(self._judged), self._missing, self._since, sorted(self._told), self.coverage.save(), self.ledger.save())
 
-    def load(self, saved: WatchingSaved) -> None:
-        """Inverse of `save`."""
-        self._judged = unpack(initial_judged(0), saved.judged)
+    def load(self, saved: WatchingSaved, size: int) -> None:
+        """Inverse of `save`, for `size` rows of the stream table; what was stored before there was a watch begins with none."""
+        self._judged = unpack(initial_judged(0), saved.judged) if saved.judged else initial_judged(size)
         self._missing, self._since, self._told = dict(saved.missing), dict(saved.since), set(saved.told)
         self.coverage.load(saved.coverage)
+        self.ledger.load(saved.ledger)
         self._plan = None
 
 

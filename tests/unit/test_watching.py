@@ -50,6 +50,7 @@ def states(home: Core) -> dict[str, State]:
     [
         (NOTHING, {}, "device.no_value"),
         ({"heart_rate_bpm": 0, "spo2_percent": 0}, {}, "device.no_value"),
+        ({"heart_rate_bpm": -999, "spo2_percent": 127}, {}, "device.no_value"),
         (LOW, {"quality": 1}, "device.poor_quality"),
     ],
 )
