@@ -19,7 +19,8 @@ class Block(NamedTuple):
     """k chunks of one kind, rate and length, as the devices sent them, in the canonical unit.
 
     Same arrays as Frame (see there), with `devices` (k,) instead of slots, `seq` int64 (k,) (NO_SEQ: none) and
-    `quality` uint8 (k,) bit flags. A device may appear more than once; the order is the order of sending.
+    `quality` uint8 (k,) bit flags. A device may appear more than once; the order is the order of sending. `retained`: a broker kept the
+    message and gives it to whoever asks, so nobody knows when it arrived first.
     """
 
     kind: str
@@ -30,3 +31,4 @@ class Block(NamedTuple):
     samples: Samples
     quality: UInt8
     shape: tuple[int, int]
+    retained: bool = False

@@ -6,11 +6,12 @@ from typing import Final
 
 import msgspec
 
+from engine.history import Span
 from engine.registry import RegistryData
 from engine.reorder import HeldChunk
 from engine.slots import SlotsSaved
 
-STATE_VERSION: Final = 1
+STATE_VERSION: Final = 2
 
 
 class EngineSnapshot(msgspec.Struct, array_like=True):
@@ -28,6 +29,8 @@ class EngineSnapshot(msgspec.Struct, array_like=True):
     refused: list[tuple[str, str, int]]
     past: list[int]
     detectors: dict[str, bytes]
+    history: list[Span]
+    instants: bytes
 
 
 def encode(saved: EngineSnapshot, devices: bytes) -> bytes:

@@ -6,6 +6,7 @@ A `Partition` (partition.py) feeds it record by record. Pure like the engine: no
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
@@ -18,12 +19,16 @@ from alerts.policy import CANARY_WARD_PREFIX, Policy, is_canary
 from engine.engine import Engine
 from engine.outputs import Outputs
 from engine.registry import Registry, RegistryData
+from engine.technical import DEVICE_UNBOUND
 from schemas.codec import decode
 from streams.pipeline.assembly import HomePolicy, detectors
+from streams.pipeline.records import DIRECT, Handover
 
 BATCHES_REMEMBERED: Final = 4096
 """Gateway batches whose repetition is recognised (a gateway repeats what was not acknowledged, at once)."""
-STATE_VERSION: Final = 1
+HANDOVERS_REMEMBERED: Final = 1024
+"""Messages of a broker, by packet number, whose second try is recognised: it makes one when the connection broke before the acknowledgement."""
+STATE_VERSION: Final = 2
 
 
 class CoreOutput(NamedTuple):
@@ -50,6 +55,7 @@ class _Saved(msgspec.Struct, array_like=True):
     engine: bytes
     book: bytes
     batches: list[tuple[str, str, int, int]]
+    handovers: list[tuple[int, int, int]]
     messages: int
     repeated: int
 
@@ -63,15 +69,19 @@ class Core:
         self.messages = 0
         self.repeated = 0
         self._batches: dict[tuple[str, str, int, int], None] = {}
+        self._handovers: dict[tuple[int, int, int], None] = {}
 
-    def telemetry(self, payload: bytes, arrival_ns: int, key: str = "") -> CoreOutput:
+    def telemetry(self, payload: bytes, arrival_ns: int, key: str = "", handover: Handover = DIRECT) -> CoreOutput:
         """Apply one wire message (JSON chunks or a ward batch). arrival_ns never goes back.
 
-        A message with a `key`, or a batch with a number, that was applied before is counted as repeated and nothing else.
+        A message with a `key`, a batch with a number, or a broker's second try at what was applied before is counted as repeated and
+        nothing else.
         """
         output = self.advance(arrival_ns)
         self.messages += 1
         if key and self._is_repeat((key, hashlib.blake2b(payload, digest_size=16).hexdigest(), 0, 0)):
+            return output
+        if handover.packet and self._is_second_try(handover, payload):
             return output
         decoded = decode(payload)
         # JSON chunks carry no batch number: their repeats are dropped per device.
@@ -80,6 +90,8 @@ class Core:
         if decoded.rejects:
             output.outputs.add(self.engine.refuse(decoded.rejects, arrival_ns))
         for block in decoded.blocks:
+            if handover.retained:
+                block = block._replace(retained=True)  # noqa: PLW2901 - the same block, marked
             self._apply_events(self.engine.step(block, arrival_ns), output)
         return output
 
@@ -114,7 +126,15 @@ class Core:
     def snapshot(self) -> bytes:
         """Everything, as bytes."""
         return msgspec.msgpack.encode(
-            _Saved(STATE_VERSION, self.engine.snapshot(), self.book.snapshot(), list(self._batches), self.messages, self.repeated)
+            _Saved(
+                STATE_VERSION,
+                self.engine.snapshot(),
+                self.book.snapshot(),
+                list(self._batches),
+                list(self._handovers),
+                self.messages,
+                self.repeated,
+            )
         )
 
     def restore(self, data: bytes) -> None:
@@ -128,6 +148,7 @@ class Core:
         self.engine.restore(saved.engine)
         self.book.restore(saved.book)
         self._batches = dict.fromkeys(saved.batches)
+        self._handovers = dict.fromkeys(saved.handovers)
         self.messages, self.repeated = saved.messages, saved.repeated
 
     def _is_repeat(self, batch: tuple[str, str, int, int]) -> bool:
@@ -139,10 +160,24 @@ class Core:
         self._batches[batch] = None
         return False
 
+    def _is_second_try(self, handover: Handover, payload: bytes) -> bool:
+        """Only what the broker itself calls a second try is one: packet numbers, and what buttons without a clock say, come round again."""
+        mark = (handover.packet, len(payload), zlib.crc32(payload))
+        if handover.again and mark in self._handovers:
+            self.repeated += 1
+            return True
+        self._handovers.pop(mark, None)
+        self._handovers[mark] = None
+        if len(self._handovers) > HANDOVERS_REMEMBERED:
+            del self._handovers[next(iter(self._handovers))]
+        return False
+
     def _apply_events(self, outputs: Outputs, output: CoreOutput) -> None:
-        output.outputs.add(outputs)
         for event in outputs.events:
             self._add_transitions(self.book.apply(event), output)
+        # What only moves alerts is told by their transitions, and is no event for whoever counts events.
+        outputs.events[:] = [event for event in outputs.events if event.code != DEVICE_UNBOUND]
+        output.outputs.add(outputs)
 
     def _add_transitions(self, transitions: Iterable[Transition], output: CoreOutput) -> None:
         for transition in transitions:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 
 class Kind(StrEnum):
@@ -18,12 +18,25 @@ class Kind(StrEnum):
     TIME = "time"
 
 
+class Handover(NamedTuple):
+    """How a broker handed a message over. `retained`: it had kept it and gave it to a new subscriber, so when it was sent is unknown.
+    `again`: it had no acknowledgement of its first try. `packet`: the number under which it tries, the same at each try; 0: none."""
+
+    retained: bool = False
+    again: bool = False
+    packet: int = 0
+
+
+DIRECT: Final = Handover()
+"""From a sender itself."""
+
+
 class Input(NamedTuple):
     """A record of the log.
 
     `stamp_ns` is when the log took it (the broker's or the journal's clock), `arrival_ns` when it reached Vigil where that is known to
     be earlier (None: not given); both UTC ns. `key` is the idempotency key of telemetry, "" without. `message_key` and
-    `registry_offset` belong to a registry record: its ward, and its offset in the registry topic.
+    `registry_offset` belong to a registry record: its ward, and its offset in the registry topic. `delivery` belongs to telemetry.
     """
 
     offset: int
@@ -34,8 +47,9 @@ class Input(NamedTuple):
     value: bytes
     message_key: str
     registry_offset: int
+    handover: Handover = DIRECT
 
 
-def telemetry(offset: int, arrival_ns: int, value: bytes, key: str = "") -> Input:
+def telemetry(offset: int, arrival_ns: int, value: bytes, key: str = "", handover: Handover = DIRECT) -> Input:
     """A wire message whose arrival is known."""
-    return Input(offset, Kind.TELEMETRY, key, arrival_ns, arrival_ns, value, "", 0)
+    return Input(offset, Kind.TELEMETRY, key, arrival_ns, arrival_ns, value, "", 0, handover)
