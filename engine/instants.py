@@ -186,7 +186,8 @@ def admit(
         outcome = ACCEPTED
         if repeated:
             outcome = DUPLICATE
-            memory.heard_ns[row[i], same] = arrival_ns
+            if not retained:  # what a broker had kept says nothing about now: the press that it still has to hand over comes a moment later
+                memory.heard_ns[row[i], same] = arrival_ns
         elif not unknown[i] and t0 < streams.since_ns[s]:
             outcome = EARLIER
         elif streams.slot[s] < 0:

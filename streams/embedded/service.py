@@ -33,7 +33,7 @@ from streams.embedded.vigil import ANSWER_S, Listener, Vigil
 from streams.intake.access import Access
 from streams.intake.mqtt import MqttSource
 from streams.pipeline.assembly import TEXTS
-from streams.pipeline.records import Handover
+from streams.pipeline.handovers import Handover
 from streams.pipeline.registry_change import RegistryChange
 from streams.storage.identity import Person, load_people
 from streams.storage.journal import JournalError
@@ -145,7 +145,8 @@ class Service:
                 pace(record.arrival_ns)
             if self._stopping.is_set() or not self.vigil.running:
                 break
-            waiting.append(self.vigil.telemetry(record.payload, None if pace is not None else record.arrival_ns))
+            arrival_ns = None if pace is not None else record.arrival_ns
+            waiting.append(self.vigil.telemetry(record.payload, arrival_ns, handover=Handover(record.retained)))
             count += 1
             if len(waiting) >= FEED_AHEAD:
                 waiting.pop(0).result()

@@ -29,8 +29,9 @@ from sinks.delivery import Delivery
 from sinks.items import Item, account_item
 from streams.embedded.statistics import Statistics, statistics
 from streams.pipeline.core import Core, CoreOutput
+from streams.pipeline.handovers import DIRECT, Handover
 from streams.pipeline.partition import Applied, Partition, command_in
-from streams.pipeline.records import DIRECT, Handover, Kind
+from streams.pipeline.records import Kind
 from streams.pipeline.registry_change import RegistryChange
 from streams.storage.crash_log import CrashLog, read, skipped_because, written
 from streams.storage.journal import Journal, JournalError, new_future

@@ -27,7 +27,7 @@ from streams.ingest.spool import IngestSpool, SpooledMessage
 from streams.ingest.wards import Wards
 from streams.intake.mqtt import MqttSource
 from streams.kafka.config import KafkaConfig
-from streams.pipeline.records import Handover
+from streams.pipeline.handovers import Handover
 
 log = structlog.get_logger("vigil.ingest")
 

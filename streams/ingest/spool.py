@@ -30,7 +30,7 @@ SEGMENTS_A_SPOOL: Final = 8
 
 class SpooledMessage(msgspec.Struct, array_like=True, frozen=True):
     """A wire message in the spool: its sender, its Idempotency-Key ("" without), its bytes; how a broker handed it over, as in
-    `streams.pipeline.records.Handover`."""
+    `streams.pipeline.handovers.Handover`."""
 
     name: str
     wards: tuple[str, ...] | None

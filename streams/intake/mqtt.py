@@ -13,7 +13,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from schemas.wire import MESSAGE_BYTES_MAX
-from streams.pipeline.records import Handover
+from streams.pipeline.handovers import Handover
 from streams.storage.journal import JournalBusy
 
 log = structlog.get_logger("vigil.mqtt")

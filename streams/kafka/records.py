@@ -18,7 +18,8 @@ from engine.frame import NS_PER_S
 from sinks.codec import decode
 from sinks.items import AlertChange, AuditEntry, Item, ItemKind, alert_item, audit_item, event_item
 from streams.kafka import topics
-from streams.pipeline.records import Handover, Input, Kind
+from streams.pipeline.handovers import Handover
+from streams.pipeline.records import Input, Kind
 
 NS_PER_MS: Final = NS_PER_S // 1_000
 

@@ -6,7 +6,6 @@ A `Partition` (partition.py) feeds it record by record. Pure like the engine: no
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
@@ -22,12 +21,10 @@ from engine.registry import Registry, RegistryData
 from engine.technical import DEVICE_UNBOUND
 from schemas.codec import decode
 from streams.pipeline.assembly import HomePolicy, detectors
-from streams.pipeline.records import DIRECT, Handover
+from streams.pipeline.handovers import DIRECT, Handover, Mark, SecondTries
 
 BATCHES_REMEMBERED: Final = 4096
 """Gateway batches whose repetition is recognised (a gateway repeats what was not acknowledged, at once)."""
-HANDOVERS_REMEMBERED: Final = 1024
-"""Messages of a broker, by packet number, whose second try is recognised: it makes one when the connection broke before the acknowledgement."""
 STATE_VERSION: Final = 2
 
 
@@ -55,7 +52,7 @@ class _Saved(msgspec.Struct, array_like=True):
     engine: bytes
     book: bytes
     batches: list[tuple[str, str, int, int]]
-    handovers: list[tuple[int, int, int]]
+    handovers: list[Mark]
     messages: int
     repeated: int
 
@@ -69,7 +66,7 @@ class Core:
         self.messages = 0
         self.repeated = 0
         self._batches: dict[tuple[str, str, int, int], None] = {}
-        self._handovers: dict[tuple[int, int, int], None] = {}
+        self._second_tries = SecondTries()
 
     def telemetry(self, payload: bytes, arrival_ns: int, key: str = "", handover: Handover = DIRECT) -> CoreOutput:
         """Apply one wire message (JSON chunks or a ward batch). arrival_ns never goes back.
@@ -81,7 +78,8 @@ class Core:
         self.messages += 1
         if key and self._is_repeat((key, hashlib.blake2b(payload, digest_size=16).hexdigest(), 0, 0)):
             return output
-        if handover.packet and self._is_second_try(handover, payload):
+        if self._second_tries.is_one(handover, payload):
+            self.repeated += 1
             return output
         decoded = decode(payload)
         # JSON chunks carry no batch number: their repeats are dropped per device.
@@ -131,7 +129,7 @@ class Core:
                 self.engine.snapshot(),
                 self.book.snapshot(),
                 list(self._batches),
-                list(self._handovers),
+                self._second_tries.marks(),
                 self.messages,
                 self.repeated,
             )
@@ -148,7 +146,7 @@ class Core:
         self.engine.restore(saved.engine)
         self.book.restore(saved.book)
         self._batches = dict.fromkeys(saved.batches)
-        self._handovers = dict.fromkeys(saved.handovers)
+        self._second_tries = SecondTries(saved.handovers)
         self.messages, self.repeated = saved.messages, saved.repeated
 
     def _is_repeat(self, batch: tuple[str, str, int, int]) -> bool:
@@ -158,18 +156,6 @@ class Core:
         if len(self._batches) >= BATCHES_REMEMBERED:
             del self._batches[next(iter(self._batches))]
         self._batches[batch] = None
-        return False
-
-    def _is_second_try(self, handover: Handover, payload: bytes) -> bool:
-        """Only what the broker itself calls a second try is one: packet numbers, and what buttons without a clock say, come round again."""
-        mark = (handover.packet, len(payload), zlib.crc32(payload))
-        if handover.again and mark in self._handovers:
-            self.repeated += 1
-            return True
-        self._handovers.pop(mark, None)
-        self._handovers[mark] = None
-        if len(self._handovers) > HANDOVERS_REMEMBERED:
-            del self._handovers[next(iter(self._handovers))]
         return False
 
     def _apply_events(self, outputs: Outputs, output: CoreOutput) -> None:

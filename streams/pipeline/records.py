@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import NamedTuple
+
+from streams.pipeline.handovers import DIRECT, Handover
 
 
 class Kind(StrEnum):
@@ -16,19 +18,6 @@ class Kind(StrEnum):
     REGISTRY_CHANGE = "registry_change"
     """One change of the only registry there is (console, HTTP API and registry.json of `vigil run`)."""
     TIME = "time"
-
-
-class Handover(NamedTuple):
-    """How a broker handed a message over. `retained`: it had kept it and gave it to a new subscriber, so when it was sent is unknown.
-    `again`: it had no acknowledgement of its first try. `packet`: the number under which it tries, the same at each try; 0: none."""
-
-    retained: bool = False
-    again: bool = False
-    packet: int = 0
-
-
-DIRECT: Final = Handover()
-"""From a sender itself."""
 
 
 class Input(NamedTuple):

@@ -12,7 +12,8 @@ from enum import IntEnum
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
-from streams.pipeline.records import DIRECT, Handover, Input, Kind
+from streams.pipeline.handovers import DIRECT, Handover
+from streams.pipeline.records import Input, Kind
 
 _HEAD: Final = struct.Struct("<IIqB")
 _CHECKED: Final = struct.Struct("<qB")

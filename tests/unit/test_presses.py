@@ -15,6 +15,7 @@ from engine.registry import Assignment, Binding, Place, RegistryData
 from schemas.recording import START_NS
 from sinks.codec import encode
 from sinks.items import AlertChange, Quarantined
+from streams.pipeline.handovers import DIRECT, Handover
 from streams.pipeline.partition import Applied, Partition
 from streams.pipeline.records import Input, Kind
 from streams.pipeline.registries import Registries
@@ -40,8 +41,8 @@ class Home:
         self.quarantined: list[Quarantined] = []
         self._offset = 0
 
-    def _apply(self, kind: Kind, second: float, value: bytes) -> Applied:
-        record = Input(self._offset, kind, "", ns(second), ns(second), value, WARD, self._offset)
+    def _apply(self, kind: Kind, second: float, value: bytes, handover: Handover = DIRECT) -> Applied:
+        record = Input(self._offset, kind, "", ns(second), ns(second), value, WARD, self._offset, handover)
         self._offset += 1
         restored = Partition(0, live=False)
         restored.restore(self.again.snapshot())
@@ -53,12 +54,21 @@ class Home:
         self.quarantined += [item.body for item in applied.items if isinstance(item.body, Quarantined)]
         return applied
 
-    def send(self, second: float, t0_s: float | None = None, *, device: str = "call-1", kind: str = "button", **more: Any) -> None:
+    def send(
+        self,
+        second: float,
+        t0_s: float | None = None,
+        *,
+        device: str = "call-1",
+        kind: str = "button",
+        handover: Handover = DIRECT,
+        **more: Any,
+    ) -> None:
         """A report that arrives at `second`, a press unless `more` says otherwise. `t0_s`: the device's clock, None for a right one."""
         chunk = {"v": 1, "device": device, "kind": kind, "t0_ns": ns(second if t0_s is None else t0_s), **more}
         if "values" not in more and "samples" not in more:
             chunk["values"] = {"pressed": 1}
-        self._apply(Kind.TELEMETRY, second, msgspec.json.encode(chunk))
+        self._apply(Kind.TELEMETRY, second, msgspec.json.encode(chunk), handover)
 
     def registry(self, second: float, data: RegistryData) -> None:
         self._apply(Kind.REGISTRY, second, msgspec.json.encode(data))
@@ -340,6 +350,62 @@ def test_the_beds_cord_belongs_to_who_lay_there() -> None:
     home.send(1100, 900, device="cord")
     home.send(1200, device="cord")
     assert home.rings() == [("resident/a", 1100), ("resident/b", 1200)]
+
+
+# -- what a broker hands over again -----------------------------------------------------------------------------------------
+
+RETAINED = Handover(retained=True)
+
+
+@pytest.mark.parametrize("t0_s", [-START_NS / NS_PER_S, 10.0])
+@pytest.mark.parametrize("answer", [None, Outcome.TRUE, Outcome.FALSE])
+def test_a_retained_press_rings_once_however_often_the_broker_gives_it(t0_s: float, answer: Outcome | None) -> None:
+    home = Home()
+    home.send(10, t0_s)
+    if answer is not None:
+        home.say(20, Action.RESOLVE, answer)
+    for second in (30, 400, 4000, DAY_S / 10):
+        home.send(second, t0_s, handover=RETAINED)
+    assert seconds(home) == [10]
+
+
+def test_a_retained_press_that_nobody_saw_calls_once_and_says_that_its_time_is_unknown() -> None:
+    home = Home()
+    for second in (30, 400, 4000):
+        home.send(second, -START_NS / NS_PER_S, handover=RETAINED)
+    assert seconds(home) == [30]
+    assert home.alerts[-1].values == {"time_unknown": 1.0}
+
+
+def test_many_states_do_not_crowd_out_the_retained_press() -> None:
+    home = Home()
+    home.send(10, -START_NS / NS_PER_S)
+    for second in range(20, 120):
+        home.send(second, values={"pressed": 0})
+    home.send(200, -START_NS / NS_PER_S, handover=RETAINED)
+    assert seconds(home) == [10]
+
+
+def test_a_press_right_after_its_retained_copy_is_not_lost() -> None:
+    home = Home()
+    home.send(10, -START_NS / NS_PER_S)
+    home.send(1000, -START_NS / NS_PER_S, handover=RETAINED)  # the broker gives what it kept, then what it queued
+    home.send(1000.01, -START_NS / NS_PER_S)
+    assert seconds(home) == [10, 1000.01]
+    other = Home()
+    other.send(1000, -START_NS / NS_PER_S, handover=RETAINED)
+    other.send(1000.01, -START_NS / NS_PER_S)
+    assert seconds(other) == [1000]
+
+
+def test_a_brokers_second_try_is_one_press_and_a_packet_number_that_comes_round_is_another() -> None:
+    home = Home()
+    home.send(10, -START_NS / NS_PER_S, handover=Handover(packet=7))
+    home.send(200, -START_NS / NS_PER_S, handover=Handover(again=True, packet=7))
+    assert seconds(home) == [10]
+    home.send(400, -START_NS / NS_PER_S, handover=Handover(packet=7))
+    home.send(600, -START_NS / NS_PER_S, handover=Handover(again=True, packet=8))  # its first try never came here
+    assert seconds(home) == [10, 400, 600]
 
 
 # -- a device that is taken away --------------------------------------------------------------------------------------------
