@@ -37,6 +37,11 @@ EARLIER: Final = 8
 _CLOCK_STEP_NS: Final = 2 * NS_PER_S
 """Two different reports may have the same device time when they arrive within this: clocks of whole seconds, and a moment on the way.
 Further apart, the clock stands still."""
+_LIVE_NS: Final = 5 * NS_PER_S
+"""What arrives so soon after its device time did not wait anywhere: it is whose the device is now, also where the clock is a little slow."""
+_STEADY_NS: Final = 2 * NS_PER_S
+_STEADY_OVER_NS: Final = 60 * NS_PER_S
+"""Reports that arrive this far apart, both equally late, are not stored ones: the clock is behind by that."""
 _CALL_MIN: Final = 0.5
 """`pressed` is 0 or 1; anything from here up is a press."""
 
@@ -54,13 +59,15 @@ class Memory(NamedTuple):
 
 
 class Admitted(NamedTuple):
-    """What became of k reports; as `clocks.admit` has it. `unknown`: the device time told nothing, start_ns is the arrival."""
+    """What became of k reports; as `clocks.admit` has it. `unknown`: the device time told nothing, start_ns is the arrival. `owned_ns`: the
+    time that decides whose the report is."""
 
     start_ns: Int64
     gap_ns: Int64
     fate: UInt8
     valid: Bool
     unknown: Bool
+    owned_ns: Int64
     unusual: int
 
 
@@ -132,6 +139,28 @@ def _recall(
 
 
 @kernel
+def _behind_ns(memory: Memory, r: int) -> int:
+    """How far the clock of a stream is behind, from its reports in the rows `r` and `r` + 1; 0 where they do not agree on it.
+
+    The least delay of a report is the clock's error, if another report at another time had it too; stored reports are late by any time.
+    """
+    least_ns = np.int64(2**62)
+    taken_ns = np.int64(0)
+    for k in range(r, r + 2):
+        for j in range(RECENT):
+            if memory.taken_ns[k, j] != NEVER_NS and memory.taken_ns[k, j] - memory.t0_ns[k, j] < least_ns:
+                least_ns = memory.taken_ns[k, j] - memory.t0_ns[k, j]
+                taken_ns = memory.taken_ns[k, j]
+    for k in range(r, r + 2):
+        for j in range(RECENT):
+            if memory.taken_ns[k, j] == NEVER_NS or abs(memory.taken_ns[k, j] - taken_ns) < _STEADY_OVER_NS:
+                continue
+            if memory.taken_ns[k, j] - memory.t0_ns[k, j] <= least_ns + _STEADY_NS:
+                return least_ns if least_ns > 0 else 0  # type: ignore[return-value]
+    return 0
+
+
+@kernel
 def remember(memory: Memory, r: int, same: int, t0_ns: int, seq: int, content: int, arrival_ns: int) -> None:
     """Keep a report that was taken; `same`: the place of the one that had the same time, number and content, -1 for none."""
     at = same
@@ -165,8 +194,9 @@ def admit(
     fate: UInt8,
     valid: Bool,
     unknown: Bool,
+    owned_ns: Int64,
 ) -> int:
-    """Judge k reports; arguments and result as of `clocks.admit`.
+    """Judge k reports; arguments and result as of `clocks.admit`. `owned_ns` (k,): whoever had the device then, it is theirs.
 
     `row` (k,): of `memory`. `wanted` (k,): remember the report even if its device is bound to nobody. What is EARLIER or UNBOUND is
     counted by the caller, who knows whether somebody had the device then.
@@ -183,12 +213,17 @@ def admit(
         start = arrival_ns if unknown[i] else t0
         start_ns[i] = start
         gap_ns[i] = GAP_RESTART if start < streams.next_ns[s] or streams.next_ns[s] == NEVER_NS else GAP_NONE
+        owned_ns[i] = start
+        if not unknown[i] and t0 < streams.since_ns[s]:
+            owned_ns[i] = min(arrival_ns, t0 + _behind_ns(memory, row[i] // 2 * 2))
+            if arrival_ns - owned_ns[i] <= _LIVE_NS:
+                owned_ns[i] = arrival_ns
         outcome = ACCEPTED
         if repeated:
             outcome = DUPLICATE
             if not retained:  # what a broker had kept says nothing about now: the press that it still has to hand over comes a moment later
                 memory.heard_ns[row[i], same] = arrival_ns
-        elif not unknown[i] and t0 < streams.since_ns[s]:
+        elif owned_ns[i] < streams.since_ns[s]:
             outcome = EARLIER
         elif streams.slot[s] < 0:
             outcome = UNBOUND
@@ -243,16 +278,17 @@ class Instants:
         row = np.array([self._row_of(int(s)) for s in index], np.int64) + is_call(block.kind, block.samples)
         content = _content(block.samples)
         found = Admitted(
-            np.empty(size, np.int64),
-            np.empty(size, np.int64),
-            np.empty(size, np.uint8),
-            np.empty(size, np.bool_),
-            np.empty(size, np.bool_),
-            0,
+            start_ns=np.empty(size, np.int64),
+            gap_ns=np.empty(size, np.int64),
+            fate=np.empty(size, np.uint8),
+            valid=np.empty(size, np.bool_),
+            unknown=np.empty(size, np.bool_),
+            owned_ns=np.empty(size, np.int64),
+            unusual=0,
         )
         unusual = admit(
             streams, self._memory, index, row, block.t0_ns, block.seq, content, block.quality, wanted, arrival_ns, block.retained, limits,
-            found.start_ns, found.gap_ns, found.fate, found.valid, found.unknown,
+            *found[:-1],
         )  # fmt: skip
         return found._replace(unusual=unusual)
 

@@ -78,7 +78,7 @@ class InstantIntake:
         """A report that does not belong to the present wearer: to whoever had the device then, else to nobody, and then a call is the ward's."""
         registry, device, counts = self._dispatcher.registry, block.devices[i], self._devices.streams.counts[s]
         t_ns = int(found.start_ns[i])
-        subject = registry.subject(device, t_ns)
+        subject = registry.subject(device, int(found.owned_ns[i]))
         elsewhere = found.fate[i] == EARLIER or call or subject != self._devices.subject[s]  # else it has no lane (engine/slots.py)
         if subject is not None and subject in registry.here and elsewhere:
             counts[_PROCESSED] += 1
@@ -86,7 +86,11 @@ class InstantIntake:
             self._give(block, i, found, (self._slot_of(subject, block.kind, device), subject), values, arrival_ns, out)
             return
         if call and registry.knows(device):
-            out.events.append(self._unattributed(device, block.kind, registry.ward(device, t_ns), t_ns, bool(found.unknown[i]), arrival_ns))
+            out.events.append(
+                self._unattributed(
+                    device, block.kind, registry.ward(device, int(found.owned_ns[i])), t_ns, bool(found.unknown[i]), arrival_ns
+                )
+            )
         if found.fate[i] == UNBOUND:
             counts[_QUARANTINED] += 1
             if (reject := rejected(block, i, UNBOUND, self._devices.subject[s], arrival_ns)) is not None:

@@ -281,6 +281,34 @@ def test_a_press_without_a_time_is_the_present_wearers_and_says_so() -> None:
     assert home.alerts[-1].values == {"time_unknown": 1.0}
 
 
+def test_a_press_right_after_the_binding_is_the_new_wearers_though_the_clock_is_a_little_slow() -> None:
+    home = Home()
+    home.change(1000, RegistryChange("x", "bind", binding=Binding("call-1", "resident/b", WARD)))
+    home.send(1002, 998)
+    assert home.rings() == [("resident/b", 1002)]
+
+
+@pytest.mark.parametrize("reports", ["states", "presses"])
+def test_a_clock_known_to_be_hours_behind_does_not_call_for_the_earlier_wearer(reports: str) -> None:
+    home = Home()
+    more: dict[str, Any] = {"values": {"pressed": 0}} if reports == "states" else {}
+    for second in (100, 400, 700):
+        home.send(second, second - 7200, **more)
+    home.change(1000, RegistryChange("x", "bind", binding=Binding("call-1", "resident/b", WARD)))
+    home.send(1100, 1100 - 7200)
+    assert home.rings()[-1] == ("resident/b", 1100)
+    home.send(1200, 900 - 7200)  # this one did wait
+    assert home.rings()[-1] == ("resident/a", 1200)
+
+
+def test_presses_that_waited_together_say_nothing_about_the_clock() -> None:
+    home = Home()
+    home.change(1000, RegistryChange("x", "bind", binding=Binding("call-1", "resident/b", WARD)))
+    for number, t0_s in enumerate((100, 300, 700)):
+        home.send(1100 + number, t0_s)
+    assert [subject for subject, _ in home.rings()] == ["resident/a"] * 3
+
+
 @pytest.mark.parametrize("how", WAYS[2:3])
 def test_a_pendant_that_goes_round_knows_each_wearer(how: str) -> None:
     home = Home()
