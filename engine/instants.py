@@ -156,7 +156,7 @@ def _behind_ns(memory: Memory, r: int) -> int:
             if memory.taken_ns[k, j] == NEVER_NS or abs(memory.taken_ns[k, j] - taken_ns) < _STEADY_OVER_NS:
                 continue
             if memory.taken_ns[k, j] - memory.t0_ns[k, j] <= least_ns + _STEADY_NS:
-                return least_ns if least_ns > 0 else 0  # type: ignore[return-value]
+                return max(0, least_ns)  # type: ignore[return-value]
     return 0
 
 
