@@ -27,7 +27,7 @@ from streams.ingest.spool import SpooledMessage
 from streams.ingest.wards import Wards
 from streams.kafka import topics
 from streams.kafka.records import Headers, frame, headers
-from streams.pipeline.core import BATCHES_REMEMBERED
+from streams.pipeline.core import BATCHES_REMEMBERED, is_numbered
 from streams.storage.journal_records import Entry
 
 GATEWAY: Final = "ingest"
@@ -97,14 +97,14 @@ class Batcher:
     def remember(self, entry: Entry) -> None:
         """Note a message that an earlier process published, so that a repetition of it is dropped."""
         message = msgspec.msgpack.decode(entry.payload, type=SpooledMessage)
-        self._is_repeat(message, decode(message.payload))
+        self._is_repeat(message, decode(message.payload), entry.arrival_ns)
 
     def add(self, entry: Entry) -> None:
         """Add a record to the open window. Call `close` before adding one of a later window."""
         self.window = self.window_of(entry.arrival_ns)
         message = msgspec.msgpack.decode(entry.payload, type=SpooledMessage)
         decoded = decode(message.payload)
-        if self._is_repeat(message, decoded):
+        if self._is_repeat(message, decoded, entry.arrival_ns):
             self.repeated += 1
             return
         default_ward, parts, foreign = self._divide_by_ward(decoded, message, entry)
@@ -174,12 +174,12 @@ class Batcher:
             self.refused[FOREIGN_WARD] += 1
         self._records_of.append(BatchRecord(topics.QUARANTINE, default_ward, frame(items), ()))
 
-    def _is_repeat(self, message: SpooledMessage, decoded: Decoded) -> bool:
+    def _is_repeat(self, message: SpooledMessage, decoded: Decoded, arrival_ns: int) -> bool:
         """Whether the same message came before: by its Idempotency-Key and bytes, or by its gateway's sequence number."""
         keys: list[tuple[str, ...]] = []
         if message.key:
             keys.append((message.name, message.key, hashlib.blake2b(message.payload, digest_size=16).hexdigest()))
-        if decoded.seq != NO_SEQ:
+        if is_numbered(decoded, arrival_ns):
             keys.append((message.name, decoded.ward, decoded.gateway, str(decoded.seq), str(decoded.sent_ns)))
         repeat = any(key in self._seen for key in keys)
         if message.packet:

@@ -15,17 +15,19 @@ from pydantic import BaseModel
 from alerts.book import AlertBook
 from alerts.model import Alert, Command, Refusal, Transition
 from alerts.policy import CANARY_WARD_PREFIX, Policy, is_canary
+from engine.clocks import AdmissionLimits
 from engine.engine import Engine
 from engine.outputs import Outputs
 from engine.registry import Registry, RegistryData
 from engine.technical import DEVICE_UNBOUND
-from schemas.codec import decode
+from schemas.codec import Decoded, decode
 from streams.pipeline.assembly import HomePolicy, detectors
 from streams.pipeline.handovers import DIRECT, Handover, Mark, SecondTries
 
 BATCHES_REMEMBERED: Final = 4096
 """Gateway batches whose repetition is recognised (a gateway repeats what was not acknowledged, at once)."""
 STATE_VERSION: Final = 2
+_LIMITS: Final = AdmissionLimits()
 
 
 class CoreOutput(NamedTuple):
@@ -83,7 +85,7 @@ class Core:
             return output
         decoded = decode(payload)
         # JSON chunks carry no batch number: their repeats are dropped per device.
-        if decoded.seq >= 0 and self._is_repeat((decoded.ward, decoded.gateway, decoded.seq, decoded.sent_ns)):
+        if is_numbered(decoded, arrival_ns) and self._is_repeat((decoded.ward, decoded.gateway, decoded.seq, decoded.sent_ns)):
             return output
         if decoded.rejects:
             output.outputs.add(self.engine.refuse(decoded.rejects, arrival_ns))
@@ -171,6 +173,12 @@ class Core:
             if alert is None:
                 raise RuntimeError(f"transition {transition.id} has no alert: the book shed one, which it must never do")
             output.transitions.append((transition, alert))
+
+
+def is_numbered(decoded: Decoded, arrival_ns: int) -> bool:
+    """Whether a batch is known by its number and the gateway's clock. Without a possible clock the numbers of a gateway that starts again
+    would be taken for those of before, and with the batch a press: then its chunks are told apart one by one."""
+    return decoded.seq >= 0 and -_LIMITS.past_ns <= decoded.sent_ns - arrival_ns <= _LIMITS.future_ns
 
 
 def _refuse_canaries_elsewhere(data: RegistryData) -> None:

@@ -223,7 +223,7 @@ def test_too_long_a_message_still_says_so() -> None:
 
 def test_sent_again_is_taken_once() -> None:
     feed = Feed(some_wards(one=("a",)))
-    batch, press = encode_batch("h/one", [block("a")], seq=3, sent_ns=4), button("a")
+    batch, press = encode_batch("h/one", [block("a")], seq=3, sent_ns=START_NS), button("a")
     for key in ("", "k1"):
         feed.put(batch)
         feed.put(press, key=key)

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from alerts.model import Action, Alert, Command, Outcome, Reason, State
+from engine.block import Block
 from engine.clocks import AdmissionLimits
 from engine.frame import NS_PER_S
 from engine.registry import Assignment, Binding, Place, RegistryData
+from schemas.codec import encode_batch
 from schemas.recording import START_NS
 from sinks.codec import encode
 from sinks.items import AlertChange, Quarantined
@@ -69,6 +72,9 @@ class Home:
         if "values" not in more and "samples" not in more:
             chunk["values"] = {"pressed": 1}
         self._apply(Kind.TELEMETRY, second, msgspec.json.encode(chunk), handover)
+
+    def raw(self, second: float, payload: bytes) -> None:
+        self._apply(Kind.TELEMETRY, second, payload)
 
     def registry(self, second: float, data: RegistryData) -> None:
         self._apply(Kind.REGISTRY, second, msgspec.json.encode(data))
@@ -231,6 +237,16 @@ def test_a_press_only_pendant_in_place_of_one_that_reported_releases_is_known_as
     for second in (110, 123, 136):
         home.send(second, device="call-9")
     assert seconds(home) == [10, 110, 123, 136]
+
+
+@pytest.mark.parametrize(("sent_s", "calls"), [(0.0, 2), (None, 1)], ids=["no clock", "a clock"])
+def test_a_gateway_without_a_clock_that_starts_again_loses_no_press(sent_s: float | None, calls: int) -> None:
+    home = Home()
+    sample, none = np.ones((1, 1, 1), np.float32), np.zeros(1, np.uint8)
+    for second in (10, 3610):
+        block = Block("button", ("call-1",), np.array([ns(second)]), np.array([-1]), 0.0, sample, none, (1, 1))
+        home.raw(second, encode_batch(WARD, [block], gateway="g", seq=0, sent_ns=0 if sent_s is not None else ns(9)))
+    assert len(home.rings()) == calls
 
 
 # -- whose press it is ------------------------------------------------------------------------------------------------------
