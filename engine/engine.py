@@ -24,11 +24,12 @@ from engine.events import Phase
 from engine.frame import NS_PER_S, Frame, Int32, Int64
 from engine.intake import InstantIntake
 from engine.kinds import KINDS
-from engine.outputs import Account, Late, Outputs, Reject
-from engine.refusals import rejected
+from engine.outputs import Account, Outputs, Reject
+from engine.refusals import late, rejected
 from engine.registry import Registry, RegistryData
 from engine.reorder import HeldChunk, ReorderBuffer
 from engine.rows import apart
+from engine.scales import WATCHED, ScaleWatch
 from engine.slots import Slots
 from engine.snapshot import STATE_VERSION, EngineSnapshot
 from engine.state import pack, unpack
@@ -68,6 +69,7 @@ class Engine:
         self._intake = InstantIntake(self.devices, self.slots, self._dispatcher, self.limits, self._new_slot)
         self._reorder = ReorderBuffer()
         self._accounts = Accounts()
+        self._scales = ScaleWatch()
         self._mark: NDArray[np.int64] = np.zeros(64, np.int64)
         self._stamp = 0
         self._last_tick_ns = NEVER_NS
@@ -83,17 +85,28 @@ class Engine:
         comes or `hold_ns` passes) or refused with a reason.
         """
         out = self.advance(arrival_ns)
-        self._admit(block, arrival_ns, out, release=False)
+        scaled: Block | None = block
+        if block.kind in WATCHED:
+            route = self._route(block, arrival_ns, out)
+            scaled, wrong = self._scales.sift(block, route.stream, route.slot)
+            for reject in wrong:
+                self._refuse(reject, out)
+        if scaled is not None:
+            self._admit(scaled, arrival_ns, out, release=False)
+        self._accounts.count_no_value(block, self.devices.known)
         return out
 
     def refuse(self, rejects: Iterable[Reject], arrival_ns: int) -> Outputs:
         """Account for what the codec refused; the rejects come back in the outputs."""
         out = self.advance(arrival_ns)
         for reject in rejects:
-            device = reject.device if reject.device in self.devices.known else ""
-            self._accounts.refuse(device, reject.kind if reject.kind in KINDS else "", reject.readings)
-            out.rejects.append(reject)
+            self._refuse(reject, out)
         return out
+
+    def _refuse(self, reject: Reject, out: Outputs) -> None:
+        device = reject.device if reject.device in self.devices.known else ""
+        self._accounts.refuse(device, reject.kind if reject.kind in KINDS else "", reject.readings)
+        out.rejects.append(reject)
 
     def set_registry(self, data: RegistryData, arrival_ns: int) -> Outputs:
         """Replace the registry; raises ValueError (and changes nothing) when it contradicts itself or breaks a bound."""
@@ -101,12 +114,7 @@ class Engine:
         self._dispatcher.check_care(data.care)
         out = self.advance(arrival_ns)
         self.registry = self._dispatcher.registry = registry
-        self._bind(
-            range(len(self.devices.names)),
-            arrival_ns,
-            out,
-            wanted={b.subject for b in data.bindings} | {a.resident for a in data.assignments},
-        )
+        self._bind(range(len(self.devices.names)), arrival_ns, out, wanted=registry.here)
         for slot, subject in enumerate(self.slots.subjects):
             if subject:
                 self._dispatcher.apply_care(slot, subject)
@@ -210,7 +218,7 @@ class Engine:
 
     # -- bindings ----------------------------------------------------------------------------------------------------
 
-    def _bind(self, streams: Iterable[int], now_ns: int, out: Outputs, wanted: set[str] | None = None) -> None:
+    def _bind(self, streams: Iterable[int], now_ns: int, out: Outputs, wanted: frozenset[str] | None = None) -> None:
         """Look up whom `streams` are about from `now_ns` on. All are detached before any is attached, so that a lane is free for its successor.
 
         `wanted`: whoever is not among these subjects has left the house and is forgotten.
@@ -279,10 +287,7 @@ class Engine:
         for i in np.flatnonzero(fate != clocks.ACCEPTED):
             outcome, device, s = int(fate[i]), block.devices[i], int(route.stream[i])
             if outcome == clocks.LATE:
-                t0_ns = int(block.t0_ns[i])
-                behind = int(self.devices.streams.next_ns[s]) - t0_ns
-                earlier = t0_ns < int(self.devices.streams.since_ns[s])
-                out.late.append(Late(device, block.kind, t0_ns, behind, readings, block.samples[i].tobytes(), earlier))
+                out.late.append(late(block, int(i), int(self.devices.streams.next_ns[s]), int(self.devices.streams.since_ns[s])))
             elif outcome == clocks.HELD:
                 self._reorder.add(s, HeldChunk.row(block, int(i), arrival_ns))
             elif (reject := rejected(block, int(i), outcome, self.devices.subject[s], arrival_ns)) is not None:
@@ -322,17 +327,17 @@ class Engine:
         """
         return self._accounts.of_hour(self.devices)
 
+    def no_value(self) -> dict[tuple[str, str], int]:
+        """Readings received in the current hour in which a device said "no value", by (device, kind); they stand in the accounts as well."""
+        return dict(self._accounts.no_value)
+
     def totals(self) -> tuple[int, int, int, int]:
         """Readings since the beginning: processed, duplicate, late, quarantined."""
         return self._accounts.totals(self.devices)
 
     def exposure_s(self) -> dict[str, float]:
         """Seconds of data processed per subject (the longest of its streams)."""
-        covered: dict[str, float] = {}
-        for s, subject in enumerate(self.devices.subject):
-            if subject is not None:
-                covered[subject] = max(covered.get(subject, 0.0), float(self.devices.streams.covered_ns[s]) / NS_PER_S)
-        return covered
+        return self.devices.exposure_s()
 
     def held(self) -> int:
         """Chunks waiting for a predecessor."""
@@ -355,6 +360,8 @@ class Engine:
             [(device, kind, count) for (device, kind), count in self._accounts.refused.items()],
             self._accounts.past,
             {d.spec.name: d.snapshot() for d in self.detectors},
+            [(device, kind, count) for (device, kind), count in self._accounts.no_value.items()],
+            self._scales.save(),
             self.registry.history.spans(),
             self._intake.instants.save(),
         )
@@ -376,7 +383,9 @@ class Engine:
         self._reorder.load(saved.held)
         self._last_tick_ns, self._accounts.hour_ns = saved.last_tick_ns, saved.hour_ns
         self._accounts.refused = {(device, kind): count for device, kind, count in saved.refused}
+        self._accounts.no_value = {(device, kind): count for device, kind, count in saved.no_value}
         self._accounts.past = saved.past
+        self._scales.load(saved.scales)
         self.cold = []
         for detector in self.detectors:
             try:

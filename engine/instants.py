@@ -306,7 +306,10 @@ class Instants:
         return msgspec.msgpack.encode(_Saved(list(self._row), pack(Memory._make(column[:used] for column in self._memory))))
 
     def load(self, data: bytes) -> None:
-        """Inverse of `save`."""
+        """Inverse of `save`; empty: nothing was remembered."""
+        if not data:
+            self._memory, self._row = initial_memory(2), {}
+            return
         saved = msgspec.msgpack.decode(data, type=_Saved)
         self._row = {stream: 2 * i for i, stream in enumerate(saved.streams)}
         stored = unpack(initial_memory(1), saved.memory)

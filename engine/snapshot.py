@@ -11,7 +11,7 @@ from engine.registry import RegistryData
 from engine.reorder import HeldChunk
 from engine.slots import SlotsSaved
 
-STATE_VERSION: Final = 2
+STATE_VERSION: Final = 1
 
 
 class EngineSnapshot(msgspec.Struct, array_like=True):
@@ -29,8 +29,10 @@ class EngineSnapshot(msgspec.Struct, array_like=True):
     refused: list[tuple[str, str, int]]
     past: list[int]
     detectors: dict[str, bytes]
-    history: list[Span]
-    instants: bytes
+    no_value: list[tuple[str, str, int]] = []  # a snapshot of before has none of these
+    scales: bytes = b""
+    history: list[Span] = []
+    instants: bytes = b""
 
 
 def encode(saved: EngineSnapshot, devices: bytes) -> bytes:

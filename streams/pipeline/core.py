@@ -26,7 +26,7 @@ from streams.pipeline.handovers import DIRECT, Handover, Mark, SecondTries
 
 BATCHES_REMEMBERED: Final = 4096
 """Gateway batches whose repetition is recognised (a gateway repeats what was not acknowledged, at once)."""
-STATE_VERSION: Final = 2
+STATE_VERSION: Final = 1
 _LIMITS: Final = AdmissionLimits()
 
 
@@ -54,9 +54,9 @@ class _Saved(msgspec.Struct, array_like=True):
     engine: bytes
     book: bytes
     batches: list[tuple[str, str, int, int]]
-    handovers: list[Mark]
     messages: int
     repeated: int
+    handovers: list[Mark] = []  # a snapshot of before has none
 
 
 class Core:
@@ -87,8 +87,8 @@ class Core:
         # JSON chunks carry no batch number: their repeats are dropped per device.
         if is_numbered(decoded, arrival_ns) and self._is_repeat((decoded.ward, decoded.gateway, decoded.seq, decoded.sent_ns)):
             return output
-        if decoded.rejects:
-            output.outputs.add(self.engine.refuse(decoded.rejects, arrival_ns))
+        if decoded.rejects or decoded.partly:
+            output.outputs.add(self.engine.refuse([*decoded.rejects, *decoded.partly], arrival_ns))
         for block in decoded.blocks:
             if handover.retained:
                 block = block._replace(retained=True)  # noqa: PLW2901 - the same block, marked
@@ -131,9 +131,9 @@ class Core:
                 self.engine.snapshot(),
                 self.book.snapshot(),
                 list(self._batches),
-                self._second_tries.marks(),
                 self.messages,
                 self.repeated,
+                self._second_tries.marks(),
             )
         )
 

@@ -57,7 +57,7 @@ def play(engine: Engine, reports: list[Report], arrival_ns: int = T0_NS) -> list
         t0_ns = arrival_ns if report.t0_ns is None else report.t0_ns
         block = Block(
             "button", ("call",), np.array([t0_ns]), np.array([report.seq]), 0.0, np.full((1, 1, 1), report.pressed, np.float32),
-            np.zeros(1, np.uint8), (1, 1), report.retained,
+            np.zeros(1, np.uint8), (1, 1), retained=report.retained,
         )  # fmt: skip
         found.append([event for event in engine.step(block, arrival_ns).events if event.code == "sos.pressed"])
     return found

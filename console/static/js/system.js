@@ -112,7 +112,7 @@ await start("system", (main, live) => {
     const age = (ms) => (ms === null ? "–" : t("ui.ago", { d: duration(now - ms) }));
     const figure = (value, label) => el("div", { class: "figure" }, el("b", {}, value), el("span", {}, label));
     engine.replaceChildren(
-      figure(t("ui.ago", { d: duration(now - system.engine_ms) }), t("system.engine_age")),
+      figure(t("ui.ago", { d: duration(live.engineAgeMs) }), t("system.engine_age")),
       figure(duration(now - system.started_ms), t("system.uptime")),
       figure(system.version, t("system.version")),
     );
@@ -143,8 +143,8 @@ await start("system", (main, live) => {
     );
     boxes.devices.replaceChildren(
       table(
-        ["device", "kinds", "subject", "seen", "received", "processed", "duplicate", "late", "quarantined"].map((key) => t(`system.${key}`)),
-        system.devices.map((d) => [d.device, kindName(d.kind), d.subject, age(d.seen_ms), ...["received", "processed", "duplicate", "late", "quarantined"].map((key) => number(d.totals[key]))]),
+        ["device", "kinds", "subject", "seen", "received", "processed", "duplicate", "late", "quarantined", "no_value"].map((key) => t(`system.${key}`)),
+        system.devices.map((d) => [d.device, kindName(d.kind), d.subject, age(d.seen_ms), ...["received", "processed", "duplicate", "late", "quarantined"].map((key) => number(d.totals[key])), number(d.no_value)]),
         t("system.devices_none"),
       ),
     );
