@@ -24,6 +24,8 @@ from schemas.wire import CHUNKS_MAX, MISSING_I2, MISSING_U2, TEXT_BYTES_MAX
 
 T_MAX_NS: Final = 9_000_000_000_000_000_000
 """Latest t0 that is a time at all (March 2255): int64 nanoseconds end in 2262, and every chunk must end before that."""
+NO_TIME_NS: Final = 0
+"""Stands for a t0 that is no time at all in a kind whose chunks are moments: a press is taken whatever the clock says (engine/instants.py)."""
 TIME_RULE: Final = (
     f"it must be UTC nanoseconds since 1970-01-01, {datetime.fromtimestamp(T_MAX_NS // NS_PER_S, UTC):%Y-%m-%d} at the latest"
 )
@@ -99,6 +101,8 @@ def judge(raw: Raw, *, keep: bool = False) -> Judged:
         reason, detail = refusal
         return Judged(None, [_reject(raw, row, reason, detail) for row in range(len(raw.devices))], [])
     kind = KINDS[raw.kind]
+    if kind.timing == "irregular":
+        raw = raw._replace(t0_ns=np.where((raw.t0_ns < 0) | (raw.t0_ns > T_MAX_NS), NO_TIME_NS, raw.t0_ns))
     limits = LIMITS[raw.kind]
     samples = _canonical(raw, kind)
     values = _NO_VALUES if samples.dtype == np.uint16 else samples  # a cell that came as an unsigned integer cannot be out of range
