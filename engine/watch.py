@@ -182,6 +182,13 @@ EXPLANATIONS: Final[dict[Blind, Explanation]] = {
 """Of every reason that calls somebody. Warming up ends by itself, and an empty bed is no fault."""
 
 
+BLIND_NAMES: Final[dict[Blind, Name]] = {
+    **{reason: Name(why.zh.title, why.en.title) for reason, why in EXPLANATIONS.items()},
+    Blind.EMPTY_BED: Name("床上无人", "nobody in bed"),
+    Blind.WARMING_UP: Name("刚开始监测", "watching has just begun"),
+}
+
+
 class WatchLimits(NamedTuple):
     """How long a device may be blind before somebody is told. Times in ns.
 
@@ -205,6 +212,20 @@ class WatchLimits(NamedTuple):
         Hazard.CALL: 3600 * NS_PER_S,
         Hazard.DEVICE: 3600 * NS_PER_S,
     }
+
+
+CARE: Final = "watch"
+"""What a care setting names in the place of a detector to set for one resident how long a hazard may be blind: field "<hazard>_s"."""
+CARE_S_MIN, CARE_S_MAX = 120.0, 86_400.0
+
+
+def check_care(field: str, value: float | None) -> None:
+    """ValueError when a care setting of the watch names no hazard or breaks a bound."""
+    fields = {f"{hazard}_s" for hazard in Hazard if hazard is not Hazard.DEVICE}
+    if field not in fields:
+        raise ValueError(f"{CARE}.{field} cannot be set per resident; these can: {sorted(fields)}")
+    if value is not None and not CARE_S_MIN <= value <= CARE_S_MAX:
+        raise ValueError(f"{CARE}.{field} must be {CARE_S_MIN:g} to {CARE_S_MAX:g} s, got {value:g}")
 
 
 class WatchChange(NamedTuple):

@@ -23,7 +23,7 @@ from engine.ledger import Due, Ledger, LedgerSaved
 from engine.outputs import DataChange, Outputs
 from engine.registry import Registry
 from engine.state import grown, pack, unpack
-from engine.watch import SIGNALS_MAX, Blind, Hazard, Signal, WatchLimits
+from engine.watch import CARE, SIGNALS_MAX, Blind, Hazard, Signal, WatchLimits
 
 LOOK_EVERY_S: Final = 5
 """Seconds of arrival time from one look over all that is bound to the next."""
@@ -127,7 +127,7 @@ class Watching:
     def tick(self, registry: Registry, devices: Devices, now_ns: int, out: Outputs) -> None:
         """Time passed: who fell silent, whose binding began or ended, and every few seconds who is watched."""
         for s in devices.gone_silent(now_ns):
-            self.ledger.silent(devices, int(s), now_ns, out)
+            self.ledger.silent(registry, devices, int(s), now_ns, out)
         self.ledger.follow(registry, devices, now_ns, out)
         if now_ns // NS_PER_S % LOOK_EVERY_S == 0:
             self.ledger.check(registry, devices, now_ns, out)
@@ -160,7 +160,7 @@ class Watching:
                 self.coverage.why[r] = said
                 if bound[r]:
                     out.watch.append(self.coverage.change(r, now_ns))
-        self._tell(plan, seen, reasons, watched, devices, now_ns, out)
+        self._tell(plan, seen, reasons, watched, registry, devices, now_ns, out)
 
     # -- how --------------------------------------------------------------------------------------------------------
 
@@ -246,6 +246,7 @@ class Watching:
         seen: _Seen,
         reasons: dict[int, Blind],
         watched: Bool,
+        registry: Registry,
         devices: Devices,
         now_ns: int,
         out: Outputs,
@@ -264,7 +265,9 @@ class Watching:
                 missing[line.source] = line.subject
             at_ns = int(seen.at_ns[i])
             begin_ns = since[line.source] = self._since.get(line.source, at_ns if at_ns != NEVER_NS and not seen.frozen[i] else now_ns)
-            if not watched[plan.row[i]] and reason not in _NO_FAULT and now_ns - begin_ns >= self.limits.told_ns[line.signal.hazard]:
+            if watched[plan.row[i]] or reason in _NO_FAULT:
+                continue
+            if now_ns - begin_ns >= self._limit_ns(registry, line.subject, line.signal.hazard):
                 due[i] = Due(line.subject, reason, begin_ns)
         for source, subject in self._missing.items():
             if source not in missing:
@@ -279,6 +282,11 @@ class Watching:
         for source, one in wanted.items():
             self.ledger.begin(source, one, now_ns, out)
         self._told = set(wanted)
+
+    def _limit_ns(self, registry: Registry, subject: str, hazard: Hazard) -> int:
+        """How long `hazard` may be blind before somebody is told, by the resident's care plan or by default."""
+        own = [c.value for c in registry.care.get(subject, ()) if (c.detector, c.field) == (CARE, f"{hazard}_s") and c.value is not None]
+        return round(own[-1] * NS_PER_S) if own else self.limits.told_ns[hazard]
 
     # -- snapshot ---------------------------------------------------------------------------------------------------
 

@@ -160,3 +160,73 @@ def test_time_that_was_leapt_over_is_no_waiting() -> None:
     home = core(OXIMETERS[0])
     assert technical(home.advance(at(30 * 86_400))) == []
     assert technical(home.advance(at(30 * 86_400 + 605))) == [("device.never_heard", "onset", "resident/a", "ox-1")]
+
+
+GATEWAY = tuple(Binding(f"ox-{i}", f"resident/r-{i}", "home/ward") for i in range(50))
+ELSEWHERE = Binding("ox-far", "resident/far", "home/other")
+
+
+def ward_lives(home: Core, seconds: Iterable[float], *, devices: Iterable[Binding] = GATEWAY, clock_s: float = 0.0) -> CoreOutput:
+    output = CoreOutput.nothing()
+    for t in seconds:
+        for i, binding in enumerate(devices):
+            output.add(home.telemetry(vitals(t, binding.device, t0_ns=at(t + clock_s)), at(t + 1 + 0.1 * i)))
+        output.add(home.telemetry(vitals(t, "ox-far"), at(t + 9)))
+    return output
+
+
+@pytest.mark.parametrize(("clock_s", "code"), [(None, "device.outage"), (-9e8, "device.outage_clock")])
+def test_a_gateway_of_fifty_devices_is_one_alert_that_ends_by_itself(clock_s: float | None, code: str) -> None:
+    home = core(*GATEWAY, ELSEWHERE)
+    assert technical(ward_lives(home, range(0, 200, 10))) == []
+    down = ward_lives(home, range(200, 1200, 10), devices=() if clock_s is None else GATEWAY, clock_s=clock_s or 0.0)
+    assert [(e.code, e.phase, e.subject, e.values["devices"]) for e in down.outputs.events] == [(code, "onset", "ward/home/ward", 50)]
+    assert [(a.code, a.subject) for a in home.book.open()] == [(code, "ward/home/ward")]
+    assert {change.subject for change in down.outputs.watch if change.reason is not None} == {b.subject for b in GATEWAY}
+    back = ward_lives(home, range(1200, 1300, 10))
+    assert [(e.code, e.phase) for e in back.outputs.events] == [(code, "clear")]
+    assert home.book.open() == []
+
+
+def test_an_outage_makes_alerts_stale_and_one_device_that_stays_away_is_told_after_it() -> None:
+    home = core(*GATEWAY, ELSEWHERE)
+    for t in range(0, 300, 10):
+        ward_lives(home, [t], devices=GATEWAY[1:])
+        home.telemetry(vitals(t, "ox-0", values={"heart_rate_bpm": 72, "spo2_percent": 80}), at(t + 9.5))
+    assert [a.code for a in home.book.open()] == ["heart.spo2_low"]
+    ward_lives(home, range(300, 800, 10), devices=())
+    assert {a.code: a.state for a in home.book.open()} == {"heart.spo2_low": "stale", "device.outage": "firing"}
+    back = ward_lives(home, range(800, 1300, 10), devices=GATEWAY[1:])
+    assert [(e.code, e.phase, e.device) for e in back.outputs.events] == [
+        ("device.outage", "clear", ""),
+        ("device.silent", "onset", "ox-0:vitals"),
+    ]
+    assert {a.code: a.state for a in home.book.open()} == {"heart.spo2_low": "stale", "device.silent": "firing"}
+    home.telemetry(vitals(1300, "ox-0", values={"heart_rate_bpm": 72, "spo2_percent": 80}), at(1309))
+    home.advance(at(1320))
+    assert {a.code: a.state for a in home.book.open()} == {"heart.spo2_low": "firing"}
+
+
+def test_a_gateway_that_never_came_is_one_alert() -> None:
+    home = core(*GATEWAY, ELSEWHERE)
+    down = ward_lives(home, range(0, 1200, 10), devices=())
+    assert [(e.code, e.phase) for e in down.outputs.events] == [("device.outage", "onset")]
+    other = Core()
+    other.restore(home.snapshot())
+    said = [technical_and_wards(ward_lives(one, range(1200, 1300, 10))) for one in (home, other)]
+    assert said == [[("device.outage", "clear", "ward/home/ward")]] * 2
+
+
+def technical_and_wards(output: CoreOutput) -> list[tuple[str, str, str]]:
+    return [(e.code, e.phase, e.subject) for e in output.outputs.events]
+
+
+def test_devices_that_stop_one_after_the_other_are_cases_of_their_own() -> None:
+    home = core(*GATEWAY[:8], ELSEWHERE)
+    ward_lives(home, range(0, 200, 10), devices=GATEWAY[:8])
+    said = []
+    for left in range(7, 0, -1):
+        begin = 200 + (7 - left) * 100
+        said += technical(ward_lives(home, range(begin, begin + 100, 10), devices=GATEWAY[:left]))
+    assert {entry[0] for entry in said} == {"device.silent"}
+    assert len(said) >= 5

@@ -13,7 +13,7 @@ from alerts.model import Reason, State
 from engine.clocks import NEVER_NS
 from engine.frame import NS_PER_S
 from engine.judged import AT, WHY, columns_of, initial_judged, judge
-from engine.registry import Binding, RegistryData
+from engine.registry import Binding, CareSetting, RegistryData
 from engine.watch import Hazard, Line, Signal
 from streams.pipeline.core import Core, CoreOutput
 from tests.unit.test_ledger import at, core, technical
@@ -66,6 +66,16 @@ def test_two_hours_without_a_value_make_the_alert_stale_and_tell_somebody(values
     output = lived(home, range(7500, 7530, 10), (LOW, {}))
     assert technical(output) == [(code, "clear", "resident/a", "ox-1:vitals")]
     assert states(home) == {"heart.spo2_low": State.FIRING}
+
+
+def test_a_care_plan_sets_how_long_a_hazard_may_be_blind() -> None:
+    home = core(OX, care=(CareSetting("resident/a", "watch", "heart_s", 300.0),))
+    lived(home, range(0, 300, 10), ({"heart_rate_bpm": 72, "spo2_percent": 97}, {}))
+    output = lived(home, range(300, 700, 10), ({"heart_rate_bpm": None, "spo2_percent": 97}, {}))
+    assert technical(output) == [("device.no_value", "onset", "resident/a", "ox-1:vitals.heart_rate_bpm")]
+    for field, value in (("heart_s", 5.0), ("teeth_s", 300.0)):
+        with pytest.raises(ValueError, match=f"watch.{field}"):
+            home.set_registry(RegistryData(bindings=(OX,), care=(CareSetting("resident/a", "watch", field, value),)), at(800))
 
 
 def test_channels_of_one_kind_are_judged_apart() -> None:
