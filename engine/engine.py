@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 from engine import clocks, snapshot
 from engine.accounts import Accounts
 from engine.block import Block
-from engine.clocks import NEVER_NS, AdmissionLimits
+from engine.clocks import AdmissionLimits
 from engine.detector import Detector
+from engine.device_clock import NEVER_NS
 from engine.device_silence import device_silent
 from engine.devices import Devices
 from engine.dispatch import Dispatcher
 from engine.events import Phase
 from engine.frame import NS_PER_S, Frame, Int32, Int64
-from engine.kinds import KINDS
+from engine.kinds import KINDS, RATE_SINGLE_HZ_MAX
 from engine.outputs import Account, Late, Outputs, Reject
 from engine.refusals import rejected
 from engine.registry import Registry, RegistryData
@@ -132,7 +133,8 @@ class Engine:
 
     def _admit(self, block: Block, arrival_ns: int, out: Outputs, *, release: bool) -> None:
         kind = KINDS[block.kind]
-        size, readings = block.samples.shape[0], block.samples.shape[1]
+        samples = block.samples
+        size, readings = samples.shape[0], samples.shape[1]
         route = self._route(block, arrival_ns, out)
         regular = kind.timing != "irregular"
         if kind.timing == "interval":
@@ -142,6 +144,7 @@ class Engine:
             duration = _ALL_SAME
         start_ns, gap_ns = np.empty(size, np.int64), np.empty(size, np.int64)
         fate, valid = np.empty(size, np.uint8), np.empty(size, np.bool_)
+        single = kind.timing == "regular" and readings == 1 and block.rate_hz <= RATE_SINGLE_HZ_MAX
         self._stamp += 1
         unusual = clocks.admit(
             self.devices.streams,
@@ -149,12 +152,14 @@ class Engine:
             block.t0_ns,
             block.seq,
             block.quality,
-            int(readings / block.rate_hz * NS_PER_S) if kind.timing == "regular" else 0,
+            samples,
+            int(readings / block.rate_hz * NS_PER_S) if block.rate_hz > 0.0 else 0,
             duration,
             readings,
             block.rate_hz,
             arrival_ns,
             regular,
+            single,
             release,
             self.limits,
             self._mark,
@@ -167,7 +172,6 @@ class Engine:
         if unusual & clocks.HEARD_AGAIN:
             for s in self.devices.returned(route.stream, fate):
                 self._silence(int(s), arrival_ns, "clear", out)
-        samples = block.samples
         if unusual & clocks.REFUSED:
             self._refuse_rows(block, route, fate, arrival_ns, out)
             keep = np.flatnonzero(fate == clocks.ACCEPTED)

@@ -17,6 +17,9 @@ Timing = Literal["regular", "irregular", "interval"]
 MISSING_MAP: Final = 65535
 """The value of a pressure-map cell that was not measured."""
 
+RATE_SINGLE_HZ_MAX: Final = 1.0
+"""A kind that may be this slow may send single readings without a rate: how far apart they are is measured."""
+
 
 class Channel(NamedTuple):
     """One column of a chunk: its name (unit last) and the closed range that physics allows."""

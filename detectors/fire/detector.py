@@ -135,7 +135,7 @@ class FireDetector(Detector[FireParams, FireState]):
             columns["residual_current_ma"],
             columns["cable_c"],
         )
-        period_ns = NS_PER_S / frame.rate_hz
+        period_ns = NS_PER_S / frame.rate_hz if frame.rate_hz > 0 else 0.0
         hold_ns = int(max(self.params.hold_s * NS_PER_S, HOLD_INTERVALS * period_ns))
         run, names = (room_air, ROOM_VALUES) if frame.kind == "room_air" else (electrical, ELECTRICAL_VALUES)
         found = run(frame.slot, frame.t0_ns, period_ns, hold_ns, frame.samples, frame.gap_ns, frame.valid, self.state, self._limits, limits)
