@@ -12,10 +12,11 @@ import numpy as np
 
 from engine import device_clock as dc
 from engine.block import QUALITY_POOR
-from engine.device_clock import NEVER_NS
 from engine.frame import GAP_NONE, GAP_RESTART, NS_PER_S, Bool, Float64, Int32, Int64, Samples, UInt8
 from engine.jit import kernel
 
+NEVER_NS: Final = dc.NEVER_NS
+"""Value of a time that has not happened."""
 RECENT: Final = 32
 """How many recent chunks a stream remembers to tell a duplicate from a late chunk."""
 
@@ -179,15 +180,16 @@ def admit(
         if streams.silent[s]:
             unusual |= HEARD_AGAIN
         t0 = t0_ns[i]
-        stands = False
+        stands = set_right = False
         if streams.clock_offset_ns[s] != 0:
             t0 = dc.corrected(clock, streams.clock_offset_ns, s, t0, duration, arrival_ns, next_ns, future_ns)
             stands = clock[s, dc.STOPPED] != 0
+            set_right = streams.clock_offset_ns[s] == 0
         next_seq = streams.last_seq[s] + 1
         numbered = number >= 0 and next_seq > 0
         if regular and numbered and number >= next_seq and next_ns != NEVER_NS and abs(arrival_ns - duration - t0) > future_ns:
             expected_ns = next_ns + (number - next_seq) * max(duration, 1)
-            t0 = dc.jumped(streams.clock_offset_ns, s, t0_ns[i], t0, expected_ns, duration, arrival_ns, future_ns)
+            t0 = dc.jumped(clock, streams.clock_offset_ns, s, t0_ns[i], t0, expected_ns, duration, arrival_ns, future_ns)
         strange = t0 > arrival_ns + future_ns or t0 < arrival_ns - limits.past_ns
         if strange and not regular:
             t0 = arrival_ns
@@ -269,7 +271,7 @@ def admit(
                         pull = max(deviation // dc.PULL, -(duration // (2 if same else dc.INTERVALS_PULL)))
             elif ahead > 0:
                 gap_ns[i] = ahead
-            elif numbered and number >= next_seq:
+            elif set_right or (numbered and number >= next_seq):
                 gap_ns[i] = GAP_RESTART  # newer by number, older by clock: the clock was set back
                 odd = True
             else:
@@ -283,11 +285,11 @@ def admit(
                 if clock[s, dc.RUN] != 0:
                     clock[s, dc.RUN] = 0
                 if streams.clock_offset_ns[s] != 0:
-                    dc.settle(streams.clock_offset_ns, s, arrival_ns - duration - t0, duration, future_ns)
+                    dc.settle(clock, streams.clock_offset_ns, s, arrival_ns - duration - t0, duration, arrival_ns)
             else:
                 verdict = dc.follow(clock, s, t0_ns[i], number, duration, arrival_ns)
                 lag = clock[s, dc.RUN_LAG] if verdict == dc.PACED else arrival_ns - duration - t0_ns[i]
-                offset = 0 if abs(lag) <= future_ns else lag
+                offset = 0 if abs(lag) <= future_ns and verdict == dc.PACED else lag
                 changed = verdict != dc.KEEPS and (offset != streams.clock_offset_ns[s] or outcome != ACCEPTED)
                 t0 = t0_ns[i] + offset
                 if changed and t0 >= streams.since_ns[s]:
@@ -297,7 +299,7 @@ def admit(
                         start_ns[i] = t0
                         pull = deviation = 0
                     streams.clock_offset_ns[s] = offset
-                    clock[s, dc.STOPPED] = 1 if verdict == dc.STANDS and offset != 0 else 0
+                    clock[s, dc.STOPPED] = 1 if verdict == dc.STANDS else 0
                     clock[s, dc.RUN] = 0
         if (outcome in (DUPLICATE, LATE) or (outcome == ACCEPTED and not regular)) and not _take_token(streams, s, arrival_ns, limits):
             outcome = FLOOD

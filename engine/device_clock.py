@@ -25,7 +25,10 @@ LAST, INTERVAL_1, INTERVAL_2 = range(4, 7)
 RUN, RUN_T0, RUN_ARRIVAL, RUN_LAST, RUN_AT, RUN_SEQ, RUN_LAG = range(7, 14)
 """Chunks on end that the clock, as it is known, cannot explain: how many, stamp and arrival of the first, stamp, arrival and number of the
 last, and the smallest lag (arrival less end of the chunk by its stamp)."""
-COLUMNS: Final = 14
+LAG_AT, LAG_FIRST, LAG_MIN, LAG_GROWS = range(14, 18)
+"""Half a minute of an estimated clock: its beginning, the first and the smallest lag; 1 where all lags of the half minute before were long and
+did not shrink."""
+COLUMNS: Final = 18
 
 WOBBLE_NS: Final = 250_000_000
 """By so much stamps may be off the grid: connection intervals and retries of a radio reach 100 ms either way, and the grid follows the
@@ -65,8 +68,10 @@ RUN_JUMP_NS: Final = 60 * NS_PER_S
 AHEAD_NS: Final = NS_PER_S // 2
 LAG_NS: Final = 5 * NS_PER_S
 """An estimated clock is left as it is while chunks arrive between so much before and after their end."""
-EXPECTED_NS: Final = 2 * NS_PER_S
-"""A chunk may arrive this much before the grid expects its end."""
+LAG_WINDOW_NS: Final = 30 * NS_PER_S
+EXPECTED_EARLY_NS: Final = 2 * NS_PER_S
+EXPECTED_LATE_NS: Final = 10 * NS_PER_S
+"""A chunk that arrives between so much before and after the grid expects its end arrives when it is expected."""
 
 KEEPS: Final = 0
 PACED: Final = 1
@@ -105,7 +110,8 @@ def corrected(clock: Int64, offset_ns: Int64, s: int, t0_ns: int, duration_ns: i
     lag = arrival_ns - duration_ns - t0_ns
     stands = clock[s, STOPPED] != 0
     corrected_ns = t0_ns + offset_ns[s]
-    goes_on = not stands and next_ns != NEVER_NS and abs(corrected_ns - next_ns) <= max(duration_ns, NS_PER_S)
+    near = next_ns != NEVER_NS and abs(corrected_ns - next_ns) <= max(duration_ns, NS_PER_S)
+    goes_on = t0_ns == clock[s, NEWEST] if stands else near
     if abs(lag) <= future_ns and not goes_on:
         offset_ns[s] = 0
         clock[s, STOPPED] = 0
@@ -117,11 +123,13 @@ def corrected(clock: Int64, offset_ns: Int64, s: int, t0_ns: int, duration_ns: i
 
 
 @kernel
-def jumped(offset_ns: Int64, s: int, t0_ns: int, at_ns: int, expected_ns: int, duration_ns: int, arrival_ns: int, future_ns: int) -> int:
+def jumped(
+    clock: Int64, offset_ns: Int64, s: int, t0_ns: int, at_ns: int, expected_ns: int, duration_ns: int, arrival_ns: int, future_ns: int
+) -> int:
     """When a chunk began whose number goes on, `expected_ns` by the grid and `at_ns` by its stamp: if it arrives just when the grid expects
-    it, the clock was set, and nothing is missing."""
+    it, and so did the one before, the clock was set and nothing is missing."""
     lag = arrival_ns - duration_ns - expected_ns
-    if abs(at_ns - expected_ns) > future_ns and -EXPECTED_NS <= lag <= future_ns:
+    if clock[s, RUN] == 0 and abs(at_ns - expected_ns) > future_ns and -EXPECTED_EARLY_NS <= lag <= EXPECTED_LATE_NS:
         offset_ns[s] = expected_ns - t0_ns
         return expected_ns
     return at_ns
@@ -155,12 +163,21 @@ def follow(clock: Int64, s: int, t0_ns: int, seq: int, duration_ns: int, arrival
 
 
 @kernel
-def settle(offset_ns: Int64, s: int, lag_ns: int, duration_ns: int, future_ns: int) -> None:
-    """Let the estimated clock follow: the lag of a chunk is never negative, and a lag that grows is the crystal."""
+def settle(clock: Int64, offset_ns: Int64, s: int, lag_ns: int, duration_ns: int, arrival_ns: int) -> None:
+    """Let the estimated clock follow: a chunk cannot arrive before its end, and lags that grow and do not shrink are the crystal. Lags that
+    shrink are of stored data.
+    """
+    row = clock[s]
     if lag_ns < -AHEAD_NS:
         offset_ns[s] += max(lag_ns, -(duration_ns // 4)) if duration_ns > 0 else lag_ns
-    elif LAG_NS < lag_ns <= future_ns:
-        offset_ns[s] += min(lag_ns, duration_ns // 16) if duration_ns > 0 else lag_ns // 16
+    elif lag_ns > LAG_NS and row[LAG_GROWS] != 0:
+        offset_ns[s] += min(lag_ns, duration_ns // 16) if duration_ns > 0 else lag_ns - LAG_NS
+    since_ns = arrival_ns - row[LAG_AT]
+    if since_ns > LAG_WINDOW_NS:
+        whole = row[LAG_AT] != 0 and row[LAG_MIN] > LAG_NS and lag_ns >= row[LAG_FIRST] - NS_PER_S
+        row[LAG_GROWS] = 1 if whole else 0
+        row[LAG_AT], row[LAG_FIRST], row[LAG_MIN] = arrival_ns, lag_ns, lag_ns
+    row[LAG_MIN] = min(row[LAG_MIN], lag_ns)
 
 
 @kernel

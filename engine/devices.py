@@ -9,8 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.clocks import ACCEPTED, AdmissionLimits, Streams, initial_streams
-from engine.device_clock import NEVER_NS
+from engine.clocks import ACCEPTED, NEVER_NS, AdmissionLimits, Streams, initial_streams
 from engine.frame import NS_PER_S, Int64
 from engine.state import grown
 

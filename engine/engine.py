@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from engine import clocks, snapshot
 from engine.accounts import Accounts
 from engine.block import Block
-from engine.clocks import AdmissionLimits
+from engine.clocks import NEVER_NS, AdmissionLimits
 from engine.detector import Detector
-from engine.device_clock import NEVER_NS
 from engine.device_silence import device_silent
 from engine.devices import Devices
 from engine.dispatch import Dispatcher

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from engine.block import NO_SEQ, Block
 from engine.detector import NOTHING, Detector, Params, Spec, StepResult
 from engine.engine import Engine
-from engine.frame import GAP_RESTART, NS_PER_S, Frame, Int64
+from engine.frame import NS_PER_S, Frame, Int64
 from engine.registry import Binding, Registry, RegistryData
 
 START_NS = 1_767_600_000 * NS_PER_S
@@ -173,3 +173,183 @@ def test_a_backlog_stays_late_and_keeps_its_time() -> None:
             home.send("accel", k, START_NS + k * NS_PER_S, arrival_ns, seq=k if numbered else -1, n=50, rate_hz=50.0)
         assert home.totals == (3000, 0, 3000, 0)
         assert home.offset_s == 0
+
+
+# -- clocks that are set -------------------------------------------------------------------------------------------------------
+
+STREAMS = {
+    "1 s": ("vitals", 1, 1.0, 1.0),
+    "5 s": ("vitals", 1, 0.0, 5.0),
+    "1 min": ("vitals", 1, 0.0, 60.0),
+    "4 min": ("room_air", 1, 0.0, 240.0),
+    "2 s": ("vitals", 2, 1.0, 2.0),
+    "accel": ("accel", 50, 50.0, 1.0),
+    "ecg": ("ecg", 16, 250.0, 0.064),
+}
+"""Kind, samples a chunk, declared rate (0: none), seconds between chunks."""
+WRONG_S = st.one_of(
+    st.sampled_from([-3600, 3600, -600, 600, -(START_NS // NS_PER_S) + 5, 30 * 86_400]),
+    st.integers(-700_000, -130),
+    st.integers(130, 700_000),
+)
+"""By how much a clock is wrong: an hour, ten minutes, 1970, a month ahead, anything of more than two minutes."""
+
+
+def _lived(
+    home: Home, stream: str, wrong_s: float, first: int, count: int, numbers_from: int | None, rng: np.random.Generator, lost: float = 0.0
+) -> list[int]:
+    """`count` chunks from chunk `first` on with a clock that is wrong by `wrong_s`; those that were sent."""
+    kind, n, rate_hz, every_s = STREAMS[stream]
+    sent = []
+    span_ns = int(n / rate_hz * NS_PER_S) if n > 1 else 0
+    for k in range(first, first + count):
+        if rng.random() < lost:
+            continue
+        begun_ns = START_NS + int(k * every_s * NS_PER_S)
+        arrival_ns = begun_ns + span_ns + 300 * MS + int(rng.uniform(0, 0.03) * NS_PER_S)
+        seq = NO_SEQ if numbers_from is None else k - first + numbers_from
+        home.send(kind, k / 64, begun_ns + int(wrong_s * NS_PER_S), arrival_ns, seq=seq, n=n, rate_hz=rate_hz)
+        sent.append(k)
+    return sent
+
+
+def _judged(home: Home, stream: str, sent: list[int], lost_max: int) -> None:
+    """All but the first few of `sent` reached the detector, in order, at the time at which they were measured."""
+    every_s = STREAMS[stream][3]
+    numbers = [round(t.content * 64) for t in home.taken]
+    at = {k: t for k, t in zip(numbers, home.taken, strict=True) if k in set(sent)}
+    assert set(sent[lost_max:]) <= set(at), (sent[lost_max:], sorted(at))
+    for k in sent[lost_max:]:
+        true_ns = START_NS + int(k * every_s * NS_PER_S)
+        assert abs(at[k].start_ns - true_ns) <= 2 * NS_PER_S, (k, (at[k].start_ns - true_ns) / NS_PER_S)
+
+
+def _count(stream: str) -> int:
+    """Chunks of 16 s, 30 at least."""
+    return max(30, round(16 / STREAMS[stream][3]))
+
+
+def _lost_max(stream: str) -> int:
+    """Five chunks, or as many as make 8 s."""
+    return max(5, round(8 / STREAMS[stream][3]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(list(STREAMS)), WRONG_S, st.booleans(), st.sampled_from([0.0, 0.2]), st.integers(0, 2**32 - 1))
+def test_a_clock_that_is_wrong_from_the_start_is_known_by_its_pace(
+    stream: str, wrong_s: int, numbered: bool, lost: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    home = Home()
+    sent = _lived(home, stream, wrong_s, 0, _count(stream), 0 if numbered else None, rng, lost)
+    home.engine.advance(START_NS + int(_count(stream) * STREAMS[stream][3] + 10) * NS_PER_S)
+    _judged(home, stream, sent, _lost_max(stream))
+    assert abs(home.offset_s + wrong_s) <= 3
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(list(STREAMS)), WRONG_S, st.booleans(), st.booleans(), st.sampled_from([0.0, 0.2]), st.integers(0, 2**32 - 1))
+def test_a_device_that_starts_again_with_a_wrong_clock(
+    stream: str, wrong_s: int, numbered: bool, off: bool, lost: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    home = Home()
+    _lived(home, stream, 0, 0, 40, 0 if numbered else None, rng, lost)
+    first = 40 + (round(30 / STREAMS[stream][3]) + 1 if off else 0)  # it may take half a minute to start
+    sent = _lived(home, stream, wrong_s, first, _count(stream), 0 if numbered else None, rng, lost)
+    _judged(home, stream, sent[:-4], _lost_max(stream))  # the last may be held for one that was lost
+    assert abs(home.offset_s + wrong_s) <= 3
+    good = _lived(home, stream, 0, first + _count(stream), 20, _count(stream) if numbered else None, rng, lost)
+    home.engine.advance(START_NS + int((first + _count(stream) + 20) * STREAMS[stream][3] + 10) * NS_PER_S)
+    _judged(home, stream, good, 1)
+    assert home.offset_s == 0
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from(["1 s", "2 s", "accel", "ecg"]), WRONG_S, st.integers(0, 2**32 - 1))
+def test_a_clock_that_is_set_between_two_numbers_costs_nothing(stream: str, wrong_s: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    home = Home()
+    sent = _lived(home, stream, 0, 0, 20, 0, rng) + _lived(home, stream, wrong_s, 20, 40, 20, rng)
+    _judged(home, stream, sent, 0)
+    assert {t.gap_ns for t in home.taken[1:]} == {0}
+    assert home.totals[1:] == (0, 0, 0)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.sampled_from(["1 s", "5 s", "2 s", "accel"]),
+    st.sampled_from([0, -3600, 7200]),
+    st.booleans(),
+    st.integers(3, 20),
+    st.integers(0, 2**32 - 1),
+)
+def test_what_was_stored_keeps_its_own_time(stream: str, wrong_s: int, numbered: bool, faster: int, seed: int) -> None:
+    """Connected, ten minutes (or 50 chunks) without a network, then all of it as fast as the network takes it."""
+    rng = np.random.default_rng(seed)
+    kind, n, rate_hz, every_s = STREAMS[stream]
+    home = Home()
+    _lived(home, stream, wrong_s, 0, 100, 0 if numbered else None, rng)
+    stored = max(50, round(600 / every_s))
+    back_ns = START_NS + int((100 + stored) * every_s * NS_PER_S)
+    k, sent, now_ns = 100, [], back_ns
+    while True:
+        begun_ns = START_NS + int(k * every_s * NS_PER_S)
+        ready_ns = begun_ns + (int(n / rate_hz * NS_PER_S) if n > 1 else 0) + 300 * MS
+        if ready_ns > now_ns:
+            break
+        home.send(kind, k / 64, begun_ns + wrong_s * NS_PER_S, now_ns, seq=k if numbered else NO_SEQ, n=n, rate_hz=rate_hz)
+        sent.append(k)
+        now_ns += int(every_s / faster * NS_PER_S)
+        k += 1
+    sent += _lived(home, stream, wrong_s, k, 60, k if numbered else None, rng)
+    _judged(home, stream, sent, 0)
+    assert abs(home.offset_s + wrong_s) <= 3
+
+
+@pytest.mark.parametrize("at_s", [0, -600, 3600, -(START_NS // NS_PER_S)])
+@pytest.mark.parametrize("numbered", [False, True])
+@pytest.mark.parametrize("stream", ["1 s", "2 s", "1 min", "accel", "ecg"])
+def test_a_clock_that_stands_still_is_judged_by_arrival(stream: str, numbered: bool, at_s: int) -> None:
+    kind, n, rate_hz, every_s = STREAMS[stream]
+    home = Home()
+    span_ns = int(n / rate_hz * NS_PER_S) if n > 1 else 0
+    count = 80 if every_s >= 1 else 400
+    for k in range(count):
+        arrival_ns = START_NS + int(k * every_s * NS_PER_S) + span_ns + 300 * MS
+        for again in range(2):  # everything comes twice
+            home.send(kind, k / 64, START_NS + at_s * NS_PER_S, arrival_ns + again, seq=k if numbered else NO_SEQ, n=n, rate_hz=rate_hz)
+    _judged(home, stream, list(range(count)), _lost_max(stream))
+    numbers = [round(t.content * 64) for t in home.taken]
+    assert numbers == sorted(set(numbers))
+    assert home.offset_s != 0
+
+
+def test_the_same_again_without_a_number_is_not_taken_for_a_clock_that_stands_still() -> None:
+    home = Home()
+    for k in range(200):
+        home.send("vitals", 72.0, START_NS, START_NS + k * NS_PER_S + NS_PER_S)
+    assert home.totals == (1, 199, 0, 0)
+    assert [event.phase for event in home.engine.advance(START_NS + 1300 * NS_PER_S).events] == ["onset"]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.sampled_from(list(STREAMS)), WRONG_S, st.booleans(), st.integers(0, 159), st.integers(0, 2**32 - 1))
+def test_a_snapshot_at_any_moment_changes_nothing(stream: str, wrong_s: int, numbered: bool, cut: int, seed: int) -> None:
+    outcomes = []
+    for restored in (False, True):
+        rng = np.random.default_rng(seed)
+        home = Home()
+        for life in range(4):
+            wrong = wrong_s if life % 2 else 0
+            for part in (range(life * 40, min(cut, life * 40 + 40)), range(max(cut, life * 40), life * 40 + 40)):
+                if len(part) > 0:
+                    first = part[0] - life * 40
+                    _lived(home, stream, wrong, part[0], len(part), first if numbered else None, rng, 0.1)
+                if restored and part.stop == cut:
+                    second = Home()
+                    second.engine.restore(home.engine.snapshot())
+                    second.recorder.taken = home.taken
+                    home = second
+        outcomes.append((home.taken, home.totals, home.engine.snapshot()))
+    assert outcomes[0] == outcomes[1]
