@@ -52,6 +52,12 @@ class AdmissionLimits(NamedTuple):
     future_ns: a device clock may be this far ahead of arrival. past_ns: the oldest store-and-forward data taken.
     hold_ns: how long a chunk waits for a missing predecessor. flood_rate: chunks a second, sustained, that may repeat,
     come late or be irregular before the rest is quarantined; flood_burst: how many at once.
+
+    resend_ns: an instant (a press) that comes again so long after it was taken is its repetition, later it is another: senders give up by
+    then. An MQTT client notices a dead connection after 1.5 keep-alives (MQTT 3.1.1, 3.1.2.10), 90 s at the usual 60 s; a Kafka producer tries
+    for 120 s (delivery.timeout.ms); HTTP clients for less. resend_unmarked_ns: the same where neither clock nor number ever moved, so
+    that every press looks alike: enough for the retries of a radio and a quick second request, and shorter than the time in which
+    somebody answers a call and is needed again.
     """
 
     future_ns: int = 60 * NS_PER_S
@@ -59,6 +65,8 @@ class AdmissionLimits(NamedTuple):
     hold_ns: int = 2 * NS_PER_S
     flood_rate: float = 10.0
     flood_burst: float = 600.0
+    resend_ns: int = 120 * NS_PER_S
+    resend_unmarked_ns: int = 10 * NS_PER_S
 
 
 class Streams(NamedTuple):
@@ -112,7 +120,8 @@ def initial_streams(size: int, limits: AdmissionLimits) -> Streams:
 
 
 @kernel
-def _take_token(streams: Streams, s: int, arrival_ns: int, limits: AdmissionLimits) -> bool:
+def take_token(streams: Streams, s: int, arrival_ns: int, limits: AdmissionLimits) -> bool:
+    """Whether stream `s` may still repeat, come late or be irregular."""
     if streams.tokens_ns[s] != NEVER_NS:
         refill = (arrival_ns - streams.tokens_ns[s]) / NS_PER_S * limits.flood_rate
         streams.tokens[s] = min(limits.flood_burst, streams.tokens[s] + max(0.0, refill))
@@ -147,7 +156,6 @@ def admit(
     readings: int,
     rate_hz: float,
     arrival_ns: int,
-    regular: bool,
     single: bool,
     release: bool,
     limits: AdmissionLimits,
@@ -161,10 +169,9 @@ def admit(
     """Judge k chunks; writes fate, start_ns (when it began, by the device's clock or, where that is wrong, by the estimated one), gap_ns and
     valid of each.
 
-    A chunk covers `each_ns` of device time, or where `duration_ns` (k,) is not empty, its own: beat intervals. `regular` is False for kinds
-    whose chunks are instants: a button press is never too late nor too early, an impossible time becomes the time of arrival. `single`:
-    each is a reading by itself, `each_ns` apart as the device says (0: it does not say); how far apart they are is measured.
-    `release` is True for chunks that were held: none is held again. `mark` (capacity,) is scratch, `stamp` a number not used before.
+    A chunk covers `each_ns` of device time, or where `duration_ns` (k,) is not empty, its own: beat intervals; instants
+    have an admission of their own (engine/instants.py). `single`: each is a reading by itself, `each_ns` apart as the device says (0: it does
+    not say); how far apart they are is measured. `release` is True for chunks that were held: none is held again. `mark` (capacity,) is scratch, `stamp` a number not used before.
     Returns what is unusual: the sum of REFUSED, UNEVEN and HEARD_AGAIN. One call for all of it, because a call costs more than the work.
     """
     unusual = 0
@@ -187,12 +194,10 @@ def admit(
             set_right = streams.clock_offset_ns[s] == 0
         next_seq = streams.last_seq[s] + 1
         numbered = number >= 0 and next_seq > 0
-        if regular and numbered and number >= next_seq and next_ns != NEVER_NS and abs(arrival_ns - duration - t0) > future_ns:
+        if numbered and number >= next_seq and next_ns != NEVER_NS and abs(arrival_ns - duration - t0) > future_ns:
             expected_ns = next_ns + (number - next_seq) * max(duration, 1)
             t0 = dc.jumped(clock, streams.clock_offset_ns, s, t0_ns[i], t0, expected_ns, duration, arrival_ns, future_ns)
         strange = t0 > arrival_ns + future_ns or t0 < arrival_ns - limits.past_ns
-        if strange and not regular:
-            t0 = arrival_ns
         start_ns[i] = t0
         gap_ns[i] = GAP_NONE
         newest_ns = 0
@@ -207,29 +212,26 @@ def admit(
         slack = period // 2 + _JITTER_NS
         newest = clock[s, dc.NEWEST]
         # two chunks may have one stamp (a clock that stands still, a batch stamped at once): without numbers, the same says the same
-        tag = -2 - dc.digest(samples, i) if regular and number < 0 else number
-        repeated = (t0 < next_ns or t0_ns[i] <= newest or not regular) and not (strange and not regular and number < 0)
-        repeated = repeated and _seen(streams, s, t0_ns[i], tag)
+        tag = -2 - dc.digest(samples, i) if number < 0 else number
+        repeated = (t0 < next_ns or t0_ns[i] <= newest) and _seen(streams, s, t0_ns[i], tag)
         if stands and number < 0 and 2 * (arrival_ns - streams.arrival_ns[s]) >= period:
             repeated = False
         outcome = ACCEPTED
-        odd = stands or (regular and t0_ns[i] == newest)  # the clock, as it is known, does not explain this chunk
+        odd = stands or t0_ns[i] == newest  # the clock, as it is known, does not explain this chunk
         pull = 0
         deviation = 0
         if streams.slot[s] < 0:
             outcome = UNBOUND
-        elif regular and t0 < streams.since_ns[s] and not strange:
+        elif t0 < streams.since_ns[s] and not strange:
             outcome = LATE  # about whoever had the device before
             odd = not repeated
         elif repeated:
             outcome = DUPLICATE
-        elif strange and regular:
+        elif strange:
             outcome = FUTURE if t0 > arrival_ns else PAST
             odd = True
         elif next_ns == NEVER_NS:
             gap_ns[i] = GAP_RESTART
-        elif not regular:
-            gap_ns[i] = GAP_RESTART if t0 < next_ns else GAP_NONE
         else:
             ahead = t0 - next_ns
             hole = numbered and number > next_seq
@@ -280,7 +282,7 @@ def admit(
             # A hole in the numbers: the missing chunk may be on another path, a moment behind.
             if hole and abs(ahead) > slack and outcome == ACCEPTED and gap_ns[i] != GAP_RESTART and not release and limits.hold_ns > 0:
                 outcome = HELD
-        if regular and outcome not in (UNBOUND, DUPLICATE, HELD):
+        if outcome not in (UNBOUND, DUPLICATE, HELD):
             if outcome == ACCEPTED and not odd and arrival_ns - duration - t0 <= future_ns:
                 if clock[s, dc.RUN] != 0:
                     clock[s, dc.RUN] = 0
@@ -301,13 +303,12 @@ def admit(
                     streams.clock_offset_ns[s] = offset
                     clock[s, dc.STOPPED] = 1 if verdict == dc.STANDS else 0
                     clock[s, dc.RUN] = 0
-        if (outcome in (DUPLICATE, LATE) or (outcome == ACCEPTED and not regular)) and not _take_token(streams, s, arrival_ns, limits):
+        if outcome in (DUPLICATE, LATE) and not take_token(streams, s, arrival_ns, limits):
             outcome = FLOOD
         fate[i] = outcome
         if outcome in (ACCEPTED, HELD) or streams.arrival_ns[s] == NEVER_NS:
             streams.arrival_ns[s] = max(streams.arrival_ns[s], arrival_ns)
-        if regular:
-            streams.period_ns[s] = period if period > 0 or not single else UNKNOWN_PERIOD_NS
+        streams.period_ns[s] = period if period > 0 else UNKNOWN_PERIOD_NS
         if outcome != ACCEPTED:
             unusual |= REFUSED
         if outcome == HELD:
@@ -330,21 +331,19 @@ def admit(
             if streams.first_ns[s] == NEVER_NS:
                 streams.first_ns[s] = start
             covered = period if single else duration
-            if regular or gap_ns[i] != GAP_RESTART or next_ns == NEVER_NS:
-                streams.next_ns[s] = start + covered + pull
+            streams.next_ns[s] = start + covered + pull
             streams.covered_ns[s] += covered
             streams.last_seq[s] = number
             own_hz = rate_hz
-            if regular:
-                if single:
-                    own_hz = rate_hz if period == each_ns else NS_PER_S / period
-                    if gap_ns[i] != GAP_RESTART and newest_ns > 0:
-                        clock[s, dc.INTERVAL_2] = clock[s, dc.INTERVAL_1]
-                        clock[s, dc.INTERVAL_1] = newest_ns
-                clock[s, dc.LAST] = start
-                clock[s, dc.DEVIATION] = deviation
-                if t0_ns[i] > newest or gap_ns[i] == GAP_RESTART:
-                    clock[s, dc.NEWEST] = t0_ns[i]
+            if single:
+                own_hz = rate_hz if period == each_ns else NS_PER_S / period
+                if gap_ns[i] != GAP_RESTART and newest_ns > 0:
+                    clock[s, dc.INTERVAL_2] = clock[s, dc.INTERVAL_1]
+                    clock[s, dc.INTERVAL_1] = newest_ns
+            clock[s, dc.LAST] = start
+            clock[s, dc.DEVIATION] = deviation
+            if t0_ns[i] > newest or gap_ns[i] == GAP_RESTART:
+                clock[s, dc.NEWEST] = t0_ns[i]
             if abs(own_hz - streams.rate_hz[s]) > RATE_TOLERANCE * own_hz:
                 streams.rate_hz[s] = own_hz
     first = -1

@@ -45,7 +45,7 @@ class Recorder(Detector[Params, Nothing]):
 
     def step(self, frame: Frame) -> StepResult:
         self.taken += [
-            Taken(float(values[0, 0]), int(t0), int(gap), frame.rate_hz)
+            Taken(round(float(values[0, 0]) * (1000 if frame.kind == "accel" else 1), 2), int(t0), int(gap), frame.rate_hz)
             for values, t0, gap in zip(frame.samples, frame.t0_ns, frame.gap_ns, strict=True)
         ]
         return NOTHING
@@ -59,27 +59,18 @@ class Home:
         self.engine = Engine([self.recorder], Registry(RegistryData(bindings=(Binding("w1", "resident/a", "h/w"),))))
         self.silent: list[str] = []
 
-    def send(
-        self,
-        kind: str,
-        content: float,
-        t0_ns: int,
-        arrival_ns: int,
-        *,
-        seq: int = NO_SEQ,
-        n: int = 1,
-        rate_hz: float = 0.0,
-        each: bool = False,
-    ) -> None:
-        """A chunk with `content` in every sample, or (`each`) one that is that content and small numbers after it."""
-        dtype = np.uint16 if kind == "pressure_map" else np.float32
-        samples = np.full((1, n, CHANNELS[kind]), content, dtype)
-        if each:
-            samples[0, :, 0] += np.arange(n, dtype=dtype)
+    def send(self, kind: str, content: float, t0_ns: int, arrival_ns: int, *, seq: int = NO_SEQ, n: int = 1, rate_hz: float = 0.0) -> None:
+        """A chunk with `content` in it; in that of an accelerometer, beside 1 g."""
+        samples = np.full((1, n, CHANNELS[kind]), content, np.uint16 if kind == "pressure_map" else np.float32)
+        if kind == "accel":
+            samples[:] = content / 1000, 0, 1
         shape = (2, 3) if kind == "pressure_map" else (1, CHANNELS[kind])
         block = Block(kind, ("w1",), np.array([t0_ns]), np.array([seq]), rate_hz, samples, np.zeros(1, np.uint8), shape)
-        out = self.engine.step(block, arrival_ns)
-        self.silent += [event.phase for event in out.events]
+        self.step(block, arrival_ns)
+
+    def step(self, block: Block, arrival_ns: int) -> None:
+        """Any chunk."""
+        self.silent += [event.phase for event in self.engine.step(block, arrival_ns).events]
 
     @property
     def taken(self) -> list[Taken]:
@@ -353,3 +344,145 @@ def test_a_snapshot_at_any_moment_changes_nothing(stream: str, wrong_s: int, num
                     home = second
         outcomes.append((home.taken, home.totals, home.engine.snapshot()))
     assert outcomes[0] == outcomes[1]
+
+
+# -- single readings -----------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.sampled_from(["vitals", "room_air", "pressure_map"]),
+    st.integers(11, 600),
+    st.floats(0, 0.2),
+    st.sampled_from([0.0, 0.1, 0.2]),
+    st.booleans(),
+    st.integers(0, 2**32 - 1),
+)
+def test_the_interval_of_single_readings_is_the_interval_measured(
+    kind: str, every_s: int, jitter: float, lost: float, numbered: bool, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    home = Home()
+    sent = 0
+    for k in range(30):
+        if k >= 3 and rng.random() < lost:
+            continue
+        at_ns = START_NS + int((k + rng.uniform(-jitter, jitter)) * every_s * NS_PER_S)
+        home.send(kind, k, at_ns, at_ns + NS_PER_S, seq=k if numbered else NO_SEQ)
+        sent += 1
+    assert home.totals[1:] == (0, 0, 0)
+    assert home.totals[0] + home.engine.held() == sent
+    assert home.taken[0].rate_hz == 0
+    periods = [1 / t.rate_hz for t in home.taken[1:]]
+    assert 0.5 * every_s <= min(periods)
+    assert max(periods) <= (1.5 if lost == 0 else 3) * every_s
+    assert lost > 0 or home.silent == []
+
+
+@pytest.mark.parametrize(("declared_hz", "every_s"), [(1.0, 60.0), (1 / 60, 1.0), (1 / 60, 300.0)])
+def test_a_declared_interval_that_is_far_off_is_measured(declared_hz: float, every_s: float) -> None:
+    home = Home()
+    for k in range(10):
+        at_ns = START_NS + int(k * every_s * NS_PER_S)
+        home.send("vitals", k, at_ns, at_ns + NS_PER_S, rate_hz=declared_hz)
+    assert home.totals == (10, 0, 0, 0)
+    assert home.taken[-1].rate_hz == pytest.approx(1 / every_s)
+
+
+def test_readings_whose_interval_changes_are_followed() -> None:
+    """A battery runs low: every second, then every minute."""
+    home = Home()
+    at_ns = START_NS
+    for k in range(40):
+        at_ns += (1 if k < 20 else 60) * NS_PER_S
+        home.send("vitals", k, at_ns, at_ns + NS_PER_S)
+    assert home.taken[19].rate_hz == 1.0
+    assert home.taken[-1].rate_hz == pytest.approx(1 / 60)
+    assert home.silent == []
+
+
+# -- beat intervals ------------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(["start", "end", "arrival", "batch"]),
+    st.integers(40, 180),
+    st.integers(1, 8),
+    st.integers(0, 400),
+    st.booleans(),
+    st.floats(-0.02, 0.02),
+    st.integers(0, 2**32 - 1),
+)
+def test_beat_intervals_follow_one_another_however_they_are_stamped(
+    stamped: str, bpm: int, beats: int, delay_ms: int, numbered: bool, drift: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    home = Home()
+    end_ns, batch_ns = START_NS, START_NS
+    chunks = []
+    for k in range(200):
+        rr_ms = np.maximum(300, rng.normal(60_000 / bpm, 20, beats)).round()
+        begun_ns, end_ns = end_ns, end_ns + int(rr_ms.sum() * MS / (1 + drift))
+        arrival_ns = end_ns + int(rng.integers(50, 51 + delay_ms)) * MS
+        if stamped == "batch":  # a gateway that passes on what came in the last 10 s, all with one stamp
+            batch_ns = max(batch_ns, START_NS + ((end_ns - START_NS) // (10 * NS_PER_S) + 1) * 10 * NS_PER_S)
+            arrival_ns = batch_ns
+        stamp_ns = {"start": begun_ns, "end": end_ns, "arrival": arrival_ns, "batch": batch_ns}[stamped]
+        chunks.append((arrival_ns, k, stamp_ns, rr_ms))
+    last_ns = 0
+    for arrival_ns, k, stamp_ns, rr_ms in chunks:
+        last_ns = max(last_ns, arrival_ns)
+        samples = rr_ms.astype(np.float32).reshape(1, beats, 1)
+        block = Block(
+            "rr_interval", ("w1",), np.array([stamp_ns]), np.array([k if numbered else NO_SEQ]), 0.0, samples, np.zeros(1, np.uint8), (1, 1)
+        )
+        home.engine.step(block, last_ns)
+    processed, repeated, late, refused = home.totals
+    # without numbers, two chunks with one stamp and the same values are one that came twice
+    assert (late, refused) == (0, 0)
+    assert repeated == 0 or (stamped == "batch" and not numbered and beats == 1)
+    assert processed + repeated == 200 * beats
+    assert {t.gap_ns for t in home.taken[1:]} == {0}
+    assert all(b.start_ns >= a.start_ns for a, b in zip(home.taken, home.taken[1:], strict=False))
+    if stamped != "batch":
+        assert abs(home.taken[-1].start_ns - chunks[-1][2]) <= 2 * NS_PER_S
+    assert home.offset_s == 0
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.booleans(), st.integers(8, 600), st.sampled_from([0.4, 1.0]))
+def test_a_real_hole_in_beat_intervals_is_one(numbered: bool, hole_s: int, rr_s: float) -> None:
+    home = Home()
+    for k in range(100):
+        end_ns = START_NS + int((k + 1) * rr_s * NS_PER_S) + (hole_s * NS_PER_S if k >= 50 else 0)
+        seq = k + (int(hole_s / rr_s) if k >= 50 else 0)
+        samples = np.full((1, 1, 1), rr_s * 1000 + k % 3, np.float32)
+        block = Block(
+            "rr_interval", ("w1",), np.array([end_ns]), np.array([seq if numbered else NO_SEQ]), 0.0, samples, np.zeros(1, np.uint8), (1, 1)
+        )
+        home.engine.step(block, end_ns + 100 * MS)
+    home.engine.advance(end_ns + 10 * NS_PER_S)
+    gaps = [t.gap_ns for t in home.taken[1:] if t.gap_ns != 0]
+    assert len(gaps) == 1
+    assert abs(gaps[0] - hole_s * NS_PER_S) <= NS_PER_S
+    assert home.totals == (100, 0, 0, 0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(WRONG_S, st.booleans(), st.integers(0, 2**32 - 1))
+def test_beat_intervals_of_a_clock_that_was_set_are_judged(wrong_s: int, numbered: bool, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    home = Home()
+    end_ns = START_NS
+    for k in range(100):
+        rr_ms = float(rng.integers(380, 460))
+        end_ns += int(rr_ms * MS)
+        stamp_ns = end_ns + (wrong_s * NS_PER_S if k >= 40 else 0)
+        samples = np.full((1, 1, 1), rr_ms, np.float32)
+        seq = (k if k < 40 else k - 40) if numbered else NO_SEQ
+        block = Block("rr_interval", ("w1",), np.array([stamp_ns]), np.array([seq]), 0.0, samples, np.zeros(1, np.uint8), (1, 1))
+        home.engine.step(block, end_ns + 100 * MS)
+    assert home.totals[0] >= 80
+    assert abs(home.offset_s + wrong_s) <= 3
+    assert abs(home.taken[-1].start_ns - end_ns) <= 3 * NS_PER_S
