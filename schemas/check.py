@@ -18,7 +18,7 @@ from engine.frame import NS_PER_S, Int64, UInt8
 from engine.kinds import KINDS, MISSING_MAP, Kind
 from engine.outputs import Reason, Reject
 from schemas.encode import take
-from schemas.kernel import MISSING, SUSPICIOUS, suspicious
+from schemas.kernel import SUSPICIOUS, suspicious
 from schemas.values import LIMITS, look
 from schemas.wire import CHUNKS_MAX, MISSING_I2, MISSING_U2, TEXT_BYTES_MAX
 
@@ -108,7 +108,7 @@ def judge(raw: Raw, *, keep: bool = False) -> Judged:
     values = _NO_VALUES if samples.dtype == np.uint16 else samples  # a cell that came as an unsigned integer cannot be out of range
     flat = values.reshape(-1, values.shape[2])
     seen = suspicious(raw.t0_ns, raw.seq, raw.quality, flat, limits.usual_low, limits.usual_high, T_MAX_NS, NO_SEQ, QUALITY_BITS)
-    no_value = np.isnan(values).all(axis=2).sum(axis=1) if seen & MISSING else None
+    no_value = np.isnan(values).all(axis=2).sum(axis=1) if seen else None
     bad: dict[int, tuple[Reason, str]] = {}
     partly: dict[int, tuple[Reason, str]] = {}
     if seen & SUSPICIOUS or raw.unreadable:

@@ -87,8 +87,9 @@ class Core:
         # JSON chunks carry no batch number: their repeats are dropped per device.
         if is_numbered(decoded, arrival_ns) and self._is_repeat((decoded.ward, decoded.gateway, decoded.seq, decoded.sent_ns)):
             return output
-        if decoded.rejects or decoded.partly:
-            output.outputs.add(self.engine.refuse([*decoded.rejects, *decoded.partly], arrival_ns))
+        if decoded.rejects:
+            output.outputs.add(self.engine.refuse(decoded.rejects, arrival_ns))
+        output.outputs.rejects.extend(decoded.partly)  # their readings go on: nothing to account for
         for block in decoded.blocks:
             if handover.retained:
                 block = block._replace(retained=True)  # noqa: PLW2901 - the same block, marked
