@@ -10,10 +10,24 @@ from detectors.fire.events import EVENTS
 from detectors.fire.filters import COHB_START_PERCENT
 from detectors.fire.kernel import electrical, room_air
 from detectors.fire.params import FireParams
-from detectors.fire.state import CHANNELS, CONDITIONS, DB_PER_OD, NEVER, ROOM_COLUMNS, Columns, FireLimits, FireState, Found
+from detectors.fire.state import (
+    C_CABLE,
+    C_PREWARNING,
+    C_RESIDUAL,
+    C_SMOKE,
+    CHANNELS,
+    CONDITIONS,
+    DB_PER_OD,
+    NEVER,
+    ROOM_COLUMNS,
+    Columns,
+    FireLimits,
+    FireState,
+    Found,
+)
 from engine.detector import NOTHING, Detector, Spec, StepResult
 from engine.events import Detection, Phase
-from engine.frame import NS_PER_S, Float64, Frame, frame
+from engine.frame import NS_PER_S, Float64, Frame, Int32, frame
 
 ROOM_VALUES: Final = ("smoke_db_per_m", "temperature_c", "rate_k_per_min", "co_ppm", "cohb_percent", "criteria")
 ELECTRICAL_VALUES: Final = ("residual_current_ma", "cable_temperature_c")
@@ -123,6 +137,12 @@ class FireDetector(Detector[FireParams, FireState]):
             sums=np.zeros((capacity, ROOM_COLUMNS)),
             counts=np.zeros((capacity, ROOM_COLUMNS)),
         )
+
+    def device_gone(self, slots: Int32, kind: str) -> None:
+        """The next sensor raises anew what this one had raised."""
+        conditions = slice(C_SMOKE, C_PREWARNING + 1) if kind == "room_air" else slice(C_RESIDUAL, C_CABLE + 1)
+        for column, fresh in ((self.state.active, False), (self.state.since_ns, NEVER), (self.state.below_ns, NEVER)):
+            column[slots, conditions] = fresh
 
     def step(self, frame: Frame) -> StepResult:
         """Take one frame of room_air or electrical."""
