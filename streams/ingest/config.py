@@ -33,6 +33,10 @@ class ReadingsConfig(_Section):
     kinds: dict[str, str] = Field(
         default_factory=dict, description="what their kinds are called here: 'vitals', or 'vitals.heart_rate_bpm' for one channel"
     )
+    interval_s: dict[str, float] = Field(
+        default_factory=dict,
+        description="seconds between two readings of a device, by kind, theirs or Vigil's ('room_air' = 180); without it the interval is measured, and not known at the first reading",
+    )
     batch_records: int = Field(default=4_000, ge=1, le=16_000, description="records of a partition that are joined at most")
 
 
