@@ -18,7 +18,7 @@ from console.board import LiveBoard
 from console.server import ConsoleServer
 from engine.registry import RegistryData
 from schemas.recording import Record
-from sinks.catalogue import build
+from sinks.catalogue import SINKS, build
 from sinks.contract import Sink as AnySink
 from sinks.declaration import Runs
 from sinks.delivery import Delivery, DeliverySettings
@@ -99,7 +99,10 @@ class Service:
             ("measurements", ParquetSink(ParquetConfig(root=folder / "measurements")), measured),
             ("quarantine", JsonlSink(quarantine), DeliverySettings()),
         ]
-        more = [(sink.name, build(sink.to, TEXTS, self._identity, where=Runs.EMBEDDED), sink.delivery) for sink in self.config.sinks]
+        more = [
+            (sink.name, build(sink.to, TEXTS, self._identity, where=Runs.EMBEDDED), SINKS[sink.to.type].delivery(sink.delivery))
+            for sink in self.config.sinks
+        ]
         return [Delivery(sink, spool / name, settings, name=name) for name, sink, settings in (*own, *more)]
 
     def _people_at_start(self) -> Mapping[str, Person]:

@@ -37,6 +37,10 @@ class ReadingsConfig(_Section):
         default_factory=dict,
         description="seconds between two readings of a device, by kind, theirs or Vigil's ('room_air' = 180); without it the interval is measured, and not known at the first reading",
     )
+    no_value: dict[str, tuple[float, ...]] = Field(
+        default_factory=dict,
+        description="numbers that stand for 'no value', by their kind, beside those every device is known to send (docs/contracts.md)",
+    )
     batch_records: int = Field(default=4_000, ge=1, le=16_000, description="records of a partition that are joined at most")
 
 

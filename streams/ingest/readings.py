@@ -15,9 +15,10 @@ import numpy as np
 
 from engine.block import NO_SEQ, Block
 from engine.frame import NS_PER_S
-from engine.kinds import KINDS, channel
-from schemas.check import Raw, good_device, judge
+from engine.kinds import KINDS, NO_VALUE, channel
+from schemas.check import SHOWN_MAX, Raw, good_device, judge
 from schemas.codec import decode
+from schemas.models import NO_VALUE_TEXTS
 from schemas.wire import CHUNKS_MAX, VERSION
 from streams.ingest.config import ReadingsConfig
 
@@ -27,7 +28,7 @@ KIND_NAMES_MAX: Final = 1_000
 """Kind names that are remembered at most: a faulty program may invent new ones without end."""
 
 Number = int | float | None
-Value = Number | bool | dict[str, Number]
+Value = Number | str | bool | dict[str, Number | str]
 
 
 class NotAReadingError(ValueError):
@@ -55,12 +56,10 @@ class Reader:
         made = msgspec.defstruct("_Mapped", fields, rename=dict(zip(names, given, strict=True)))
         self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(made).decode
         self._time_ns: Callable[[Any], int] = _iso_ns if config.time_unit == "iso" else _scaled(_NS[config.time_unit])
+        self._no_value = config.no_value
         self._interval_s = config.interval_s
-        self._mapped_kinds: dict[str, _MappedKind] = {name: self._mapped(name, mapped) for name, mapped in config.kinds.items()}
-        for name in config.interval_s.keys() - self._mapped_kinds.keys():
-            if name not in KINDS:
-                raise ValueError(f"ingest.readings.interval_s: {name!r} is neither a kind of the mapping nor one of {', '.join(KINDS)}")
-            _rate_hz(name, name, config.interval_s[name])
+        names_given = dict.fromkeys((*config.kinds, *config.no_value, *config.interval_s))
+        self._mapped_kinds: dict[str, _MappedKind] = {name: self._mapped(name, config.kinds.get(name, name)) for name in names_given}
 
     def join(self, records: Iterable[bytes]) -> Joined:
         """Decode `records`. Readings of one device, kind and time are joined in one chunk."""
@@ -80,7 +79,7 @@ class Reader:
             row = of_kind.get(key)
             if row is None:
                 row = of_kind[key] = list(mapped.empty)
-            elif any(row[column] == row[column] for column, _ in values):  # not NaN: a second value for the same time
+            elif any(row[column] == row[column] != NO_VALUE for column, _ in values):  # not NaN: a second value for the same time
                 joined.single.append((key[0], _chunk(mapped.kind, mapped.rate_hz, key, _filled(list(mapped.empty), values))))
                 continue
             _filled(row, values)
@@ -94,20 +93,23 @@ class Reader:
         return self._mapped_kinds.setdefault(name, self._mapped(name, name))
 
     def _mapped(self, name: str, text: str) -> _MappedKind:
-        """What `text` stands for, with the interval declared for their kind `name` or, if none is, for Vigil's."""
+        """What `text` stands for, with what is declared for their kind `name`; an interval may be declared for Vigil's kind instead."""
         kind, column = _kind_and_column(text)
         interval_s = self._interval_s.get(name, self._interval_s.get(kind))
-        return _MappedKind(kind, column, 0.0 if interval_s is None else _rate_hz(name, kind, interval_s))
+        rate_hz = 0.0 if interval_s is None else _rate_hz(name, kind, interval_s)
+        return _MappedKind(kind, column, rate_hz, frozenset(self._no_value.get(name, ())))
 
 
 class _MappedKind:
-    """Vigil's kind for a kind of the other program. `column` -1: it has several channels and the mapping names none.
-    `rate_hz` is that of its declared interval, 0 without one."""
+    """Vigil's kind for a kind of the other program. `column` -1: it has several channels and the mapping names none. `rate_hz`: of its
+    declared interval, 0 without one. `no_value`: numbers of the other program that stand for "no value", beside those of the contract."""
 
-    def __init__(self, kind: str, column: int, rate_hz: float) -> None:
+    def __init__(self, kind: str, column: int, rate_hz: float, no_value: frozenset[float]) -> None:
         self.kind = kind
         self.column = column
         self.rate_hz = rate_hz
+        self._codes = no_value
+        self._none = NO_VALUE if KINDS[kind].coded else np.nan
         self.columns = {entry.name: number for number, entry in enumerate(KINDS[kind].channels)}
         self.empty = [np.nan] * len(self.columns)
 
@@ -115,12 +117,22 @@ class _MappedKind:
         """(channel, value) of a reading; Unreadable when it does not say of which channel."""
         if isinstance(value, dict):
             try:
-                return [(self.columns[name], np.nan if each is None else float(each)) for name, each in value.items()]
+                return [(self.columns[name], self._number(each)) for name, each in value.items()]
             except KeyError as error:
                 raise NotAReadingError(f"{self.kind} has no channel {error.args[0]}") from error
         if self.column < 0:
             raise NotAReadingError(f"{self.kind} has several channels: map its kind to one of them, or send an object")
-        return ((self.column, np.nan if value is None else float(value)),)
+        return ((self.column, self._number(value)),)
+
+    def _number(self, value: Number | str) -> float:
+        """A number that says "no value" as the contract's own code for it, so that it is counted like one."""
+        if value is None or value in self._codes:
+            return self._none
+        if isinstance(value, str):
+            if value not in NO_VALUE_TEXTS:
+                raise NotAReadingError(f"{value[:SHOWN_MAX]!r} is neither a number nor a text for no value")
+            return self._none
+        return float(value)
 
 
 def _kind_and_column(text: str) -> tuple[str, int]:
@@ -149,7 +161,7 @@ def _rate_hz(name: str, kind: str, interval_s: float) -> float:
 
 def _add_unmapped(record: bytes, joined: Joined) -> None:
     """Decode a record that does not fit the mapping as a chunk of Vigil's own format, or as a reject."""
-    decoded = decode(record)
+    decoded = decode(record, keep=True)
     joined.blocks.extend(decoded.blocks)
     joined.single.extend((reject.device, reject.payload) for reject in decoded.rejects)
 
@@ -173,7 +185,7 @@ def _add_block(kind: str, rate_hz: float, keys: list[tuple[str, int]], rows: lis
         unreadable=tuple(i for i, device in enumerate(devices) if not good_device(device)),
     )
     for start in range(0, len(keys), CHUNKS_MAX):
-        block, rejects = judge(_chunk_rows(raw, start))
+        block, rejects, _ = judge(_chunk_rows(raw, start), keep=True)
         if block is not None:
             joined.blocks.append(block)
         joined.single.extend((reject.device, reject.payload) for reject in rejects)
