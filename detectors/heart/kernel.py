@@ -82,6 +82,7 @@ from detectors.heart.state import (
     N,
 )
 from detectors.heart.timeline import bridged, come_back, go_down, open_stream, sample_ns
+from detectors.heart.twave import is_dome
 from detectors.heart.ventricles import on_shape, on_wave_second
 from engine.frame import NS_PER_S, Bool, Float32, Int64
 from engine.jit import kernel
@@ -175,7 +176,8 @@ def on_peak(
                 on_learning(state, g, slot, now_n, height)
             else:
                 candidate = measure(state, g, slot, leads, peak_n, height)
-                if consider(state, g, slot, candidate):
+                tall = candidate.height > level[THRESHOLD]
+                if not (tall and is_dome(state, g, slot, leads, candidate, now_n)) and consider(state, g, slot, candidate):
                     on_beat(state, limits, g, found, slot, candidate, now_n)
             if again < 0:
                 count[PEAK_FROM] = now_n

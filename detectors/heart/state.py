@@ -125,9 +125,7 @@ LAST_POSSIBLE: Final = 27
 """The last beat, or the end of a bridged hole after it in which the next one may be hidden."""
 REPEATS: Final = 28
 """Share of samples that repeat the one before, in the good signal of late."""
-LAST_WIDTH: Final = 29
-"""Spread of the slopes of the last beat, s."""
-FLOAT_COLUMNS: Final = 30
+FLOAT_COLUMNS: Final = 29
 
 # rows of HeartState.past
 QRS_PEAKS, NOISE_PEAKS, RECENT_RR, RR_WINDOW = range(4)
