@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from itertools import chain
 from typing import Final, NamedTuple
@@ -24,6 +25,8 @@ PUBLISH_EVERY_MS: Final = 500
 HOLD_MS: Final = 15_000
 """How long a better source keeps its place after its last word: a mattress that pauses for a second does not make the heart rate
 jump to the last minute's figure and back."""
+MISSED_TURNS: Final = 3
+"""A quantity whose device has no value for it is shown no longer when it has missed so many of its turns, and HOLD_MS."""
 
 
 TURN_SETTING: Final = ("pressure_injury", "turn_interval_s")
@@ -98,6 +101,7 @@ class BoardModel:
         self._turn_interval_s = turn_interval_s
         self._tiles: dict[str, Tile] = {}
         self._ranks: dict[tuple[str, str], int] = {}
+        self._every_ms: dict[tuple[str, str], int] = {}
         self._alerts: dict[str, AlertView] = {}
         self._people: dict[str, Person] = {}
         self._changed_tiles: set[str] = set()
@@ -170,14 +174,21 @@ class BoardModel:
         tile = self._tile(subject)
         tile.seen_ms = at_ms if tile.seen_ms is None else max(tile.seen_ms, at_ms)
         for index, source in columns:
-            if not finite[row, index]:
-                continue
             held = tile.readings.get(source.quantity)
+            if not finite[row, index]:
+                # A pulse that a sensor no longer finds is not the last one it found. Without value is also what another device of the
+                # subject never measures: so only what has missed several of its own turns goes.
+                every_ms = self._every_ms.get((subject, source.quantity), at_ms)
+                if held is not None and at_ms - held[1] >= max(HOLD_MS, MISSED_TURNS * every_ms):
+                    del tile.readings[source.quantity]
+                continue
             if held is not None:
                 if at_ms < held[1]:
                     continue
                 if source.rank > self._ranks.get((subject, source.quantity), 0) and at_ms - held[1] < HOLD_MS:
                     continue
+            if held is not None:
+                self._every_ms[subject, source.quantity] = at_ms - held[1]
             tile.readings[source.quantity] = (round(float(measurement.values[row, index]), 4), at_ms)
             self._ranks[subject, source.quantity] = source.rank
         self._changed_tiles.add(subject)
@@ -194,11 +205,11 @@ class BoardModel:
             return
         self._changed_alerts[alert.id] = alert_view(alert)
 
-    def board(self, now_ms: int) -> Board:
+    def board(self, now_ms: int, engine_age_ms: int = 0) -> Board:
         """Everything, for a browser that has just come."""
         tiles = [msgspec.structs.replace(t, readings=dict(t.readings)) for t in self._tiles.values()]
         alerts = sorted(self._alerts.values(), key=lambda a: (a.acknowledged, -a.priority, a.raised_ms))
-        return Board(self._seq, now_ms, self._engine_ms, self.home, tiles, alerts, self._people)
+        return Board(self._seq, now_ms, self._engine_ms, self.home, tiles, alerts, self._people, engine_age_ms)
 
     def patch(self, now_ms: int) -> Patch:
         """What changed since the last patch; forgets it."""
@@ -224,7 +235,8 @@ class BoardModel:
 class LiveBoard:
     """A board model that the runner feeds from its thread and the console reads from another.
 
-    Call `feed` after every engine step and tick: it publishes alerts at once and measurements every PUBLISH_EVERY_MS.
+    Call `feed` after every engine step and tick: it publishes alerts at once and measurements every PUBLISH_EVERY_MS. `feed` and `beat` are
+    the engine's heartbeat.
     """
 
     def __init__(self, home: str = "", turn_interval_s: float | None = None) -> None:
@@ -232,9 +244,20 @@ class LiveBoard:
         self._model = BoardModel(home, turn_interval_s)
         self._lock = threading.Lock()
         self._published_ms = 0
+        self._beat_s = time.monotonic()
+
+    def beat(self) -> None:
+        """The engine moves, with nothing to show for it."""
+        self._beat_s = time.monotonic()
+
+    @property
+    def engine_age_s(self) -> float:
+        """Since the engine last moved, on the monotonic clock."""
+        return time.monotonic() - self._beat_s
 
     def feed(self, measurements: Iterable[Measurements], alerts: Iterable[Alert], now_ns: int) -> None:
         """Take the results of one step, `now_ns` being the wall clock."""
+        self.beat()
         now_ms = now_ns // NS_PER_MS
         with self._lock:
             self._model.apply(measurements, now_ns)
@@ -267,4 +290,4 @@ class LiveBoard:
     def board(self, now_ms: int) -> Board:
         """See BoardModel."""
         with self._lock:
-            return self._model.board(now_ms)
+            return self._model.board(now_ms, round(self.engine_age_s * 1000))

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from engine.history import Span
 from engine.registry import RegistryData
 from engine.reorder import HeldChunk
 from engine.slots import SlotsSaved
@@ -28,6 +29,10 @@ class EngineSnapshot(msgspec.Struct, array_like=True):
     refused: list[tuple[str, str, int]]
     past: list[int]
     detectors: dict[str, bytes]
+    no_value: list[tuple[str, str, int]] = []  # a snapshot of before has none of these
+    scales: bytes = b""
+    history: list[Span] = []
+    instants: bytes = b""
 
 
 def encode(saved: EngineSnapshot, devices: bytes) -> bytes:

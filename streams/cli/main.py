@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import typer
 
+from streams.cli.backup import backup_app
 from streams.cli.canary import canary_app
 from streams.cli.config import config_app
+from streams.cli.dead_letters import dead_letters_app
 from streams.cli.evaluate import evaluate_app
 from streams.cli.import_ import import_app
 from streams.cli.ingest import ingest_app
@@ -26,7 +28,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for single in (run_app, warm_up_app, replay_app, evaluate_app, record_app, import_app, simulate_app):
+for single in (run_app, warm_up_app, replay_app, evaluate_app, record_app, import_app, simulate_app, backup_app):
     app.add_typer(single)
 for name, group in (
     ("config", config_app),
@@ -36,5 +38,6 @@ for name, group in (
     ("registry", registry_app),
     ("canary", canary_app),
     ("sink", sink_app),
+    ("dead-letters", dead_letters_app),
 ):
     app.add_typer(group, name=name)

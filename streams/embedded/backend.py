@@ -93,8 +93,9 @@ class Backend:
                 subject,
                 Totals(account.received, account.processed, account.duplicate, account.late, account.quarantined),
                 None if heard_ns is None else heard_ns // NS_PER_MS,
+                no_value,
             )
-            for account, subject, heard_ns in sources[:DEVICES_SHOWN_MAX]
+            for account, subject, heard_ns, no_value in sources[:DEVICES_SHOWN_MAX]
         ]
         quarantine = [
             QuarantineCount(reason, int(entry[0]), int(entry[1]) // NS_PER_MS, str(entry[2]), str(entry[3]))
@@ -127,17 +128,20 @@ class Backend:
         views.append(DeliveryView("journal", "source", state, waiting=lag, detail=detail))
         for delivery in self._vigil.deliveries:
             statistics = delivery.statistics()
-            health: Health = "down" if statistics.failures > 2 else "waiting" if statistics.failures else "ok"
+            lost = statistics.given_up
+            health: Health = "down" if statistics.failures > 2 or lost.open else "waiting" if statistics.failures else "ok"
             ago_s = statistics.since_accepted_s
+            failing = statistics.last_error if statistics.failures else ""
             views.append(
                 DeliveryView(
                     delivery.name,
                     "sink",
                     health,
                     waiting=statistics.queued,
-                    given_up=statistics.dead,
+                    given_up=max(statistics.dead, lost.open),
                     last_ok_ms=None if ago_s is None else now_ms - round(ago_s * 1000),
-                    detail=statistics.last_error if statistics.failures else "",
+                    detail="; ".join(filter(None, [lost.sentence(), failing])),
+                    undelivered=lost.open,
                 )
             )
         return views

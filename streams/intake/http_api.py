@@ -17,7 +17,7 @@ from engine.kinds import KINDS
 from engine.outputs import Reason, Reject
 from schemas.codec import Decoded, decode
 from schemas.wire import MESSAGE_BYTES_MAX
-from streams.intake.access import Access, from_other_site
+from streams.intake.access import Access, from_other_site, malformed
 from streams.storage.arrival_clock import STAMP_NS_MAX
 
 REFUSALS_SHOWN_MAX: Final = 20
@@ -56,8 +56,16 @@ NO_TOKEN: Final = json_response({"error": "send Authorization: Bearer <device to
 TOO_LARGE: Final = json_response({"error": f"a message has at most {MESSAGE_BYTES_MAX} bytes: send less at a time"}, 413)
 
 
+def refuse_malformed(request: Request) -> Response | None:
+    """The refusal of a request whose Host or Origin header is no address; None when both are, or are absent."""
+    name = malformed(request.headers)
+    return json_response({"error": f"the header {name.title()} is not an address"}, 400) if name else None
+
+
 def refuse_remote(request: Request) -> Response | None:
     """The refusal of a request without a token from another machine or from another site's web page; None for requests from this machine."""
+    if (no := refuse_malformed(request)) is not None:
+        return no
     if not _UNGUARDED.names_us(request.headers):
         return WRONG_HOST
     return OTHER_SITE if from_other_site(request.headers) else None
@@ -97,9 +105,13 @@ def unavailable(error: Exception) -> Response:
 
 
 def accepted(decoded: Decoded, place: dict[str, object], warnings: list[dict[str, object]]) -> Response:
-    """The answer to a stored message: 202 with the refused chunks and their reasons, 422 when no chunk was valid."""
+    """The answer to a stored message: 202 with the refused chunks and their reasons, 422 when no chunk was valid.
+
+    Chunks of which single values were taken out stand in the warnings.
+    """
     chunks = sum(len(block.devices) for block in decoded.blocks)
     why = [_shown(reject) for reject in decoded.rejects[:REFUSALS_SHOWN_MAX]]
+    warnings = [*map(_shown, decoded.partly), *warnings][:REFUSALS_SHOWN_MAX]
     status = 202 if chunks or not decoded.rejects else 422
     return json_response({**place, "chunks": chunks, "refused": len(decoded.rejects), "why": why, "warnings": warnings}, status)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tarfile
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,10 @@ import pytest
 from alerts.model import Action, Command
 from engine.frame import NS_PER_S
 from schemas.recording import START_NS
+from sinks.delivery.dead_letters import DeadLetters, open_letters
+from sinks.delivery.errors import ErrorLog
+from sinks.examples import item
+from sinks.items import ItemKind
 from streams.canary.monitor import FallMonitor
 from streams.canary.state_folder import SavedState, StateFolder
 from streams.canary.wearers import wearers
@@ -24,6 +29,8 @@ from tests.command_examples import ROOT, UNTIL_STOPPED, WITH_KAFKA, Started, exa
 
 START_S: Final = 240.0
 """The first time kernels are compiled."""
+ONCALL: Final = Path("vigil-data/spool/oncall")
+REFUSED: Final = item(ItemKind.ALERT)
 SLOW_IMPORTS: Final = ("numba", "river", "scipy", "pyarrow", "faust", "aiokafka", "httpx")
 EXAMPLES: Final = examples()
 
@@ -42,6 +49,11 @@ def begins_alike(captured: Path, original: Path) -> bool:
     return len(payloads) > 20 and payloads == [record.payload for record in read(original).records][: len(payloads)]
 
 
+def members(path: Path) -> list[str]:
+    with tarfile.open(path) as tar:
+        return tar.getnames()
+
+
 def commands_left() -> list[Command | None]:
     return [command for _, command in StateFolder(load(Path("vigil.toml")).canary.folder).left_commands()]
 
@@ -51,6 +63,7 @@ SHOWS: Final[dict[str, Callable[[str], bool]]] = {
     "replay": lambda said: "falls.fall" in said and "falls.fall" in event_codes(),
     "evaluate": lambda _: "falls.fall" in scorecard("json") and "falls.fall" in scorecard("html"),
     "record": lambda _: begins_alike(Path("captured.vigil"), Path("examples/fall.vigil")),
+    "backup": lambda _: "vigil-data/vigil.db" in members(Path("vigil-backup.tar.gz")),
     "import": lambda _: read(Path("night.vigil")).meta.source == "RR series" and count(Path("night.vigil")) > 50,
     "simulate": lambda _: "falls.fall" in {truth.code for truth in read(Path("mine.vigil")).truth},
     "config sample": lambda _: tomllib.loads(Path("vigil.toml").read_text(encoding="utf-8")) == {},
@@ -59,6 +72,9 @@ SHOWS: Final[dict[str, Callable[[str], bool]]] = {
     "config check": lambda said: "vigil.toml is fine" in said,
     "ingest token": lambda said: len(said.splitlines()) == 2 and said.endswith(" gateway-1 home/east\n"),
     "canary acknowledge": lambda _: [c.action for c in commands_left() if c is not None] == [Action.ACKNOWLEDGE],
+    "dead-letters list": lambda said: REFUSED.id in said and "receiver answered 422" in said,
+    "dead-letters replay": lambda said: REFUSED.id in said and not open_letters(ONCALL),
+    "dead-letters acknowledge": lambda said: REFUSED.id in said and not open_letters(ONCALL),
 }
 """What must be there after the example of a command."""
 
@@ -89,6 +105,9 @@ def test_the_example_works(name: str, folder: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(folder)
     if name == "canary acknowledge":
         missed()
+    if name.startswith("dead-letters"):
+        ONCALL.mkdir(exist_ok=True)
+        assert DeadLetters(ONCALL, 1 << 20, "oncall", ErrorLog()).write(REFUSED, "receiver answered 422: it will not take this message")
     assert SHOWS[name](run_example(EXAMPLES[name]))
 
 

@@ -47,6 +47,12 @@ function accounting(totals) {
   );
 }
 
+// What to do in this language; the sentence that names the reason stands beside it.
+function detail(delivery) {
+  if (!delivery.undelivered) return delivery.detail;
+  return el("span", {}, t("system.undelivered", { n: count(delivery.undelivered) }), " ", el("small", { class: "muted", lang: "en" }, delivery.detail));
+}
+
 function health(delivery) {
   return el("span", { class: "health", "data-health": delivery.health }, t(`health.${delivery.health}`));
 }
@@ -112,7 +118,7 @@ await start("system", (main, live) => {
     const age = (ms) => (ms === null ? "–" : t("ui.ago", { d: duration(now - ms) }));
     const figure = (value, label) => el("div", { class: "figure" }, el("b", {}, value), el("span", {}, label));
     engine.replaceChildren(
-      figure(t("ui.ago", { d: duration(now - system.engine_ms) }), t("system.engine_age")),
+      figure(t("ui.ago", { d: duration(live.engineAgeMs) }), t("system.engine_age")),
       figure(duration(now - system.started_ms), t("system.uptime")),
       figure(system.version, t("system.version")),
     );
@@ -120,7 +126,7 @@ await start("system", (main, live) => {
     boxes.deliveries.replaceChildren(
       table(
         ["name", "role", "health", "waiting", "given_up", "last_ok", "detail"].map((key) => t(`system.${key}`)),
-        system.deliveries.map((d) => [d.name, t(`role.${d.role}`), health(d), number(d.waiting), number(d.given_up), age(d.last_ok_ms), d.detail]),
+        system.deliveries.map((d) => [d.name, t(`role.${d.role}`), health(d), number(d.waiting), number(d.given_up), age(d.last_ok_ms), detail(d)]),
         "–",
       ),
     );
@@ -143,8 +149,8 @@ await start("system", (main, live) => {
     );
     boxes.devices.replaceChildren(
       table(
-        ["device", "kinds", "subject", "seen", "received", "processed", "duplicate", "late", "quarantined"].map((key) => t(`system.${key}`)),
-        system.devices.map((d) => [d.device, kindName(d.kind), d.subject, age(d.seen_ms), ...["received", "processed", "duplicate", "late", "quarantined"].map((key) => number(d.totals[key]))]),
+        ["device", "kinds", "subject", "seen", "received", "processed", "duplicate", "late", "quarantined", "no_value"].map((key) => t(`system.${key}`)),
+        system.devices.map((d) => [d.device, kindName(d.kind), d.subject, age(d.seen_ms), ...["received", "processed", "duplicate", "late", "quarantined"].map((key) => number(d.totals[key])), number(d.no_value)]),
         t("system.devices_none"),
       ),
     );
