@@ -6,7 +6,9 @@ from typing import Final
 
 import numpy as np
 
+from detectors.heart.flat import note_line
 from detectors.heart.inline import borrow, inline_kernel
+from detectors.heart.latches import judge_condition
 from detectors.heart.pacing import look_again, take_out_spikes
 from detectors.heart.qrs import (
     NOISY,
@@ -25,7 +27,6 @@ from detectors.heart.rhythm import (
     EPISODE_END_BEATS,
     STALE_WORDS_NS,
     forget_pattern,
-    judge_condition,
     minute_of,
     on_interval,
     pass_time,
@@ -114,6 +115,7 @@ def on_beat(state: HeartState, limits: HeartLimits, g: Grid, found: Found, slot:
     t_ns = sample_ns(state, g, slot, beat.at)
     now_ns = sample_ns(state, g, slot, now_n)
     wide = on_shape(state, limits, g, found, slot, beat, interval_ms, t_ns, now_n, now_ns)
+    note_line(state, g, slot, now_n)
     index = count[BEAT_COUNT] % BEATS_KEPT
     state.beats[slot, 0, index] = t_ns
     state.beats[slot, 1, index] = 1 if wide else 0
