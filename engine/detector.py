@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from engine.events import Detection, EventType
 from engine.frame import Float64, Frame, Int32
 from engine.state import grown, pack, unpack
-from engine.watch import Blind, Signal
+from engine.watch import Blindness, Signal
 
 
 class Params(BaseModel):
@@ -95,12 +95,9 @@ class Detector(ABC, Generic[P, S]):
         """Time passed. Default: no findings."""
         return NOTHING
 
-    def blind(self, kind: str, slot: Int32, rate_hz: Float64) -> list[Blind | None] | None:  # noqa: ARG002 - most judge every usable value
-        """Why the detector cannot judge what slots (k,) get of `kind` at rates (k,), although usable values come; None: it can.
-
-        Asked every few seconds, for all streams of the kind at once.
-        """
-        return None
+    def blind(self, slot: int) -> tuple[Blindness, ...]:  # noqa: ARG002 - most detectors judge every usable value
+        """What cannot be judged at `slot` although usable values come. Asked once a minute."""
+        return ()
 
     # -- what the base class gives ------------------------------------------------------------------------------
 
@@ -127,6 +124,11 @@ class Detector(ABC, Generic[P, S]):
             column[slots] = float(getattr(self.params, name))
         self._columns_changed()
         self._forget_extra(slots)
+
+    def device_gone(self, slots: Int32, kind: str) -> None:
+        """A device that measured `kind` at one of `slots` was taken away, and the alerts it raised are stale: staff may close them at any time.
+        A detector whose alert may not be missed takes back here what that kind raised, without an event, so that the next device raises it
+        anew. What was learned about the resident stays. Default: nothing."""
 
     def grow(self, capacity: int) -> None:
         """Make room for `capacity` slots, keeping what is there."""

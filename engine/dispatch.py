@@ -12,6 +12,7 @@ from engine.detector import Detector, StepResult
 from engine.events import Detection, Event, EventType, event_id
 from engine.frame import Frame
 from engine.kinds import KINDS, STORED_KINDS
+from engine.ledger import device_unbound
 from engine.outputs import Outputs, Reason, Reject
 from engine.registry import CareSetting, Registry
 from engine.rows import measured
@@ -75,6 +76,13 @@ class Dispatcher:
         """The subjects of `slots` have left the house."""
         for detector in self.detectors:
             detector.forget(slots)
+
+    def unbind(self, subject: str, device: str, kind: str, now_ns: int, out: Outputs) -> None:
+        """`device` no longer measures `kind` of `subject`: said to the book, and what was raised by it is to be raised anew by another."""
+        out.events.append(device_unbound(subject, device, kind, now_ns))
+        slots = np.array(self._slots.of(subject), np.int32)
+        for detector in self._by_kind.get(kind, ()):
+            detector.device_gone(slots, kind)
 
     def check_care(self, settings: Sequence[CareSetting]) -> None:
         """ValueError when a care setting names an unknown detector or field, or breaks a bound."""

@@ -19,11 +19,9 @@ AT: Final = 0
 """+ signal: arrival time up to which it could be judged."""
 GAP: Final = SIGNALS_MAX
 """+ signal: the usual time between values, as learned; 0: not known."""
-CHANGED: Final = 2 * SIGNALS_MAX
-"""+ signal: when its value was last another one."""
-WHY: Final = 3 * SIGNALS_MAX
+WHY: Final = 2 * SIGNALS_MAX
 """+ signal: why the last chunk could not be judged (0: it could)."""
-COLUMNS: Final = 4 * SIGNALS_MAX
+COLUMNS: Final = 3 * SIGNALS_MAX
 
 NO_VALUE: Final = 1
 POOR: Final = 2
@@ -129,7 +127,4 @@ def judge(
                     table[s, GAP + m] = gap if known == 0 else min(gap, 2 * known + NS_PER_S)
                 table[s, AT + m] = t_ns
             table[s, WHY + m] = 0
-            value = samples[i, row, at]
-            if value != last[s, m]:
-                last[s, m] = value
-                table[s, CHANGED + m] = t_ns
+            last[s, m] = samples[i, row, at]

@@ -140,16 +140,9 @@ class Ledger:
 
     def heard_again(self, devices: Devices, s: int, now_ns: int, out: Outputs) -> None:
         """Stream `s` gives something usable again, or is no longer about its subject."""
+        devices.streams.silent[s] = False
         device, kind = devices.names[s]
         self.end(f"{device}:{kind}", now_ns, out)
-
-    def unbind(self, devices: Devices, s: int, now_ns: int, out: Outputs) -> None:
-        """Stream `s` is no longer about its subject: that is a fact for the alerts that rest on it, and its silence is over."""
-        subject, (device, kind) = devices.subject[s], devices.names[s]
-        if subject is not None:
-            out.events.append(_unbound(subject, f"{device}:{kind}", now_ns))
-        devices.streams.silent[s] = False
-        self.heard_again(devices, s, now_ns, out)
 
     def end(self, source: str, now_ns: int, out: Outputs) -> None:
         """`source` watches again, or is no longer bound to do so."""
@@ -312,6 +305,8 @@ def _event(source: str, fault: Fault, phase: Phase, now_ns: int) -> Event:
     return Event(identity, "device", code, fault.subject, phase, int(Priority.LOW), fault.onset_ns, now_ns, now_ns, 1.0, values, source)
 
 
-def _unbound(subject: str, about: str, now_ns: int) -> Event:
+def device_unbound(subject: str, device: str, kind: str, now_ns: int) -> Event:
+    """The fact that `device` is no longer about `subject` from `now_ns` on."""
+    about = f"{device}:{kind}"
     identity = event_id("device", DEVICE_UNBOUND, subject, now_ns, "onset", about)
     return Event(identity, "device", DEVICE_UNBOUND, subject, "onset", int(Priority.INFORMATION), now_ns, now_ns, now_ns, 1.0, {}, about)

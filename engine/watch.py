@@ -61,7 +61,7 @@ class Signal(NamedTuple):
     """One quantity of a kind that a detector watches a hazard by.
 
     `channel` names its column ("": any of them). A usable value is there, and greater than `above`: 0 is how monitors say that they found
-    no pulse. `line`: which constant chunk is no signal. `frozen_s`: so long the same value is no measurement (0: it may be).
+    no pulse. `line`: which constant chunk is no signal. `rate_hz_min`: slower than this nothing can be judged.
     """
 
     hazard: Hazard
@@ -69,7 +69,7 @@ class Signal(NamedTuple):
     channel: str = ""
     above: float = float("-inf")
     line: Line = Line.ANY
-    frozen_s: float = 0.0
+    rate_hz_min: float = 0.0
 
 
 class Blind(StrEnum):
@@ -87,6 +87,15 @@ class Blind(StrEnum):
     MOUNTING = "mounting"  # how the sensor sits on the body is not understood
     EMPTY_BED = "empty_bed"  # the device itself says that nobody lies on it
     WARMING_UP = "warming_up"  # too little data since it came
+
+
+class Blindness(NamedTuple):
+    """What a detector says of a slot: `kind` of data comes, and tells nothing about `hazard` for `reason` (a `Blind`), since device time `since_ns`."""
+
+    kind: str
+    hazard: str
+    reason: str
+    since_ns: int
 
 
 class Explanation(NamedTuple):

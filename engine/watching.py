@@ -16,7 +16,7 @@ from engine.clocks import NEVER_NS, Streams
 from engine.coverage import Coverage, CoverageSaved
 from engine.detector import Detector
 from engine.devices import Devices
-from engine.frame import NS_PER_S, Bool, Int64, Samples
+from engine.frame import NS_PER_S, Bool, Float64, Int64, Samples
 from engine.judged import Columns, columns_of, initial_judged, judge
 from engine.kinds import KINDS
 from engine.ledger import Due, Ledger, LedgerSaved
@@ -27,6 +27,8 @@ from engine.watch import CARE, SIGNALS_MAX, Blind, Hazard, Signal, WatchLimits
 
 LOOK_EVERY_S: Final = 5
 """Seconds of arrival time from one look over all that is bound to the next."""
+ASK_EVERY_S: Final = 60
+"""Seconds from one question to the detectors to the next."""
 _WHY: Final = {columns.NO_VALUE: Blind.NO_VALUE, columns.POOR: Blind.POOR_QUALITY, columns.NO_SIGNAL: Blind.NO_SIGNAL}
 _NO_FAULT: Final = frozenset({Blind.EMPTY_BED, Blind.WARMING_UP, Blind.SILENT, Blind.NEVER_HEARD})
 """Nobody is told of these here: they are none, or another look tells."""
@@ -40,6 +42,7 @@ class WatchingSaved(msgspec.Struct, array_like=True):
     missing: dict[str, str] = {}
     since: dict[str, int] = {}
     told: list[str] = []
+    objections: dict[str, Blind] = {}
     coverage: CoverageSaved = msgspec.field(default_factory=CoverageSaved)
     ledger: LedgerSaved = msgspec.field(default_factory=LedgerSaved)
 
@@ -64,8 +67,8 @@ class _Plan(NamedTuple):
     group: Int64
     row: Int64
     instants: Bool
-    frozen_ns: Int64
-    of_kind: dict[str, Int64]
+    rate_hz_min: Float64
+    of_slot: dict[tuple[int, str, str], list[int]]  # slot, kind, hazard -> lines
 
 
 class _Seen(NamedTuple):
@@ -74,7 +77,6 @@ class _Seen(NamedTuple):
     at_ns: Int64
     expected: Bool
     usable: Bool
-    frozen: Bool
     objections: dict[int, Blind]
 
 
@@ -99,6 +101,7 @@ class Watching:
         self._missing: dict[str, str] = {}
         self._since: dict[str, int] = {}
         self._told: set[str] = set()
+        self._objections: dict[str, Blind] = {}
 
     # -- what happens -----------------------------------------------------------------------------------------------
 
@@ -166,7 +169,8 @@ class Watching:
 
     def _planned(self, devices: Devices) -> _Plan:
         lines: list[_Line] = []
-        stream, column, part, group, row, frozen_ns = [], [], [], [], [], []
+        stream, column, part, group, row, rate_hz_min = [], [], [], [], [], []
+        of_slot: dict[tuple[int, str, str], list[int]] = {}
         groups: dict[tuple[str, str], int] = {}
         parts: dict[int, int] = {}
         for s, (device, kind) in enumerate(devices.names):
@@ -177,18 +181,17 @@ class Watching:
             for m, signal in enumerate(self._signals.get(kind, ())):
                 whole = f"{device}:{kind}"
                 source = f"{whole}.{signal.channel}" if signal.channel else whole
+                of_slot.setdefault((int(devices.streams.slot[s]), kind, signal.hazard), []).append(len(lines))
                 lines.append(_Line(source, whole, subject, signal, -1 if bed is None else bed))
                 stream.append(s)
                 column.append(m)
                 part.append(parts.setdefault(s, len(parts)))
                 group.append(groups.setdefault((subject, signal.quantity), len(groups)))
                 row.append(self.coverage.row(subject, signal.hazard))
-                frozen_ns.append(round(signal.frozen_s * NS_PER_S))
-        kinds = np.array([devices.names[s][1] for s in stream], object)
-        of_kind = {kind: np.flatnonzero(kinds == kind) for kind in dict.fromkeys(kinds.tolist())}
-        instants = np.array([KINDS[kind].timing == "irregular" for kind in kinds], np.bool_)
+                rate_hz_min.append(signal.rate_hz_min)
+        instants = np.array([KINDS[devices.names[s][1]].timing == "irregular" for s in stream], np.bool_)
         numbers = [np.array(values, np.int64) for values in (stream, column, part, group, row)]
-        return _Plan._make((lines, *numbers, instants, np.array(frozen_ns, np.int64), of_kind))
+        return _Plan._make((lines, *numbers, instants, np.array(rate_hz_min), of_slot))
 
     def _seen(self, plan: _Plan, streams: Streams, now_ns: int) -> _Seen:
         table = self._judged.table
@@ -201,19 +204,31 @@ class Watching:
         usual_ns = np.maximum(table[plan.stream, columns.GAP + plan.column], streams.period_ns[plan.stream])
         patience_ns = np.maximum(self.limits.missing_ns, self.limits.missing_gaps * usual_ns)
         usable = heard & (plan.instants | (np.where(heard, now_ns - at_ns, 0) <= patience_ns))
-        frozen = usable & (plan.frozen_ns > 0) & (now_ns - table[plan.stream, columns.CHANGED + plan.column] > plan.frozen_ns)
-        usable &= ~frozen
-        objections: dict[int, Blind] = {}
+        rate_hz = streams.rate_hz[plan.stream]
+        objections = {int(i): Blind.RATE_UNUSABLE for i in np.flatnonzero(usable & (rate_hz > 0) & (rate_hz < plan.rate_hz_min))}
+        if now_ns // NS_PER_S % ASK_EVERY_S == 0:
+            self._objections = self._asked(plan, streams)
+        if self._objections:
+            objections |= {
+                i: self._objections[line.source] for i, line in enumerate(plan.lines) if usable[i] and line.source in self._objections
+            }
+        for i in objections:
+            usable[i] = False
+        return _Seen(at_ns, expected, usable, objections)
+
+    def _asked(self, plan: _Plan, streams: Streams) -> dict[str, Blind]:
+        """What the detectors themselves say that they cannot judge, for as long as counts as missing."""
+        found: dict[str, Blind] = {}
         for detector in self._detectors:
             if type(detector).blind is Detector.blind:
                 continue
-            for kind in detector.spec.watches:
-                if (index := plan.of_kind.get(kind)) is not None:
-                    said = detector.blind(kind, streams.slot[plan.stream[index]], streams.rate_hz[plan.stream[index]]) or []
-                    objections |= {int(i): why for i, why in zip(index, said, strict=False) if why is not None and usable[i]}
-        for i in objections:
-            usable[i] = False
-        return _Seen(at_ns, expected, usable, frozen, objections)
+            kinds = set(detector.spec.watches)
+            for slot in sorted({slot for slot, kind, _ in plan.of_slot if kind in kinds}):
+                for said in detector.blind(slot):
+                    for i in plan.of_slot.get((slot, said.kind, said.hazard), ()):
+                        if streams.next_ns[plan.stream[i]] - said.since_ns >= self.limits.missing_ns:
+                            found[plan.lines[i].source] = Blind(said.reason)
+        return found
 
     def _waiting(self, registry: Registry, now_ns: int) -> dict[int, tuple[str, Blind | None]]:
         """Rows of devices that were not heard since they were bound."""
@@ -236,8 +251,6 @@ class Watching:
             at_ns = int(self._judged.table[line.bed, columns.AT])
             if now_ns - at_ns <= self.limits.missing_ns:
                 return Blind.EMPTY_BED
-        if seen.frozen[i]:
-            return Blind.NO_SIGNAL
         return _WHY.get(int(self._judged.table[s, columns.WHY + plan.column[i]]), Blind.SILENT)
 
     def _tell(
@@ -264,7 +277,7 @@ class Watching:
             if not whole[plan.group[i]]:
                 missing[line.source] = line.subject
             at_ns = int(seen.at_ns[i])
-            begin_ns = since[line.source] = self._since.get(line.source, at_ns if at_ns != NEVER_NS and not seen.frozen[i] else now_ns)
+            begin_ns = since[line.source] = self._since.get(line.source, at_ns if at_ns != NEVER_NS else now_ns)
             if watched[plan.row[i]] or reason in _NO_FAULT:
                 continue
             if now_ns - begin_ns >= self._limit_ns(registry, line.subject, line.signal.hazard):
@@ -292,12 +305,15 @@ class Watching:
 
     def save(self) -> WatchingSaved:
         """For the snapshot."""
-        return WatchingSaved(pack(self._judged), self._missing, self._since, sorted(self._told), self.coverage.save(), self.ledger.save())
+        return WatchingSaved(
+            pack(self._judged), self._missing, self._since, sorted(self._told), self._objections, self.coverage.save(), self.ledger.save()
+        )
 
     def load(self, saved: WatchingSaved, size: int) -> None:
         """Inverse of `save`, for `size` rows of the stream table; what was stored before there was a watch begins with none."""
         self._judged = unpack(initial_judged(0), saved.judged) if saved.judged else initial_judged(size)
         self._missing, self._since, self._told = dict(saved.missing), dict(saved.since), set(saved.told)
+        self._objections = dict(saved.objections)
         self.coverage.load(saved.coverage)
         self.ledger.load(saved.ledger)
         self._plan = None

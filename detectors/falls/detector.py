@@ -25,8 +25,8 @@ from detectors.falls.kernel import (
 from detectors.falls.params import FallParams
 from engine.detector import NOTHING, Detector, Spec, StepResult
 from engine.events import Detection
-from engine.frame import NS_PER_S, Float64, Frame, Int32, frame
-from engine.watch import Blind, Hazard, Line, Signal
+from engine.frame import NS_PER_S, Frame, frame
+from engine.watch import Hazard, Line, Signal
 
 FEATURE: Final = "feature.activity"
 _MS: Final = 1_000_000
@@ -75,7 +75,7 @@ class FallDetector(Detector[FallParams, FallState]):
         ),
         overridable=("impact_g", "impulse_g_s", "rotation_deg"),
         features={FEATURE: ACTIVITY},
-        watches={"accel": (Signal(Hazard.FALL, "acceleration", line=Line.ZERO),)},
+        watches={"accel": (Signal(Hazard.FALL, "acceleration", line=Line.ZERO, rate_hz_min=RATE_HZ_MIN),)},
     )
     params_type = FallParams
 
@@ -127,11 +127,6 @@ class FallDetector(Detector[FallParams, FallState]):
         if not (falls or minutes):
             return NOTHING
         return StepResult([_detection(found, row) for row in range(falls)], _features(found, int(minutes)))
-
-    def blind(self, kind: str, slot: Int32, rate_hz: Float64) -> list[Blind | None] | None:  # noqa: ARG002 - the rate decides
-        """Streams that are too slow for an impact to show in them."""
-        slow = rate_hz < RATE_HZ_MIN
-        return [Blind.RATE_UNUSABLE if one else None for one in slow.tolist()] if slow.any() else None
 
     def _room(self, frame: Frame) -> Found:
         """Output rows enough for this frame: at most one fall and one minute a slot in the shorter of the two periods."""
