@@ -17,7 +17,7 @@ from engine.accounts import Accounts
 from engine.block import Block
 from engine.clocks import NEVER_NS, AdmissionLimits
 from engine.detector import Detector
-from engine.device_silence import device_silent, device_unbound
+from engine.device_silence import device_silent
 from engine.devices import Devices
 from engine.dispatch import Dispatcher
 from engine.events import Phase
@@ -244,7 +244,7 @@ class Engine:
     def _detach(self, s: int, subject: str, device: str, kind: str, now_ns: int, out: Outputs) -> None:
         """The stream is no longer about `subject`: release what was held and its lane, say so, end its silence."""
         self._release(s, now_ns, out, everything=True)
-        out.events.append(device_unbound(subject, device, kind, now_ns))
+        self._dispatcher.unbind(subject, device, kind, now_ns, out)
         if self.devices.streams.silent[s]:
             self.devices.streams.silent[s] = False
             self._silence(s, now_ns, "clear", out)
