@@ -23,7 +23,7 @@ from engine.dispatch import Dispatcher
 from engine.events import Phase
 from engine.frame import NS_PER_S, Frame, Int32, Int64
 from engine.intake import InstantIntake
-from engine.kinds import KINDS
+from engine.kinds import KINDS, RATE_SINGLE_HZ_MAX
 from engine.outputs import Account, Outputs, Reject
 from engine.refusals import late, rejected
 from engine.registry import Registry, RegistryData
@@ -141,18 +141,16 @@ class Engine:
     # -- one block --------------------------------------------------------------------------------------------------
 
     def _admit(self, block: Block, arrival_ns: int, out: Outputs, *, release: bool) -> None:
-        kind = KINDS[block.kind]
-        size, readings = block.samples.shape[0], block.samples.shape[1]
+        kind, samples = KINDS[block.kind], block.samples
+        size, readings = samples.shape[:2]
         route = self._route(block, arrival_ns, out)
         if kind.timing == "irregular":
             for s in self._intake.take(block, route.stream, route.subjects, arrival_ns, out):
                 self._silence(int(s), arrival_ns, "clear", out)
             return
+        duration = _ALL_SAME
         if kind.timing == "interval":
-            duration = np.nansum(block.samples[:, :, 0], axis=1).astype(np.int64) * 1_000_000
-            np.maximum(duration, readings, out=duration)
-        else:
-            duration = _ALL_SAME
+            duration = np.maximum(np.nansum(samples[:, :, 0], axis=1).astype(np.int64) * 1_000_000, readings)
         start_ns, gap_ns = np.empty(size, np.int64), np.empty(size, np.int64)
         fate, valid = np.empty(size, np.uint8), np.empty(size, np.bool_)
         self._stamp += 1
@@ -162,11 +160,13 @@ class Engine:
             block.t0_ns,
             block.seq,
             block.quality,
-            int(readings / block.rate_hz * NS_PER_S) if kind.timing == "regular" else 0,
+            samples,
+            int(readings / block.rate_hz * NS_PER_S) if block.rate_hz > 0.0 else 0,
             duration,
             readings,
             block.rate_hz,
             arrival_ns,
+            kind.timing == "regular" and readings == 1 and block.rate_hz <= RATE_SINGLE_HZ_MAX,
             release,
             self.limits,
             self._mark,
@@ -179,7 +179,6 @@ class Engine:
         if unusual & clocks.HEARD_AGAIN:
             for s in self.devices.returned(route.stream, fate):
                 self._silence(int(s), arrival_ns, "clear", out)
-        samples = block.samples
         if unusual & clocks.REFUSED:
             self._refuse_rows(block, route, fate, arrival_ns, out)
             keep = np.flatnonzero(fate == clocks.ACCEPTED)
