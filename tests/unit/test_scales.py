@@ -256,6 +256,15 @@ def test_the_verdict_survives_a_snapshot_at_any_moment() -> None:
     assert sum(wanted) == 8
 
 
+def test_somebody_is_told_of_a_stream_that_was_never_in_the_right_unit() -> None:
+    engine = home()
+    events = []
+    for block, arrival_ns in chunks("accel", lying(240) * np.float32(G), 50.0, 1.0):
+        events += engine.step(block, arrival_ns).events
+    assert engine.totals()[0] == 0
+    assert {(event.subject, event.phase, event.code.partition(".")[0]) for event in events} == {("resident/a", "onset", "device")}
+
+
 def test_only_the_wrong_device_of_a_block_is_refused() -> None:
     who = RegistryData(bindings=(Binding("a", "resident/a", "h/1"), Binding("b", "resident/b", "h/1")))
     engine = Engine([], Registry(who))
