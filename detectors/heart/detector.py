@@ -8,7 +8,6 @@ from typing import ClassVar, Final
 import numpy as np
 
 from detectors.heart import kernel, readings
-from detectors.heart.blindness import Blindness, blindness
 from detectors.heart.events import EVENTS
 from detectors.heart.params import HeartParams
 from detectors.heart.qrs import Grid, grid
@@ -129,10 +128,6 @@ class HeartDetector(Detector[HeartParams, HeartState]):
         if not (found.used[0] or found.used[1]):
             return NOTHING
         return StepResult(_detections(found), _features(found))
-
-    def blind(self, slot: int) -> tuple[Blindness, ...]:
-        """What cannot be judged at `slot` although data comes; see `blindness`."""
-        return blindness(self.state, slot)
 
     def _columns_changed(self) -> None:
         self._limits = None

@@ -298,7 +298,7 @@ def _filter_rows(
             if same > bridge and ((missing_0 > bridge and missing_1 > bridge) or (same >= g.stuck and not flat_as_ever(state, slot, x_0))):
                 if not down:
                     down = True
-                    go_down(state, g, slot, n, same, missing_0 > bridge and missing_1 > bridge)
+                    go_down(state, slot, n, same, missing_0 > bridge and missing_1 > bridge)
                 n += 1
                 continue
             if down:
