@@ -15,11 +15,20 @@ from detectors.heart.rhythm import RR_MS_MAX
 from detectors.heart.state import (
     BEAT_COUNT,
     BEATS_KEPT,
+    CALM_NS,
     CODES,
+    ECG,
     FEATURES,
     MINUTE_NS,
+    NEVER,
+    ONSET_NS,
     PER_SLOT,
+    QUIET,
+    RAISED_BY,
+    RR,
+    SINCE_NS,
     VALUES,
+    VITALS,
     Found,
     HeartLimits,
     HeartState,
@@ -29,10 +38,11 @@ from detectors.heart.state import (
 )
 from engine.detector import NOTHING, Detector, Spec, StepResult
 from engine.events import Detection
-from engine.frame import NS_PER_S, Float64, Frame, Int64, frame
+from engine.frame import NS_PER_S, Float64, Frame, Int32, Int64, frame
 
 FEATURE: Final = "feature.heart"
 _FEATURE_RATE_HZ: Final = 1 / 60
+_SOURCES: Final = {"ecg": int(ECG), "rr_interval": int(RR), "vitals": int(VITALS)}
 CLEAR_LONGEST_S: Final = 900.0
 """What keeps coming back must stay away so long before it is over."""
 WORSE: Final = {
@@ -128,6 +138,17 @@ class HeartDetector(Detector[HeartParams, HeartState]):
         if not (found.used[0] or found.used[1]):
             return NOTHING
         return StepResult(_detections(found), _features(found))
+
+    def device_gone(self, slots: Int32, kind: str) -> None:
+        """The next device raises anew what this one had raised."""
+        source = _SOURCES[kind]
+        latch = self.state.latch
+        for slot in slots.tolist():
+            raised = latch[slot, RAISED_BY] == source + 1
+            latch[slot, RAISED_BY, raised] = 0
+            latch[slot, QUIET, raised] = 0
+            latch[slot, ONSET_NS : CALM_NS + 1, raised] = NEVER
+            latch[slot, SINCE_NS + source] = NEVER
 
     def _columns_changed(self) -> None:
         self._limits = None
