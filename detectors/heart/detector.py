@@ -8,7 +8,6 @@ from typing import ClassVar, Final
 import numpy as np
 
 from detectors.heart import kernel, readings
-from detectors.heart.blindness import Blindness, blindness
 from detectors.heart.events import EVENTS
 from detectors.heart.params import HeartParams
 from detectors.heart.qrs import Grid, grid
@@ -16,6 +15,7 @@ from detectors.heart.rhythm import RR_MS_MAX
 from detectors.heart.state import (
     BEAT_COUNT,
     BEATS_KEPT,
+    CALM_NS,
     CODES,
     ECG,
     FEATURES,
@@ -23,6 +23,7 @@ from detectors.heart.state import (
     NEVER,
     ONSET_NS,
     PER_SLOT,
+    QUIET,
     RAISED_BY,
     RR,
     SINCE_NS,
@@ -145,12 +146,9 @@ class HeartDetector(Detector[HeartParams, HeartState]):
         for slot in slots.tolist():
             raised = latch[slot, RAISED_BY] == source + 1
             latch[slot, RAISED_BY, raised] = 0
-            latch[slot, ONSET_NS:SINCE_NS, raised] = NEVER
+            latch[slot, QUIET, raised] = 0
+            latch[slot, ONSET_NS : CALM_NS + 1, raised] = NEVER
             latch[slot, SINCE_NS + source] = NEVER
-
-    def blind(self, slot: int) -> tuple[Blindness, ...]:
-        """What cannot be judged at `slot` although data comes; see `blindness`."""
-        return blindness(self.state, slot)
 
     def _columns_changed(self) -> None:
         self._limits = None
