@@ -88,7 +88,7 @@ class Engine:
         scaled: Block | None = block
         if block.kind in WATCHED:
             route = self._route(block, arrival_ns, out)
-            scaled, wrong = self._scales.sift(block, route.stream, route.slot, self.devices.silent_since_ns.shape[0])
+            scaled, wrong = self._scales.sift(block, route.stream, self.devices.streams)
             for reject in wrong:
                 self._refuse(reject, arrival_ns, out)
         if scaled is not None:
