@@ -42,6 +42,8 @@ class Waiting(msgspec.Struct, array_like=True):
 
     subject: str
     since_ns: int
+    patience_ns: int
+    kinds: tuple[str, ...]
 
 
 class Refusal(msgspec.Struct, array_like=True):
@@ -100,7 +102,7 @@ class Ledger:
             if subject is None or devices.heard(device, subject):
                 continue
             row = before.get(device)
-            self.waiting[device] = row if row is not None and row.subject == subject else Waiting(subject, now_ns)
+            self.waiting[device] = row if row is not None and row.subject == subject else self._waiting(registry, device, subject, now_ns)
         for source, fault in list(self.faults.items()):
             if subjects.get(device_of(source)) != fault.subject:
                 self.end(source, now_ns, out)
@@ -162,13 +164,13 @@ class Ledger:
         refused = self._check_refusals(registry, devices, now_ns, out)
         never: dict[str, list[str]] = {}
         for device, row in list(self.waiting.items()):
-            if devices.heard(device, row.subject):
+            if device in devices.known and devices.heard(device, row.subject):
                 del self.waiting[device]
                 self.end(device, now_ns, out)
             elif device in refused:
                 if (fault := self.faults.get(device)) is not None and fault.reason is Blind.NEVER_HEARD:
                     self.end(device, now_ns, out)
-            elif now_ns - row.since_ns >= self._patience_ns(registry, device, now_ns):
+            elif now_ns - row.since_ns >= row.patience_ns and device not in self.faults:
                 never.setdefault(registry.ward(device, now_ns), []).append(device)
         for ward, names in never.items():
             for device in names:
@@ -219,11 +221,11 @@ class Ledger:
         s = devices.find(device, kind)
         return s is not None and bool(devices.streams.silent[s])
 
-    def _patience_ns(self, registry: Registry, device: str, now_ns: int) -> int:
+    def _waiting(self, registry: Registry, device: str, subject: str, now_ns: int) -> Waiting:
         binding = registry.binding(device, now_ns)
         kinds = binding.kinds if binding is not None else ()
         instants = bool(kinds) and all(KINDS[kind].timing == "irregular" for kind in kinds if kind in KINDS)
-        return self.limits.event_only_ns if instants else self.limits.never_heard_ns
+        return Waiting(subject, now_ns, self.limits.event_only_ns if instants else self.limits.never_heard_ns, kinds)
 
     def reason_of(self, source: str, otherwise: Blind) -> Blind:
         """Why `source` is blind, as announced."""

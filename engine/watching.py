@@ -138,7 +138,7 @@ class Watching:
             self._plan = None  # rows of the day before are gone
         plan = self._plan = self._plan if self._plan is not None else self._planned(devices)
         seen = self._seen(plan, devices.streams, now_ns)
-        waiting = self._waiting(registry, now_ns)
+        waiting = self._waiting()
         size = len(self.coverage.keys)
         bound, watched = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
         judged_ns = np.full(size, NEVER_NS, np.int64)
@@ -217,15 +217,17 @@ class Watching:
         found: Bool = (plan.frozen_ns > 0) & long & often & (value != plan.ceiling)
         return found
 
-    def _waiting(self, registry: Registry, now_ns: int) -> dict[int, tuple[str, Blind | None]]:
+    def _waiting(self) -> dict[int, tuple[str, Blind | None]]:
         """Rows of devices that were not heard since they were bound."""
         found: dict[int, tuple[str, Blind | None]] = {}
+        hazards: dict[tuple[str, ...], tuple[Hazard, ...]] = {}
         for device, row in self.ledger.waiting.items():
-            binding = registry.binding(device, now_ns)
-            kinds = binding.kinds if binding is not None else ()
-            hazards = dict.fromkeys(signal.hazard for kind in kinds for signal in self._signals.get(kind, ()))
-            for hazard in hazards or (Hazard.DEVICE,):
-                found[self.coverage.row(row.subject, hazard)] = (device, self.ledger.reason_of(device, Blind.NEVER_HEARD))
+            if row.kinds not in hazards:
+                declared = dict.fromkeys(signal.hazard for kind in row.kinds for signal in self._signals.get(kind, ()))
+                hazards[row.kinds] = tuple(declared) or (Hazard.DEVICE,)
+            why = (device, self.ledger.reason_of(device, Blind.NEVER_HEARD))
+            for hazard in hazards[row.kinds]:
+                found[self.coverage.row(row.subject, hazard)] = why
         return found
 
     def _reason(self, plan: _Plan, i: int, seen: _Seen, devices: Devices, now_ns: int) -> Blind:
