@@ -1,0 +1,226 @@
+"""Faults of a device's clock, and of the numbers of its chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+from benchmarks.faults.case import Case
+from benchmarks.faults.fault import CLOCK, GAPS, RATE, REFUSED, SILENT, Apply, Fault, Scene, everywhere, measuring, regular, waveform
+from benchmarks.faults.stream import Chunk, unnumbered
+from engine.frame import NS_PER_S
+
+HOUR_S: Final = 3600.0
+YEAR_2000_S: Final = 946_684_800.0
+DRIFT: Final = 0.05
+REBOOT_S: Final = 5.0
+LOOP_S: Final = 20.0
+"""Between two restarts of a device that restarts again and again."""
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * NS_PER_S)
+
+
+def shifted(by_s: float) -> Apply:
+    """A clock that is wrong by a constant."""
+    return lambda chunks, _: [c._replace(t0_ns=c.t0_ns + _ns(by_s)) for c in chunks]
+
+
+def since(epoch_s: float) -> Apply:
+    """A clock that began at `epoch_s` when the device was switched on, a few seconds before its first chunk."""
+    return lambda chunks, _: [c._replace(t0_ns=c.t0_ns - chunks[0].t0_ns + _ns(epoch_s + 5)) for c in chunks]
+
+
+def jump(by_s: float) -> Apply:
+    """A clock that is set by `by_s` while the device runs on: its numbers go on."""
+
+    def apply(chunks: Sequence[Chunk], scene: Scene) -> list[Chunk]:
+        before, after = scene.cut(chunks)
+        return [*before, *(c._replace(t0_ns=c.t0_ns + _ns(by_s)) for c in after)]
+
+    return apply
+
+
+def set_right(chunks: Sequence[Chunk], scene: Scene) -> list[Chunk]:
+    """At 1970 until NTP answers, then right."""
+    before, after = scene.cut(chunks)
+    return [*(c._replace(t0_ns=c.t0_ns - chunks[0].t0_ns + _ns(5)) for c in before), *after]
+
+
+def frozen(chunks: Sequence[Chunk], _: Scene) -> list[Chunk]:
+    """Every chunk with the time of the first."""
+    return [c._replace(t0_ns=chunks[0].t0_ns) for c in chunks]
+
+
+def drifting(share: float) -> Apply:
+    """The device's time runs `share` faster than time: so does everything it measures and sends."""
+
+    def apply(chunks: Sequence[Chunk], _: Scene) -> list[Chunk]:
+        first = chunks[0].arrival_ns
+        return [c._replace(arrival_ns=first + round((c.arrival_ns - first) / (1 + share))) for c in chunks]
+
+    return apply
+
+
+def rate_off(share: float) -> Apply:
+    """Times are right, and the declared rate is `share` above the true one: the crystal of the sensor is not that of the clock."""
+    return lambda chunks, _: [c._replace(rate_hz=c.rate_hz * (1 + share)) for c in chunks]
+
+
+def rebooted(by_s: float | None) -> Apply:
+    """A restart: REBOOT_S are not sent, numbers begin at 0, and the clock is wrong by `by_s` afterwards (None: it begins in 1970)."""
+
+    def apply(chunks: Sequence[Chunk], scene: Scene) -> list[Chunk]:
+        before, after = scene.cut(chunks)
+        after = [c for c in after if c.t0_ns >= scene.begin_ns + _ns(REBOOT_S)]
+        shift = _ns(by_s) if by_s is not None else _ns(5) - (after[0].t0_ns if after else 0)
+        return [*before, *(c._replace(seq=number, t0_ns=c.t0_ns + shift) for number, c in enumerate(after))]
+
+    return apply
+
+
+def reboot_loop(chunks: Sequence[Chunk], _: Scene) -> list[Chunk]:
+    """A restart every LOOP_S: a second is not sent each time, and the numbers begin at 0."""
+    found, number, last = [], 0, 0
+    for chunk in chunks:
+        turn, into = divmod(chunk.t0_ns - chunks[0].t0_ns, _ns(LOOP_S))
+        number = number + 1 if turn == last else 0
+        last = turn
+        if into >= NS_PER_S or turn == 0:
+            found.append(chunk._replace(seq=number))
+    return found
+
+
+def trembling(by_s: float, *, numbers: bool) -> Apply:
+    """Times wander by up to `by_s` either way: a radio device that stamps on sending."""
+
+    def apply(chunks: Sequence[Chunk], scene: Scene) -> list[Chunk]:
+        wander = scene.rng.uniform(-by_s, by_s, len(chunks))
+        found = [c._replace(t0_ns=c.t0_ns + _ns(float(w))) for c, w in zip(chunks, wander, strict=True)]
+        return found if numbers else unnumbered(found)
+
+    return apply
+
+
+def stamped_on_arrival(chunks: Sequence[Chunk], scene: Scene) -> list[Chunk]:
+    """No clock in the device: the gateway stamps each chunk when it comes, up to 0.3 s late, and numbers nothing."""
+    late = scene.rng.uniform(0.0, 0.3, len(chunks))
+    found = [
+        c._replace(arrival_ns=c.arrival_ns + _ns(float(w)), t0_ns=c.arrival_ns + _ns(float(w))) for c, w in zip(chunks, late, strict=True)
+    ]
+    return sorted(unnumbered(found), key=lambda c: c.arrival_ns)
+
+
+def coarser(divisor: int) -> Apply:
+    """Times in another unit than nanoseconds."""
+    return lambda chunks, _: [c._replace(t0_ns=c.t0_ns // divisor) for c in chunks]
+
+
+def whole_seconds(chunks: Sequence[Chunk], _: Scene) -> list[Chunk]:
+    """A clock that knows whole seconds."""
+    return [c._replace(t0_ns=c.t0_ns // NS_PER_S * NS_PER_S) for c in chunks]
+
+
+def flapping(chunks: Sequence[Chunk], _: Scene) -> list[Chunk]:
+    """Every second chunk an hour behind."""
+    return [c._replace(t0_ns=c.t0_ns - _ns(HOUR_S) * (number % 2)) for number, c in enumerate(chunks)]
+
+
+def said(field: str, value: Callable[[Chunk], Any]) -> Apply:
+    """A field written wrongly."""
+    return lambda chunks, _: [c._replace(more={field: value(c)}) for c in chunks]
+
+
+def without_numbers(chunks: Sequence[Chunk], _: Scene) -> list[Chunk]:
+    """No seq."""
+    return unnumbered(chunks)
+
+
+def numbered_by(number: Callable[[int, Chunk, Scene], int]) -> Apply:
+    """Other numbers than 1 more each time; `number` gets the index, the chunk and the scene."""
+    return lambda chunks, scene: [c._replace(seq=number(index, c, scene)) for index, c in enumerate(chunks)]
+
+
+def _of(
+    name: str,
+    device: str,
+    apply: Apply,
+    *reasons: str,
+    group: str = "clock",
+    applies: Callable[[Case], bool] = everywhere,
+    stretch: float = 0.0,
+) -> Fault:
+    """Without `reasons` it costs nothing: only a clock or a rate that cannot be used would be a true one."""
+    return Fault(name, group, device, apply, frozenset(reasons or (CLOCK, RATE)), not reasons, applies=applies, stretch=stretch)
+
+
+def _then(first: Apply, second: Apply) -> Apply:
+    def apply(chunks: Sequence[Chunk], scene: Scene) -> Iterable[Any]:
+        done = [message for message in first(chunks, scene) if isinstance(message, Chunk)]
+        return second(done, scene)
+
+    return apply
+
+
+CLOCKS: Final = (
+    _of("clock an hour behind", "daylight time taken for standard time", shifted(-HOUR_S)),
+    _of("clock an hour ahead", "standard time taken for daylight time", shifted(HOUR_S)),
+    _of("clock 8 h ahead", "local time of China sent as UTC", shifted(8 * HOUR_S)),
+    _of("clock 8 h behind", "local time of California sent as UTC", shifted(-8 * HOUR_S)),
+    _of("clock 10 min ahead", "set by hand", shifted(600.0)),
+    _of("clock 10 min behind", "set by hand", shifted(-600.0)),
+    _of("clock 70 s ahead", "not set for a year", shifted(70.0)),
+    _of("clock at 1970", "counts from switching on, no battery, no NTP", since(0.0)),
+    _of("clock at 2000", "real-time clock after its battery was empty", since(YEAR_2000_S)),
+    _of("clock a year ahead", "year set wrongly by hand", shifted(365 * 24 * HOUR_S)),
+    _of("clock 10 days behind", "stood in a drawer", shifted(-10 * 24 * HOUR_S)),
+    _of("clock stands still", "oscillator of the real-time clock stopped", frozen, CLOCK),
+    _of("clock stands still, no seq", "the same, firmware without numbers", _then(frozen, without_numbers), CLOCK),
+    _of("clock runs 5 % fast", "RC oscillator instead of a crystal", drifting(DRIFT), stretch=DRIFT),
+    _of("clock runs 5 % slow", "RC oscillator, cold", drifting(-DRIFT), stretch=DRIFT),
+    _of("clock set ahead by an hour", "daylight time begins", jump(HOUR_S)),
+    _of("clock set back by an hour", "daylight time ends", jump(-HOUR_S)),
+    _of("clock set back by an hour, no seq", "the same, firmware without numbers", _then(jump(-HOUR_S), without_numbers)),
+    _of("clock set back by 10 min", "phone as gateway corrects the band", jump(-600.0)),
+    _of("clock set back by 2 s", "NTP steps", jump(-2.0)),
+    _of("clock at 1970, then right", "first samples before NTP answers", set_right),
+    _of("clock of whole seconds", "calendar chip without fractions", whole_seconds),
+    _of("every second chunk an hour behind", "two processes, one without time zone", flapping, CLOCK),
+    _of("times in milliseconds", "t0_ns filled with ms", coarser(1_000_000), CLOCK),
+    _of("times in seconds", "t0_ns filled with s", coarser(NS_PER_S), CLOCK),
+    _of("times as text", "ISO 8601 instead of a number", said("t0_ns", lambda _: "2026-01-05T00:00:00Z"), REFUSED),
+    _of("times tremble by 80 ms", "radio stamps on sending", trembling(0.08, numbers=True)),
+    _of("times tremble by 80 ms, no seq", "radio stamps on sending, no numbers", trembling(0.08, numbers=False)),
+    _of("stamped by the gateway", "sensor without clock or numbers", stamped_on_arrival),
+    _of("restart, clock right", "battery changed", rebooted(0.0)),
+    _of("restart, clock an hour behind", "battery changed, time zone lost", rebooted(-HOUR_S)),
+    _of("restart, clock 10 min behind", "real-time clock kept badly", rebooted(-600.0)),
+    _of("restart, clock at 1970", "battery changed, no NTP", rebooted(None)),
+    _of("restarts every 20 s", "brown-out at each transmission", reboot_loop, GAPS, SILENT, CLOCK, applies=measuring),
+)
+
+NUMBERS: Final = tuple(
+    fault._replace(group="numbers")
+    for fault in (
+        _of("no seq", "simple firmware", without_numbers),
+        _of("seq always 0", "field never counted", numbered_by(lambda *_: 0)),
+        _of("seq wraps at 256", "one byte", numbered_by(lambda index, _, scene: (index + 256 - len(scene.case.chunks) // 2) % 256)),
+        _of("seq counts samples", "number of the first sample", numbered_by(lambda index, c, _: index * len(c.samples)), applies=waveform),
+        _of("seq as text", "number in quotes", said("seq", lambda c: str(c.seq)), REFUSED),
+    )
+)
+
+RATES: Final = tuple(
+    fault._replace(group="rate")
+    for fault in (
+        _of("rate declared 5 % high", "crystal of the sensor 5 % slow", rate_off(DRIFT), applies=regular),
+        _of("rate declared 5 % low", "crystal of the sensor 5 % fast", rate_off(-DRIFT), applies=regular),
+        _of("rate declared 3 % low, no seq", "the same, no numbers", _then(rate_off(-0.03), without_numbers), applies=regular),
+        _of("rate declared 3 % high, no seq", "the same, no numbers", _then(rate_off(0.03), without_numbers), applies=regular),
+        _of("rate declared half", "default of a library", rate_off(-0.5), RATE, applies=regular),
+        _of("rate declared double", "both edges counted", rate_off(1.0), RATE, applies=regular),
+        _of("no rate", "field left out", said("rate_hz", lambda _: None), REFUSED, RATE, applies=regular),
+        _of("rate 0", "field never filled", said("rate_hz", lambda _: 0), REFUSED, RATE, applies=regular),
+    )
+)
