@@ -19,10 +19,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks.faults.case import Case
 from benchmarks.faults.catalogue import FAULT_BY_NAME, FAULTS
-from benchmarks.faults.judge import Result, run
 from benchmarks.faults.page import page
 from benchmarks.faults.report import Writer, failures, sentence
-from benchmarks.faults.sources import EACH, Source, at_hand, examples
+from benchmarks.faults.sources import EACH, at_hand, examples
+from benchmarks.faults.work import Task, found, runs
 from benchmarks.quality.data import unpacked
 from streams.ops.warm_up import warm_up
 
@@ -32,23 +32,7 @@ AT_ONCE: Final = 12
 """Faults of one danger that a process takes on at once."""
 
 
-def found(named: tuple[str, Source]) -> tuple[list[Case], str]:
-    """The dangers of a source, and why there are none."""
-    name, source = named
-    try:
-        cases = source()
-    except Exception as error:  # noqa: BLE001 - a data set that cannot be read costs no other its runs, and is said
-        return [], f"{name}: {type(error).__name__}: {error}"
-    return cases, "" if cases else f"{name}: no stream of it raises an alarm on its own"
-
-
-def runs(task: tuple[Case, tuple[str, ...], int]) -> list[Result]:
-    """Some faults of one danger."""
-    case, names, seed = task
-    return [run(case, FAULT_BY_NAME[name], seed) for name in names]
-
-
-def tasks(cases: Sequence[Case], seeds: int, only: Sequence[str]) -> Iterator[tuple[Case, tuple[str, ...], int]]:
+def tasks(cases: Sequence[Case], seeds: int, only: Sequence[str]) -> Iterator[Task]:
     """Everything there is to run, a few faults at a time."""
     for seed in range(1, seeds + 1):
         for case in cases:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from benchmarks.faults.case import Case
-from benchmarks.faults.fault import CLOCK, GAPS, RATE, REFUSED, SILENT, Apply, Fault, Scene, everywhere, measuring, regular, waveform
+from benchmarks.faults.fault import CLOCK, RATE, REFUSED, SILENT, Apply, Fault, Scene, everywhere, measuring, regular, waveform
 from benchmarks.faults.stream import Chunk, unnumbered
 from engine.frame import NS_PER_S
 
@@ -189,7 +189,7 @@ CLOCKS: Final = (
     _of("every second chunk an hour behind", "two processes, one without time zone", flapping, CLOCK),
     _of("times in milliseconds", "t0_ns filled with ms", coarser(1_000_000), CLOCK),
     _of("times in seconds", "t0_ns filled with s", coarser(NS_PER_S), CLOCK),
-    _of("times as text", "ISO 8601 instead of a number", said("t0_ns", lambda _: "2026-01-05T00:00:00Z"), REFUSED),
+    _of("times as text", "ISO 8601 instead of a number", said("t0_ns", lambda _: "2026-01-05T00:00:00Z"), REFUSED, CLOCK),
     _of("times tremble by 80 ms", "radio stamps on sending", trembling(0.08, numbers=True)),
     _of("times tremble by 80 ms, no seq", "radio stamps on sending, no numbers", trembling(0.08, numbers=False)),
     _of("stamped by the gateway", "sensor without clock or numbers", stamped_on_arrival),
@@ -197,7 +197,7 @@ CLOCKS: Final = (
     _of("restart, clock an hour behind", "battery changed, time zone lost", rebooted(-HOUR_S)),
     _of("restart, clock 10 min behind", "real-time clock kept badly", rebooted(-600.0)),
     _of("restart, clock at 1970", "battery changed, no NTP", rebooted(None)),
-    _of("restarts every 20 s", "brown-out at each transmission", reboot_loop, GAPS, SILENT, CLOCK, applies=measuring),
+    _of("restarts every 20 s", "brown-out at each transmission", reboot_loop, SILENT, CLOCK, applies=measuring),
 )
 
 NUMBERS: Final = tuple(

@@ -89,13 +89,13 @@ def waveform(case: Case) -> bool:
     return regular(case) and not readings(case)
 
 
-# Why somebody is not watched, as alerts say it.
-NEVER: Final = "never"
+# Why somebody is not watched: the codes of the technical events after "device.".
+NEVER: Final = "never_heard"
 SILENT: Final = "silent"
 REFUSED: Final = "refused"
-CLOCK: Final = "clock"
-RATE: Final = "rate"
+CLOCK: Final = "clock_unusable"
+RATE: Final = "rate_unusable"
+UNIT: Final = "values_unusable"
 NO_SIGNAL: Final = "no_signal"
 NO_VALUE: Final = "no_value"
-QUALITY: Final = "quality"
-GAPS: Final = "gaps"
+QUALITY: Final = "poor_quality"

@@ -9,12 +9,13 @@ import numpy as np
 
 from benchmarks.faults.case import Case
 from benchmarks.faults.fault import (
-    GAPS,
     NO_SIGNAL,
     NO_VALUE,
     QUALITY,
     RATE,
     REFUSED,
+    SILENT,
+    UNIT,
     Apply,
     Fault,
     Scene,
@@ -219,7 +220,7 @@ def noisy(chunks: Sequence[Chunk], scene: Scene) -> list[Chunk]:
     return [*before, *(c._replace(quality=1) for c in after)]
 
 
-_UNFIT: Final = (NO_VALUE, REFUSED, NO_SIGNAL, QUALITY)
+_UNFIT: Final = (NO_VALUE, REFUSED, UNIT, NO_SIGNAL, QUALITY)
 """What may be said of a device that sends codes instead of values."""
 
 
@@ -233,7 +234,7 @@ VALUES: Final = (
         "values",
         "m/s² as g, µV as mV, kelvin as °C, ppb as ppm",
         of_kind(_LARGE),
-        frozenset({REFUSED, NO_VALUE, NO_SIGNAL}),
+        frozenset({UNIT, REFUSED, NO_VALUE, NO_SIGNAL}),
         applies=lambda case: case.kind in _LARGE,
         call=True,
     ),
@@ -242,7 +243,7 @@ VALUES: Final = (
         "values",
         "V as mV, s as ms, a fraction as percent",
         of_kind(_SMALL),
-        frozenset({REFUSED, NO_VALUE, NO_SIGNAL}),
+        frozenset({UNIT, REFUSED, NO_VALUE, NO_SIGNAL}),
         applies=lambda case: case.kind in _SMALL,
         call=True,
     ),
@@ -268,7 +269,7 @@ VALUES: Final = (
         "values",
         "loose contact",
         _every_second(_all_null),
-        frozenset({NO_VALUE, QUALITY, NO_SIGNAL, GAPS}),
+        frozenset({NO_VALUE, QUALITY, NO_SIGNAL, SILENT}),
         applies=measuring,
     ),
     Fault(
@@ -276,7 +277,7 @@ VALUES: Final = (
         "values",
         "a code in one channel or sample",
         one_bad_value,
-        frozenset({REFUSED, NO_VALUE}),
+        frozenset({UNIT, REFUSED, NO_VALUE}),
         applies=several_channels,
     ),
     Fault(
@@ -293,7 +294,7 @@ VALUES: Final = (
         "values",
         "input at its stop",
         from_then(_saturated),
-        frozenset({NO_SIGNAL, QUALITY, NO_VALUE, REFUSED}),
+        frozenset({NO_SIGNAL, QUALITY, NO_VALUE, REFUSED, UNIT}),
         applies=measuring,
         call=True,
     ),
@@ -303,7 +304,7 @@ VALUES: Final = (
         "values",
         "8-bit converter, rounded readings",
         coarse,
-        frozenset({RATE, GAPS}),
+        frozenset({RATE, SILENT}),
         costless=True,
         applies=lambda case: case.kind in _COARSE,
     ),
@@ -312,20 +313,25 @@ VALUES: Final = (
         "values",
         "belt upside down, electrodes changed over",
         turned,
-        frozenset({RATE, GAPS}),
+        frozenset({RATE, SILENT}),
         costless=True,
         applies=lambda case: case.kind in {"accel", "ecg"},
     ),
-    Fault("half the rate, said", "rate", "saves its battery", halved, frozenset({RATE, GAPS}), costless=True, applies=may_halve),
+    Fault("half the rate, said", "rate", "saves its battery", halved, frozenset({RATE, SILENT}), costless=True, applies=may_halve),
     Fault(
-        "half of the samples, not said", "rate", "radio too slow, rate as designed", half_unsaid, frozenset({RATE, GAPS}), applies=waveform
+        "half of the samples, not said",
+        "rate",
+        "radio too slow, rate as designed",
+        half_unsaid,
+        frozenset({RATE, SILENT}),
+        applies=waveform,
     ),
     Fault(
         "each sample a message",
         "rate",
         "no buffer in the device",
         singles,
-        frozenset({RATE, GAPS}),
+        frozenset({RATE, SILENT}),
         costless=True,
         applies=lambda case: waveform(case) and case.chunks[0].rate_hz <= SINGLE_HZ_MAX,
     ),
@@ -334,7 +340,7 @@ VALUES: Final = (
         "rate",
         "smallest firmware",
         without_rate,
-        frozenset({RATE, GAPS}),
+        frozenset({RATE, SILENT}),
         costless=True,
         applies=readings,
     ),
@@ -343,7 +349,7 @@ VALUES: Final = (
         "rate",
         "spot measurement",
         sparse(10.0, rate=False),
-        frozenset({RATE, GAPS}),
+        frozenset({RATE, SILENT}),
         costless=True,
         delay_s=60.0,
         applies=fast_readings,
@@ -353,7 +359,7 @@ VALUES: Final = (
         "rate",
         "spot measurement",
         sparse(60.0, rate=False),
-        frozenset({RATE, GAPS}),
+        frozenset({RATE, SILENT}),
         costless=True,
         delay_s=240.0,
         applies=fast_readings,
@@ -363,7 +369,7 @@ VALUES: Final = (
         "rate",
         "sleeps between readings",
         sparse(60.0, rate=True),
-        frozenset({RATE, GAPS}),
+        frozenset({RATE, SILENT}),
         costless=True,
         delay_s=240.0,
         applies=fast_readings,
