@@ -91,7 +91,9 @@ def main(argv: Sequence[str]) -> int:
     for result in failures(results):
         told = ", ".join(f"{why} after {at:.0f} s" for why, at in result.technical)
         alarm = "" if result.alarm_s is None else f", alarm after {result.alarm_s:.0f} s, due after {result.due_s:.0f} s"
-        print(f"{result.outcome.value.upper()}: {result.fault}: {result.case}{alarm}{f', told {told}' if told else ''}")
+        print(
+            f"{result.outcome.value.upper()}: {result.fault}: {result.case}{alarm}{f', told {told}' if told else ''}{f', {result.error}' if result.error else ''}"
+        )
     print(f"{sentence(results)}; written to {writer.path} and {web}")
     return 1 if failures(results) or not results else 0
 

@@ -18,8 +18,6 @@ ALLOWANCE_S: Final = 60.0
 """So much later than without the fault an alarm may come, beside what the fault itself delays."""
 ALLOWANCE_PERIODS: Final = 3
 """Or so many periods of the stream, if that is more."""
-BLIND_S: Final = 900.0
-"""Within this of the danger somebody must have been told that nobody watches."""
 
 
 class Outcome(StrEnum):
@@ -75,7 +73,7 @@ def run(case: Case, fault: Fault, seed: int) -> Result:
         fault.subject or case.subject,
         case.onset_ns - _ns(SLACK_S + stretched_s),
         due_ns,
-        max(due_ns, case.onset_ns + _ns(BLIND_S + fault.delay_s)),
+        max(due_ns, case.onset_ns + _ns(fault.blind_s + fault.delay_s)),
         one.begin_ns,
     )
 
@@ -86,7 +84,11 @@ def run(case: Case, fault: Fault, seed: int) -> Result:
 
     messages = fault.apply(case.until(bounds.end_ns + 60 * NS_PER_S), one)
     first_ns = case.chunks[0].arrival_ns
-    played = play(messages, case.registry, first_ns, bounds.end_ns, enough)
+    played = Played()
+    try:
+        play(messages, case.registry, first_ns, bounds.end_ns, enough, played)
+    except Exception as error:  # noqa: BLE001 - a partition that crashes is the worst outcome, and the other runs go on
+        return _result(case, fault, seed, played, bounds, f"{type(error).__name__}: {error}")
     return _result(case, fault, seed, played, bounds)
 
 
@@ -108,7 +110,7 @@ def _called(fault: Fault, played: Played, bounds: _Bounds) -> bool:
     return fault.call and any(r.subject == bounds.subject and r.at_ns >= bounds.begin_ns for r in played.rings)
 
 
-def _result(case: Case, fault: Fault, seed: int, played: Played, bounds: _Bounds) -> Result:
+def _result(case: Case, fault: Fault, seed: int, played: Played, bounds: _Bounds, error: str = "") -> Result:
     alarm = _alarm(case, played, bounds)
     lasting = _lasting(case, played.technical.values())
     if alarm is not None and alarm.at_ns <= bounds.due_ns:
@@ -121,6 +123,8 @@ def _result(case: Case, fault: Fault, seed: int, played: Played, bounds: _Bounds
         outcome = Outcome.LATE
     else:
         outcome = Outcome.UNTRUE if lasting else Outcome.SILENT
+    if error:
+        outcome = Outcome.SILENT
     false = [
         f"{r.code}{'' if r.subject == bounds.subject else ' about another'}"
         for r in played.rings
@@ -146,6 +150,7 @@ def _result(case: Case, fault: Fault, seed: int, played: Played, bounds: _Bounds
         sorted(set(false)),
         played.refused,
         played.late,
+        error,
     )
 
 

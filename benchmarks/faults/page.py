@@ -68,7 +68,7 @@ def _list(title: str, results: Sequence[Result]) -> str:
     rows = "".join(
         f"<tr><td>{escape(r.fault)}<td>{escape(r.case)}<td>{escape(r.outcome.value)}<td>{'' if r.alarm_s is None else f'{r.alarm_s:.0f} s'}"
         f"<td>{r.due_s:.0f} s<td>{escape(', '.join(f'{why} {at:.0f} s' for why, at in r.technical))}<td>{escape(', '.join(r.false))}"
-        f"<td>{escape(', '.join(f'{why} {count}' for why, count in r.refused.items()))}<td>{r.late or ''}</tr>"
+        f"<td>{escape(', '.join(f'{why} {count}' for why, count in r.refused.items()))}<td>{r.late or ''}<td>{escape(r.error)}</tr>"
         for r in results[:SHOWN_MAX]
     )
     if not rows:
@@ -76,7 +76,7 @@ def _list(title: str, results: Sequence[Result]) -> str:
     more = f"<p>The first {SHOWN_MAX} of {len(results)}.</p>" if len(results) > SHOWN_MAX else ""
     return (
         f"<h2>{title}: {len(results)}</h2>{more}<table><thead><tr><th>fault<th>danger<th>outcome<th>alarm<th>due<th>told<th>false calls"
-        f"<th>refused<th>late chunks</thead>{rows}</table>"
+        f"<th>refused<th>late chunks<th>error</thead>{rows}</table>"
     )
 
 

@@ -77,11 +77,18 @@ def reason_of(alert: Alert, event: Event | None) -> str:
     return alert.code.partition(".")[2]
 
 
-def play(messages: Iterable[Message], registry: RegistryData, start_ns: int, end_ns: int, enough: Callable[[Played, int], bool]) -> Played:
-    """Play `messages` (by arrival, none before `start_ns`) and then time until `end_ns`; sooner when `enough`, which is asked after each
-    message and each LOOK_EVERY_NS of silence."""
+def play(
+    messages: Iterable[Message],
+    registry: RegistryData,
+    start_ns: int,
+    end_ns: int,
+    enough: Callable[[Played, int], bool],
+    noted: Played | None = None,
+) -> Played:
+    """Play `messages` (by arrival, from `start_ns` on) and then time until `end_ns`; sooner when `enough`, which is asked after each
+    message and each LOOK_EVERY_NS of silence. What is said is noted in `noted`, which is returned."""
     partition = Partition(0, live=False, registries=Registries({"home/ward": registry}))
-    played = Played()
+    played = noted if noted is not None else Played()
     at_ns = start_ns
     played.take(partition.advance(at_ns).output)
     for offset, message in enumerate(messages):

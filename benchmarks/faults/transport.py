@@ -36,9 +36,15 @@ def by_arrival(chunks: Sequence[Chunk]) -> list[Chunk]:
     return sorted(chunks, key=lambda chunk: chunk.arrival_ns)
 
 
-def lost(share: float) -> Apply:
-    """Chunks that never come."""
-    return lambda chunks, scene: [c for c, luck in zip(chunks, scene.rng.random(len(chunks)), strict=True) if luck >= share]
+def lost(share: float, *, spared: bool = False) -> Apply:
+    """Chunks that never come. `spared`: not those of the danger's first seconds, for what is lost cannot be seen."""
+
+    def apply(chunks: Sequence[Chunk], scene: Scene) -> list[Chunk]:
+        first_ns, last_ns = scene.case.onset_ns - 2 * NS_PER_S, min(scene.case.alarm_ns, scene.case.onset_ns + 10 * NS_PER_S)
+        luck = scene.rng.random(len(chunks))
+        return [c for c, own in zip(chunks, luck, strict=True) if own >= share or (spared and first_ns <= c.t0_ns <= last_ns)]
+
+    return apply
 
 
 def every_second_lost(chunks: Sequence[Chunk], _: Scene) -> list[Chunk]:
@@ -233,16 +239,16 @@ def _of(name: str, device: str, apply: Apply, *reasons: str, delay_s: float = 0.
 
 
 NETWORK: Final = (
-    _of("2 % of the chunks lost", "weak radio", lost(0.02), SILENT, applies=measuring),
-    _of("10 % of the chunks lost", "weaker radio", lost(0.1), SILENT, QUALITY, applies=measuring),
+    _of("2 % of the chunks lost", "weak radio", lost(0.02, spared=True), SILENT, applies=measuring),
+    _of("10 % of the chunks lost", "weaker radio", lost(0.1, spared=True), SILENT, QUALITY, applies=measuring),
     _of("30 % of the chunks lost", "edge of the radio's reach", lost(0.3), SILENT, QUALITY, applies=measuring),
     _of("every second chunk lost", "two devices share a slot", every_second_lost, SILENT, QUALITY, applies=measuring),
     _of("bursts of 30 s", "phone as gateway sleeps", bursts(30.0), delay_s=30.0),
     _of("bursts of 5 min", "store and forward", bursts(300.0), SILENT, delay_s=300.0),
-    _of("bursts of 30 s, newest first", "last in, first out", bursts(30.0, newest_first=True), SILENT, delay_s=30.0),
+    _of("bursts of 30 s, newest first", "last in, first out", bursts(30.0, newest_first=True), SILENT, CLOCK, delay_s=30.0),
     _of("90 s late", "queue in a gateway", late(90.0), delay_s=90.0),
     _of("neighbours swapped", "two radio paths", swapped(numbers=True), delay_s=2.0),
-    _of("neighbours swapped, no seq", "two radio paths, no numbers", swapped(numbers=False), SILENT, delay_s=2.0),
+    _of("neighbours swapped, no seq", "two radio paths, no numbers", swapped(numbers=False), SILENT, CLOCK, delay_s=2.0),
     _of("every message twice", "QoS 1", twice),
     _of("duplicate by two ways", "two gateways hear the device", twice_by_two_ways),
     _of("duplicate with another stamp", "two gateways with clocks of their own", twice_restamped),

@@ -225,7 +225,30 @@ _UNFIT: Final = (NO_VALUE, REFUSED, UNIT, NO_SIGNAL, QUALITY)
 
 
 def _no_value(code: float, device: str) -> Fault:
-    return Fault(f"only {code:g}", "values", device, filled(code), frozenset(_UNFIT), applies=measuring, call=True)
+    applies = measuring if code else not_a_bed
+    return Fault(f"only {code:g}", "values", device, filled(code), frozenset(_UNFIT), applies=applies, call=True)
+
+
+def not_a_bed(case: Case) -> bool:
+    """All zeros are a bed in which nobody lies."""
+    return measuring(case) and case.kind not in {"bed", "pressure_map"}
+
+
+def not_readings(case: Case) -> bool:
+    """Signals that never stand still while a sensor lives."""
+    return measuring(case) and not readings(case)
+
+
+def stuck_for_a_day(chunks: Sequence[Chunk], scene: Scene) -> Iterator[Chunk]:
+    """Hangs, and repeats its last reading once a minute."""
+    last = chunks[0]
+    for chunk in chunks:
+        if chunk.t0_ns < scene.begin_ns:
+            last = chunk
+            yield chunk
+        elif chunk.t0_ns >= last.t0_ns + 60 * NS_PER_S:
+            last = _stuck(last, chunk)
+            yield last
 
 
 VALUES: Final = (
@@ -286,8 +309,18 @@ VALUES: Final = (
         "sensor hangs, firmware repeats",
         from_then(_stuck),
         frozenset({NO_SIGNAL, QUALITY, NO_VALUE}),
-        applies=measuring,
+        applies=not_readings,
         call=True,
+    ),
+    Fault(
+        "the same reading for a day",
+        "values",
+        "sensor hangs, firmware repeats",
+        stuck_for_a_day,
+        frozenset({NO_SIGNAL, QUALITY, NO_VALUE}),
+        applies=readings,
+        call=True,
+        blind_s=26 * 3600.0,
     ),
     Fault(
         "saturated",
