@@ -229,8 +229,8 @@ def of_a_resident(case: Case) -> bool:
 
 
 def quick(case: Case) -> bool:
-    """Dangers that are seen within seconds, whatever was before: not what needs hours of the same person."""
-    return of_a_resident(case) and case.alarm_ns - case.onset_ns < 120 * NS_PER_S
+    """Dangers that need no long history of the same person."""
+    return of_a_resident(case) and case.alarm_ns - case.chunks[0].arrival_ns < 300 * NS_PER_S
 
 
 def _of(name: str, device: str, apply: Apply, *reasons: str, delay_s: float = 0.0, applies: Callable[[Case], bool] = everywhere) -> Fault:
