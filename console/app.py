@@ -134,10 +134,21 @@ class _Console:
         return encoded(self._backend.system())
 
     async def health(self, _: Request) -> Response:
-        """200 while the engine moves, 503 when it has stopped: never "alive but dead"."""
-        board = self._backend.board()
-        age_ms = now_ms() - board.engine_ms
-        return encoded({"ok": age_ms < ENGINE_STALL_MS, "engine_age_ms": age_ms}, 200 if age_ms < ENGINE_STALL_MS else 503)
+        """200 while the engine moves and every alert got out or still may; else 503: somebody has to be called. No resident is named."""
+        lost = [
+            f"sink {d.name}: {d.undelivered} alerts or audit entries given up" for d in self._backend.system().deliveries if d.undelivered
+        ]
+        return self._alive(lost)
+
+    async def live(self, _: Request) -> Response:
+        """200 while the engine moves, 503 when it does not: whether a restart would help."""
+        return self._alive([])
+
+    def _alive(self, faults: list[str]) -> Response:
+        age_ms = self._backend.board().engine_age_ms
+        moves = 0 <= age_ms < ENGINE_STALL_MS  # the monotonic clock never goes back: an age below 0 is no age
+        why = faults if moves else [f"the engine has not moved for {age_ms / 1000:.0f} s", *faults]
+        return encoded({"ok": not why, "engine_age_ms": age_ms, "why": why}, 503 if why else 200)
 
     async def events(self, _: Request) -> Response:
         """The live stream: a snapshot, then patches, and a ping every HEARTBEAT_S of silence."""
@@ -156,7 +167,7 @@ class _Console:
                     elif messages:
                         yield b"".join(_event("patch", message) for message in messages)
                     else:
-                        yield _event("ping", b'{"now_ms":%d}' % now_ms())
+                        yield _event("ping", b'{"now_ms":%d,"engine_age_ms":%d}' % (now_ms(), self._backend.board().engine_age_ms))
             finally:
                 self._backend.live.leave(mailbox)
 
@@ -231,6 +242,7 @@ def create_app(backend: ConsoleBackend, access: Access | None = None) -> Starlet
         Route("/events", console.events),
         Route("/locale/{language}.json", console.locale),
         Route("/healthz", console.health),
+        Route("/livez", console.live),
         Route("/api/board", console.board),
         Route("/api/alerts", console.alerts),
         Route("/api/alerts/{alert_id}", console.alert),

@@ -110,7 +110,11 @@ class Tile(msgspec.Struct):
 
 
 class Board(msgspec.Struct, frozen=True):
-    """Everything a page shows at one moment. `seq` grows with every change; a patch with a smaller one is old."""
+    """Everything a page shows at one moment. `seq` grows with every change; a patch with a smaller one is old.
+
+    `engine_ms`: wall clock of the engine's last step. `engine_age_ms`: how long ago it was on the monotonic clock, which no setting of the
+    time changes; whether the engine moves is judged by this alone.
+    """
 
     seq: int
     now_ms: int
@@ -119,6 +123,7 @@ class Board(msgspec.Struct, frozen=True):
     tiles: list[Tile]
     alerts: list[AlertView]
     people: dict[str, Person]
+    engine_age_ms: int = 0
 
 
 class Patch(msgspec.Struct, frozen=True):
@@ -185,7 +190,10 @@ class UnboundDevice(msgspec.Struct, frozen=True):
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """A sink or a source: how it is, how many items wait, how many were given up."""
+    """A sink or a source: how it is, how many items wait, how many were given up.
+
+    `undelivered`: alerts and audit entries that were given up and that nobody has acknowledged or had delivered again.
+    """
 
     name: str
     role: Literal["sink", "source"]
@@ -194,6 +202,7 @@ class Delivery(msgspec.Struct, frozen=True):
     given_up: int = 0
     last_ok_ms: int | None = None
     detail: str = ""
+    undelivered: int = 0
 
 
 class SystemView(msgspec.Struct, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from itertools import chain
 from typing import Final, NamedTuple
@@ -194,11 +195,11 @@ class BoardModel:
             return
         self._changed_alerts[alert.id] = alert_view(alert)
 
-    def board(self, now_ms: int) -> Board:
+    def board(self, now_ms: int, engine_age_ms: int = 0) -> Board:
         """Everything, for a browser that has just come."""
         tiles = [msgspec.structs.replace(t, readings=dict(t.readings)) for t in self._tiles.values()]
         alerts = sorted(self._alerts.values(), key=lambda a: (a.acknowledged, -a.priority, a.raised_ms))
-        return Board(self._seq, now_ms, self._engine_ms, self.home, tiles, alerts, self._people)
+        return Board(self._seq, now_ms, self._engine_ms, self.home, tiles, alerts, self._people, engine_age_ms)
 
     def patch(self, now_ms: int) -> Patch:
         """What changed since the last patch; forgets it."""
@@ -224,7 +225,8 @@ class BoardModel:
 class LiveBoard:
     """A board model that the runner feeds from its thread and the console reads from another.
 
-    Call `feed` after every engine step and tick: it publishes alerts at once and measurements every PUBLISH_EVERY_MS.
+    Call `feed` after every engine step and tick: it publishes alerts at once and measurements every PUBLISH_EVERY_MS. `feed` and `beat` are
+    the engine's heartbeat.
     """
 
     def __init__(self, home: str = "", turn_interval_s: float | None = None) -> None:
@@ -232,9 +234,20 @@ class LiveBoard:
         self._model = BoardModel(home, turn_interval_s)
         self._lock = threading.Lock()
         self._published_ms = 0
+        self._beat_s = time.monotonic()
+
+    def beat(self) -> None:
+        """The engine moves, with nothing to show for it."""
+        self._beat_s = time.monotonic()
+
+    @property
+    def engine_age_s(self) -> float:
+        """Since the engine last moved, on the monotonic clock."""
+        return time.monotonic() - self._beat_s
 
     def feed(self, measurements: Iterable[Measurements], alerts: Iterable[Alert], now_ns: int) -> None:
         """Take the results of one step, `now_ns` being the wall clock."""
+        self.beat()
         now_ms = now_ns // NS_PER_MS
         with self._lock:
             self._model.apply(measurements, now_ns)
@@ -267,4 +280,4 @@ class LiveBoard:
     def board(self, now_ms: int) -> Board:
         """See BoardModel."""
         with self._lock:
-            return self._model.board(now_ms)
+            return self._model.board(now_ms, round(self.engine_age_s * 1000))

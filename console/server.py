@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from typing import Final
 
@@ -10,6 +9,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from console.live import Broadcaster
+from streams.intake.http_server import BACKLOG, bound_socket, server_config
 
 START_S: Final = 10.0
 STOP_S: Final = 3.0
@@ -19,27 +19,11 @@ class ConsoleServer:
     """Serves `app` until `stop`. The socket is bound on construction, so a taken port is an OSError there and then."""
 
     def __init__(self, app: ASGIApp, live: Broadcaster, host: str = "127.0.0.1", port: int = 0) -> None:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._socket = socket.socket(family, socket.SOCK_STREAM)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            self._socket.bind((host, port))
-        except OSError:
-            self._socket.close()
-            raise
+        self._socket = bound_socket(host, port)
         self.host = host
         self.port: int = self._socket.getsockname()[1]
         self._live = live
-        config = uvicorn.Config(
-            app,
-            log_level="warning",
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=int(STOP_S),
-            server_header=False,
-            ws="none",
-        )
-        self._server = uvicorn.Server(config)
+        self._server = uvicorn.Server(server_config(app, close_s=STOP_S))
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, name="console", daemon=True)
 
     @property
@@ -54,6 +38,7 @@ class ConsoleServer:
         waited = threading.Event()
         for _ in range(int(START_S / 0.02)):
             if self._server.started:
+                self._socket.listen(BACKLOG)
                 return
             if not self._thread.is_alive():
                 break

@@ -27,7 +27,7 @@ from alerts.texts import LANGUAGES, STATE_NAMES, Texts
 from sinks.contract import Identity, SinkConfig, redacted, refusal
 from sinks.declaration import Audience, Runs, SinkSpec
 from sinks.items import AlertChange, Item, ItemKind
-from sinks.outcome import ACCEPTED, UNTRIED, Outcome, Rejected, Retry
+from sinks.outcome import ACCEPTED, UNNEEDED, UNTRIED, Outcome, Rejected, Retry, Scope
 
 _FINAL: Final = frozenset({413, 422})
 """Statuses about this one message: content too large, content that cannot be processed (RFC 9110, 15.5.14 and 15.5.21)."""
@@ -42,6 +42,8 @@ _REMEDIES: Final = {
 }
 """What to repair for statuses of a wrong configuration: the alert is good and waits for it."""
 
+_SCOPES: Final[dict[int, Scope]] = {400: "doubtful", 409: "item", 500: "item"}
+"""Statuses that may be about this one message. 409 and 500 pass by themselves; 400 does not, unless the configuration is repaired."""
 
 _CODES: Final = ("errcode", "errno", "code", "StatusCode")
 """Fields by which receivers refuse inside a 2xx answer, 0 being accepted: robots of group chats answer so."""
@@ -85,7 +87,8 @@ class WebhookConfig(SinkConfig):
 class WebhookSink:
     """Posts one request a transition. 2xx is accepted; 413 and 422 are rejected; anything else, and no answer, is tried again.
 
-    A redirect or a 4xx mostly means a wrong configuration: the alert waits for the repair, with the remedy in `why`.
+    A redirect or a 4xx mostly means a wrong configuration: the alert waits for the repair, with the remedy in `why`. 400 may also be about
+    the one message, so the others go on (`Retry`, "doubtful").
 
     `texts` are the words for each event code, `identity` gives names for pseudonyms, `clock` seconds since 1970 UTC. `body` says what a message holds.
 
@@ -116,7 +119,7 @@ class WebhookSink:
         """Post in order: one outcome an item. Once the receiver fails as a whole the rest is not tried."""
         outcomes: list[Outcome] = []
         for item in items:
-            if outcomes and isinstance(outcomes[-1], Retry) and outcomes[-1].scope != "item":
+            if outcomes and isinstance(outcomes[-1], Retry) and outcomes[-1].scope in ("target", "untried"):
                 outcomes.append(UNTRIED)
             else:
                 outcomes.append(self._post(item))
@@ -132,7 +135,7 @@ class WebhookSink:
             return refused
         change = item.body
         if not isinstance(change, AlertChange) or not (change.transition.notify or self._config.every_step):
-            return ACCEPTED  # nobody is to be told
+            return UNNEEDED  # nobody is to be told
         now_s = self._clock()
         try:
             content = msgspec.json.encode(body(change, self._texts, self._identity))
@@ -220,9 +223,9 @@ def _judge(status: int, retry_after: str | None, now_s: float) -> Outcome:
     if 300 <= status < 400:
         return Retry(f"receiver answered {status}, a redirect, which is not followed: set the sink's url to the final address")
     remedy = _REMEDIES.get(status, "")
-    # 409 and 500 may be this one message; everything else that stops an alert is the receiver's or the configuration's as a whole.
-    own = status in (409, 500) and retry_after is None
-    return Retry(f"receiver answered {status}{remedy}", retry_after_s(retry_after, now_s), "item" if own else "target")
+    # Everything else that stops an alert is the receiver's or the configuration's as a whole.
+    scope: Scope = _SCOPES.get(status, "target") if retry_after is None else "target"
+    return Retry(f"receiver answered {status}{remedy}", retry_after_s(retry_after, now_s), scope)
 
 
 def retry_after_s(value: str | None, now_s: float) -> float | None:

@@ -58,7 +58,7 @@ class HeartDetector(Detector[HeartParams, HeartState]):
 
     spec: ClassVar[Spec] = Spec(
         name="heart",
-        state_version=3,
+        state_version=4,
         kinds=("ecg", "rr_interval", "vitals"),
         events=EVENTS,
         latency_bound_s=60,

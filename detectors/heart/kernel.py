@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 
 from detectors.heart.inline import borrow, inline_kernel
+from detectors.heart.pacing import look_again, take_out_spikes
 from detectors.heart.qrs import (
     NOISY,
     Candidate,
@@ -19,13 +20,11 @@ from detectors.heart.qrs import (
     measure,
     overdue,
     recalled,
-    restart,
 )
 from detectors.heart.rhythm import (
     EPISODE_END_BEATS,
     STALE_WORDS_NS,
     forget_pattern,
-    interrupt,
     judge_condition,
     minute_of,
     on_interval,
@@ -64,6 +63,7 @@ from detectors.heart.state import (
     NOISE_RATIO,
     OVER,
     PEAK,
+    PEAK_FROM,
     PEAK_N,
     RAISED_BY,
     RAW,
@@ -75,17 +75,20 @@ from detectors.heart.state import (
     SLOPE_1,
     SUM_0,
     SUM_1,
+    THRESHOLD,
     Found,
     HeartLimits,
     HeartState,
     N,
 )
-from detectors.heart.timeline import bridged, open_stream, sample_ns
+from detectors.heart.timeline import bridged, come_back, go_down, open_stream, sample_ns
 from detectors.heart.ventricles import on_shape, on_wave_second
 from engine.frame import NS_PER_S, Bool, Float32, Int64
 from engine.jit import kernel
 
 MASK: Final = RING - 1
+SPIKE_FROM: Final = 0.25
+"""A peak so far below the threshold is no beat, and is not remembered as one, spike or not."""
 KNOWN_BEATS: Final = 8
 """Asystole means that beats stopped: so many must have been seen on this contact with the skin."""
 
@@ -142,16 +145,6 @@ def on_second(state: HeartState, limits: HeartLimits, g: Grid, found: Found, slo
     pass_time(state, found, slot, now_ns)
 
 
-@inline_kernel
-def on_peak(
-    state: HeartState, limits: HeartLimits, g: Grid, found: Found, slot: int, leads: int, peak_n: int, height: float, now_n: int
-) -> None:
-    """A local maximum of the feature stood for the refractory time: judge it."""
-    candidate = measure(state, g, slot, leads, peak_n, height)
-    if consider(state, g, slot, candidate):
-        on_beat(state, limits, g, found, slot, candidate, now_n)
-
-
 @kernel
 def on_learning(state: HeartState, g: Grid, slot: int, n: int, peak: float) -> None:
     """A local maximum while levels are being learned; the last one ends the learning."""
@@ -161,6 +154,37 @@ def on_learning(state: HeartState, g: Grid, slot: int, n: int, peak: float) -> N
     state.tally[slot, LEARN_PEAKS] += 1
     if n >= state.tally[slot, LEARN]:
         learn(state, g, slot, n)
+
+
+@inline_kernel
+def on_peak(
+    state: HeartState, limits: HeartLimits, g: Grid, found: Found, slot: int, leads: int, peak_n: int, height: float, now_n: int
+) -> bool:
+    """A local maximum of the feature stood for the refractory time: judge it. True when that was done without the spikes in it: the
+    running sums, PEAK, PEAK_N and LAST_S are then to be read again."""
+    count = state.tally[slot]
+    level = state.level[slot]
+    again = -1
+    at = now_n
+    while True:
+        if again < 0 and height > SPIKE_FROM * level[THRESHOLD]:
+            again = take_out_spikes(state, g, slot, leads, now_n)
+            at = again - 1
+        if again < 0 or at >= again:
+            if count[LEARN] != 0:
+                on_learning(state, g, slot, now_n, height)
+            else:
+                candidate = measure(state, g, slot, leads, peak_n, height)
+                if consider(state, g, slot, candidate):
+                    on_beat(state, limits, g, found, slot, candidate, now_n)
+            if again < 0:
+                count[PEAK_FROM] = now_n
+                return False
+            count[PEAK_FROM] = at
+        at = look_again(state, g, slot, leads, at + 1, now_n)
+        if at > now_n:
+            return True
+        peak_n, height = count[PEAK_N], level[PEAK]
 
 
 @inline_kernel
@@ -222,6 +246,7 @@ def _filter_rows(
         peak = level[PEAK]
         peak_n = count[PEAK_N]
         due = min(count[SECOND_DUE], count[SEARCH_DUE])
+        stuck = g.stuck
         usable = valid[row]
         for i in range(samples.shape[1]):
             value = samples[row, i, 0]
@@ -253,6 +278,8 @@ def _filter_rows(
                 good_0 = 0
             else:
                 missing_0 += 1
+                if good_1 == 0 and missing_0 <= bridge:
+                    maybe_hidden(state, g, slot, n + 1 - min(missing_0, missing_1 + 1), n + 1)
             if good_1 > 0:
                 mean = sum_1 if good_1 == 1 else sum_1 / good_1
                 if missing_1 > bridge:
@@ -265,16 +292,15 @@ def _filter_rows(
                 missing_1 += 1
             same = same + 1 if next_0 == x_0 and next_1 == x_1 else 0
             x_0, x_1 = next_0, next_1
-            if same > bridge and ((missing_0 > bridge and missing_1 > bridge) or same >= g.stuck):
+            if same > bridge and ((missing_0 > bridge and missing_1 > bridge) or same >= stuck):
                 if not down:
                     down = True
-                    count[DOWN] = 1
-                    interrupt(state, slot, ECG)
+                    go_down(state, g, slot, n, same, missing_0 > bridge and missing_1 > bridge)
                 n += 1
                 continue
             if down:
                 down = False
-                restart(state, g, slot, n, False)
+                come_back(state, g, slot, n)
                 due = min(count[SECOND_DUE], count[SEARCH_DUE])
                 base_0 += x_0
                 base_1 += x_1
@@ -298,12 +324,13 @@ def _filter_rows(
                 peak = s
                 peak_n = n
             elif peak > 0.0 and n - peak_n >= g.refractory:
-                if count[LEARN] != 0:
-                    on_learning(state, g, slot, n, peak)
+                if on_peak(state, limits, g, found, slot, leads, peak_n, peak, n):
+                    rise_0, rise_1 = level[SLOPE_0], level[SLOPE_1]
+                    area_0, area_1 = level[AREA_0], level[AREA_1]
+                    s, peak, peak_n = level[LAST_S], level[PEAK], count[PEAK_N]
                 else:
-                    on_peak(state, limits, g, found, slot, leads, peak_n, peak, n)
+                    peak = 0.0
                 due = min(count[SECOND_DUE], count[SEARCH_DUE])
-                peak = 0.0
             last_s = s
             n += 1
         count[RAW] += samples.shape[1]
@@ -346,9 +373,7 @@ def ecg_frame(
         gaps[row] = 0
         missing = int(gap_ns[row] * 1e-9 * g.rate_hz + 0.5)
         if missing > 0:
-            first_n = state.tally[slots[row], N]
             hole = np.full((1, missing, samples.shape[2]), np.nan, np.float32)
             own, start_ns = np.full(1, slots[row], np.int64), np.full(1, t0_ns[row] - gap_ns[row], np.int64)
             _filter_rows(state, limits, g, found, own, start_ns, np.zeros(1, np.int64), np.ones(1, np.bool_), hole)
-            maybe_hidden(state, g, slots[row], first_n, state.tally[slots[row], N])
     _filter_rows(state, limits, g, found, slots, t0_ns, gaps, valid, samples)

@@ -40,6 +40,7 @@ from detectors.heart.state import (
     BASE_0,
     CHAIN,
     DOWN,
+    DOWN_NS,
     FADED,
     HELD_0,
     KNOWN,
@@ -55,11 +56,13 @@ from detectors.heart.state import (
     LEARN_SUM,
     LEVELS,
     MISSING_0,
+    NEVER,
     NOISE_AT,
     NOISE_PEAKS,
     NOISE_RATIO,
     NORMAL_WIDTH,
     PEAK,
+    PEAK_FROM,
     QRS_AT,
     QRS_PEAKS,
     RAISED_BY,
@@ -232,6 +235,8 @@ def restart(state: HeartState, g: Grid, slot: int, n: int, relearn: bool) -> Non
     level[HELD_0] = 0.0
     level[HELD_0 + 1] = 0.0
     count[DOWN] = 0
+    count[DOWN_NS] = NEVER
+    count[PEAK_FROM] = n
     count[RUN] = 0
     count[WAVE] = 0
     count[SEARCH_DUE] = n + g.learn

@@ -40,6 +40,7 @@ from detectors.heart.state import (
     RATE_BPM_MAX,
     RATE_BPM_MIN,
     RR,
+    RR_CHAIN,
     RR_COUNT,
     RR_WINDOW,
     SINCE_NS,
@@ -145,15 +146,28 @@ def judge_condition(
 
 
 @inline_kernel
+def interrupt_code(state: HeartState, slot: int, source: int, code: int) -> None:
+    """What `source` says about one condition went missing: it starts again where it was building up, and stays raised where it is."""
+    state.latch[slot, SINCE_NS + source, code] = NEVER
+    if state.latch[slot, RAISED_BY, code] == source + 1:
+        state.latch[slot, CALM_NS, code] = NEVER
+
+
+@inline_kernel
 def interrupt(state: HeartState, slot: int, source: int) -> None:
     """Data of `source` went missing: what was building up starts again, what is raised stays raised."""
     for code in range(CODE_COUNT):
-        state.latch[slot, SINCE_NS + source, code] = NEVER
-        if state.latch[slot, RAISED_BY, code] == source + 1:
-            state.latch[slot, CALM_NS, code] = NEVER
+        interrupt_code(state, slot, source, code)
     if source != VITALS:
         state.tally[slot, RR_COUNT + source] = 0
-        state.tally[slot, SYMBOLS + source] = 0
+        break_chain(state, slot, source)
+
+
+@inline_kernel
+def break_chain(state: HeartState, slot: int, source: int) -> None:
+    """An interval is missing: the next one follows none, and no pattern of successive ones goes across."""
+    state.tally[slot, RR_CHAIN + source] = 0
+    state.tally[slot, SYMBOLS + source] = 0
 
 
 @kernel
@@ -176,7 +190,7 @@ def pattern_entropy(state: HeartState, slot: int, source: int, rr_ms: float) -> 
     Zhou, Ding, Wu, Zhang, PLoS ONE 2015;10(9):e0136544: H'' = -k / (N log2 N) * sum p log2 p with k distinct words among
     N. Updated word by word: sum p log2 p = (sum c log2 c) / N - log2 N.
     """
-    contiguous = state.tally[slot, RR_COUNT + source]
+    contiguous = state.tally[slot, RR_CHAIN + source]
     symbol = min(SYMBOL_MAX, int(60_000.0 / rr_ms / SYMBOL_BPM))
     word = ((state.tally[slot, SYMBOLS + source] << SYMBOL_BITS) | symbol) & ((1 << (3 * SYMBOL_BITS)) - 1)
     state.tally[slot, SYMBOLS + source] = word
@@ -284,6 +298,15 @@ def pass_time(state: HeartState, found: Found, slot: int, now_ns: int) -> None:
 
 
 @inline_kernel
+def set_back(state: HeartState, found: Found, slot: int, t0_ns: int) -> None:
+    """A stream starts at `t0_ns`: where its device's clock was set back, minutes start anew."""
+    if t0_ns < state.tally[slot, EMITTED_NS] - MINUTE_NS:
+        emit_minute(state, found, slot, 0)
+        emit_minute(state, found, slot, 1)
+        state.tally[slot, EMITTED_NS] = NEVER
+
+
+@inline_kernel
 def on_interval(
     state: HeartState, limits: HeartLimits, found: Found, slot: int, source: int, t_ns: int, rr_ms: float, parity: int, trusted: bool
 ) -> None:
@@ -298,11 +321,13 @@ def on_interval(
     previous = state.past[slot, RR_WINDOW + source, (count - 1) % WINDOW_BEATS_MAX]
     state.past[slot, RR_WINDOW + source, count % WINDOW_BEATS_MAX] = rr_ms
     state.tally[slot, RR_COUNT + source] = count + 1
+    chain = state.tally[slot, RR_CHAIN + source]
+    state.tally[slot, RR_CHAIN + source] = chain + 1
     if parity >= 0:
         beats = int(state.sums[slot, parity, MINUTE_BEAT_COUNT + source])
         state.minute_rr[slot, parity, source, beats % MINUTE_BEATS] = int(rr_ms)
         state.sums[slot, parity, MINUTE_BEAT_COUNT + source] = beats + 1
-        if count > 0 and abs(rr_ms - previous) <= DIFFERENCE_MAX * previous:
+        if chain > 0 and abs(rr_ms - previous) <= DIFFERENCE_MAX * previous:
             square = (rr_ms - previous) * (rr_ms - previous)
             state.sums[slot, parity, DIFF_SQUARES if source == ECG else DIFF_SQUARES_RR] += square
             state.sums[slot, parity, DIFFS if source == ECG else DIFFS_RR] += 1.0

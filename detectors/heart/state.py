@@ -26,6 +26,8 @@ def number(value: int) -> int:
 ECG: Final = number(0)
 RR: Final = number(1)
 VITALS: Final = number(2)
+SIGNS: Final = 3
+"""Vital signs that are judged: heart rate, respiration, SpO2."""
 
 HOLDS: Final = number(1)
 OVER: Final = number(0)
@@ -86,7 +88,7 @@ RUN, RUN_NS, WAVE, WAVE_NS, TEMPLATED, MISFITS = range(23, 29)
 KNOWN: Final = 29
 """Beats seen on this contact with the skin."""
 RR_COUNT: Final = 30
-"""+ source: contiguous RR intervals so far."""
+"""+ source: RR intervals so far since the last interruption; the rate is the mean of the last of them."""
 SYMBOLS: Final = 32
 """+ source: the rhythm word being built."""
 WORD_COUNT: Final = 34
@@ -94,10 +96,22 @@ WORD_COUNT: Final = 34
 DISTINCT: Final = 36
 """+ source: distinct words in the window."""
 LAST_NS: Final = 38
-"""+ source: device time of the last beat, interval or vital sign."""
-EMITTED_NS: Final = 41
+"""+ ECG or RR: device time of the last beat, end of the last interval."""
+SIGN_NS: Final = 40
+"""+ channel of `readings.CHANNELS`: device time of its last value."""
+EMITTED_NS: Final = 43
 """End of the last minute summed up."""
-INT_COLUMNS: Final = 42
+SIGN_GAP_NS: Final = 44
+"""+ channel: time between its last two values, and (+ SIGNS) between the two before; NEVER where not known."""
+RR_CHAIN: Final = 50
+"""+ source: contiguous RR intervals without a hole or a missing value, however small."""
+PEAK_FROM, DOWN_N, DOWN_NS = range(52, 55)
+"""Where the last candidate was judged; where and when the ECG became missing or constant (DOWN is then MISSING or CONSTANT), or NEVER."""
+INT_COLUMNS: Final = 55
+
+CONSTANT: Final = number(1)
+MISSING: Final = number(2)
+"""Values of DOWN."""
 
 # float columns of the ECG front end
 SUM_0, SUM_1, HELD_0, HELD_1, BASE_0, BASE_1, SLOPE_0, SLOPE_1, AREA_0, AREA_1, LAST_S, PEAK = range(12)
@@ -109,7 +123,11 @@ WORD_SUM: Final = 24
 """+ source: sum of c log2 c over the distinct words."""
 LAST_POSSIBLE: Final = 27
 """The last beat, or the end of a bridged hole after it in which the next one may be hidden."""
-FLOAT_COLUMNS: Final = 28
+REPEATS: Final = 28
+"""Share of samples that repeat the one before, in the good signal of late."""
+LAST_WIDTH: Final = 29
+"""Spread of the slopes of the last beat, s."""
+FLOAT_COLUMNS: Final = 30
 
 # rows of HeartState.past
 QRS_PEAKS, NOISE_PEAKS, RECENT_RR, RR_WINDOW = range(4)
@@ -164,7 +182,8 @@ class HeartState(NamedTuple):
 def initial(capacity: int) -> HeartState:
     """State of `capacity` slots that have seen nothing."""
     count = np.zeros((capacity, INT_COLUMNS), np.int64)
-    count[:, LAST_NS : EMITTED_NS + 1] = NEVER
+    count[:, LAST_NS : SIGN_GAP_NS + 2 * SIGNS] = NEVER
+    count[:, DOWN_NS] = NEVER
     latch = np.full((capacity, SINCE_NS + SOURCES, len(CODES)), NEVER, np.int64)
     latch[:, RAISED_BY] = 0
     sums = np.zeros((capacity, 2, SUM_COLUMNS))

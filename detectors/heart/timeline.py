@@ -7,18 +7,21 @@ from typing import Final
 
 from detectors.heart.inline import inline_kernel
 from detectors.heart.qrs import Grid, restart
-from detectors.heart.rhythm import emit_minute, interrupt
+from detectors.heart.rhythm import interrupt, set_back
 from detectors.heart.state import (
     ANCHOR_NS,
     ANCHOR_RAW,
     CARRY,
+    CONSTANT,
+    DOWN,
+    DOWN_N,
+    DOWN_NS,
     ECG,
-    EMITTED_NS,
     GOOD_0,
     GOOD_1,
     KNOWN,
     LAST_NS,
-    MINUTE_NS,
+    MISSING,
     NEVER,
     RATE_MHZ,
     RAW,
@@ -30,6 +33,7 @@ from detectors.heart.state import (
     N,
 )
 from engine.frame import GAP_RESTART, NS_PER_S
+from engine.jit import kernel
 
 SAME_CONTACT_NS: Final = 5 * NS_PER_S
 """A hole in time up to this long is packets that a radio lost; who takes a device off, or charges it, is gone for longer."""
@@ -89,11 +93,30 @@ def open_stream(state: HeartState, g: Grid, found: Found, slot: int, t0_ns: int,
         if not fresh and gap_ns <= SAME_CONTACT_NS:
             count[KNOWN] = known  # an asystole in which packets are lost is still one
         count[SECOND_DUE] = count[N] + g.second
-        if t0_ns < state.tally[slot, EMITTED_NS] - MINUTE_NS:  # the device's clock was set back: minutes start anew
-            emit_minute(state, found, slot, 0)
-            emit_minute(state, found, slot, 1)
-            state.tally[slot, EMITTED_NS] = NEVER
+        if t0_ns < state.tally[slot, LAST_NS + ECG]:
             state.tally[slot, LAST_NS + ECG] = NEVER
+        set_back(state, found, slot, t0_ns)
     count[RATE_MHZ] = rate_mhz(g)
     count[ANCHOR_NS] = t0_ns
     count[ANCHOR_RAW] = count[RAW]
+
+
+@kernel
+def go_down(state: HeartState, g: Grid, slot: int, n: int, same: int, missing: bool) -> None:
+    """The ECG has been missing for longer than is bridged, or constant for longer than any electrode on skin."""
+    count = state.tally[slot]
+    count[DOWN] = MISSING if missing else CONSTANT
+    count[DOWN_N] = n - same
+    count[DOWN_NS] = sample_ns(state, g, slot, n - same)
+    interrupt(state, slot, ECG)
+
+
+@kernel
+def come_back(state: HeartState, g: Grid, slot: int, n: int) -> None:
+    """There is a signal again. What was missing for a moment is lost packets: the beats known before still count."""
+    count = state.tally[slot]
+    same_contact = count[DOWN] == MISSING and n - count[DOWN_N] <= SAME_CONTACT_NS * 1e-9 * g.rate_internal_hz
+    known = count[KNOWN]
+    restart(state, g, slot, n, False)
+    if same_contact:
+        count[KNOWN] = known

@@ -31,3 +31,9 @@ class DeliveredIds:
             _, segment = self._segments.popitem(last=False)
         if segment is not None:
             self._spool.release(segment)
+
+    def forget(self, key: str) -> None:
+        """Take `key` as not delivered: somebody wants it delivered again."""
+        segment = self._segments.pop(key, None)
+        if segment is not None:
+            self._spool.release(segment)

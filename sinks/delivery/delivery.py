@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -23,13 +24,14 @@ from sinks.delivery.deduplication import DeliveredIds
 from sinks.delivery.errors import ErrorLog
 from sinks.delivery.persistence import Persistence
 from sinks.delivery.queue import DeliveryQueue, Entry
-from sinks.delivery.retry import RetryTimer
+from sinks.delivery.replay import Replay
+from sinks.delivery.retry import DOUBTFUL_ATTEMPTS, RetryTimer
 from sinks.delivery.settings import DeliverySettings
 from sinks.delivery.shedding import Shedding
 from sinks.delivery.spool import DONE, SHED, DeliverySpool
 from sinks.delivery.statistics import DeliveryStatistics
 from sinks.items import NEVER_SHED, Item, ItemKind
-from sinks.outcome import Outcome, Rejected, Retry
+from sinks.outcome import Accepted, Outcome, Rejected, Retry
 
 _log: Final = logging.getLogger(__name__)
 
@@ -78,11 +80,11 @@ class Delivery:
         self._queue = DeliveryQueue(self.settings)
         self._delivered = DeliveredIds(self._spool, self.settings.remembered_max)
         self._persistence = Persistence(self.name, self._queue, self._spool, self._delivered, self._dead_letters, self._errors)
+        self._replay = Replay(folder, lambda item: (item.kind, item.id) in self._queue)
         self._shedding = Shedding(self.name, self._queue, self._persistence, self.settings)
         # Random() spreads retries, it guards nothing.
         self._retry = RetryTimer(self.settings, rng if rng is not None else Random(), clock())  # noqa: S311
         self._accepted = self._retried = self._duplicates = 0
-        self._accepted_s: float | None = None
         self._flush_error: OSError | None = None
         self._synced_s = clock()
         self._stopping = False
@@ -145,7 +147,7 @@ class Delivery:
     def statistics(self) -> DeliveryStatistics:
         """Where things stand."""
         with self._wake:
-            failures = self._retry.failures
+            failures = max(self._retry.failures, self._queue.attempts_max)
             return DeliveryStatistics(
                 queued=len(self._queue),
                 queued_bytes=self._queue.bytes,
@@ -162,7 +164,8 @@ class Delivery:
                 failures=max(failures, 1) if self._persistence.spool_error else failures,
                 last_error=self._persistence.spool_error or self._errors.last,
                 unsaved=self._queue.unsaved_count,
-                since_accepted_s=None if self._accepted_s is None else self._clock() - self._accepted_s,
+                since_accepted_s=None if self._retry.accepted_s is None else self._clock() - self._retry.accepted_s,
+                given_up=self._dead_letters.open(),
             )
 
     # -- for producers that have a log of their own (Kafka) ----------------------------------------------------------
@@ -235,6 +238,7 @@ class Delivery:
     def run_once(self) -> float | None:
         """One round: at most one batch. Seconds until the next is due (0: at once), None when nothing waits."""
         self._persist()
+        self._take_up_replays()
         with self._wake:
             if self._abandoned.is_set():
                 return None
@@ -325,29 +329,35 @@ class Delivery:
         now_s = self._clock()
         done: list[Entry] = []
         down: Retry | None = None
-        for (entry, item), outcome in zip(batch, outcomes, strict=True):
+        refused: str | None
+        last_accepted = max((index for index, outcome in enumerate(outcomes) if type(outcome) is Accepted), default=-1)
+        for index, ((entry, item), outcome) in enumerate(zip(batch, outcomes, strict=True)):
             if self._queue.get(entry.kind, entry.id) is not entry:
                 continue  # shed or withdrawn meanwhile
             if isinstance(outcome, Retry):
                 if outcome.scope == "untried":
                     continue  # it says nothing about the target, and must not hide the error of the item that was tried
                 self._errors.last = outcome.why
-                self._retried += 1
-                entry.attempts += 1
-                self._queue.move_to_end(entry)
-                if outcome.scope == "target":
-                    down = outcome
+                entry.others_accepted |= last_accepted > index or (self._retry.accepted_s or -math.inf) > entry.failed_s
+                self._queue.failed(entry, now_s)
+                if outcome.scope == "doubtful" and entry.others_accepted and entry.attempts >= DOUBTFUL_ATTEMPTS:
+                    refused = f"{outcome.why}; tried {entry.attempts} times while others were accepted"
                 else:
-                    entry.due_s = now_s + self._retry.delay_s(entry.attempts, outcome.after_s)
-                continue
-            if isinstance(outcome, Rejected):
-                if not self._dead_letters.write(item, outcome.why):
-                    self._postpone(entry)  # the dead letter must be written before the item may go
+                    self._retried += 1
+                    if outcome.scope == "target":
+                        down = outcome
+                    else:
+                        entry.due_s = now_s + self._retry.delay_s(entry.attempts, outcome.after_s)
                     continue
             else:
-                self._accepted += 1
-                self._accepted_s = now_s
+                refused = outcome.why if isinstance(outcome, Rejected) else None
+            if refused is not None and not self._dead_letters.write(item, refused):
+                self._postpone(entry)  # the dead letter must be written before the item may go
+                continue
+            self._accepted += refused is None
             done.append(entry)
+        if last_accepted >= 0:
+            self._retry.accepted_s = now_s
         if done:
             self._retry.target_answered()
         if down is not None:
@@ -357,6 +367,15 @@ class Delivery:
     def _postpone(self, entry: Entry) -> None:
         entry.attempts += 1
         entry.due_s = self._clock() + self._retry.delay_s(entry.attempts)
+
+    def _take_up_replays(self) -> None:
+        """Queue the dead letters that somebody wants delivered again."""
+        with self._wake:
+            if not self._stopping and (again := self._replay.due(self._clock())):
+                for item in again:
+                    self._delivered.forget(item.id)
+                self.put(again)
+                self._replay.queued()
 
     # -- the spool --------------------------------------------------------------------------------------------------
 

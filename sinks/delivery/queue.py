@@ -5,6 +5,7 @@ Bookkeeping alone: no thread, lock, disk or clock. The delivery holds its lock a
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ _MEMORY_MAX_BYTES: Final = 32 << 20
 class Entry:
     """A waiting item: in the spool at `location`, or (None) in memory alone. `length` is that of its encoded bytes.
 
-    `since_s`: when it came; `due_s`: not to be tried before. `item` is None while it is in the spool alone. `attempts`: those that failed.
+    `since_s`: when it came; `due_s`: not to be tried before. `item` is None while it is in the spool alone. `attempts`: those that failed,
+    the last of them at `failed_s`. `others_accepted`: the target has accepted another since it first refused this one.
     """
 
     kind: ItemKind
@@ -37,6 +39,8 @@ class Entry:
     due_s: float
     item: Item | None
     attempts: int = 0
+    failed_s: float = math.inf
+    others_accepted: bool = False
 
 
 class DeliveryQueue:
@@ -50,6 +54,7 @@ class DeliveryQueue:
         self._waiting: dict[ItemKind, OrderedDict[str, Entry]] = {kind: OrderedDict() for kind in _KINDS}
         self._unsaved: dict[ItemKind, OrderedDict[str, Entry]] = {kind: OrderedDict() for kind in _KINDS}
         self._order: dict[str, OrderedDict[str, None]] = {}
+        self._failed: dict[Entry, None] = {}
         self.bytes = self.unsaved_bytes = 0
         self._in_memory = self._memory_bytes = 0
 
@@ -94,6 +99,7 @@ class DeliveryQueue:
     def remove(self, entry: Entry) -> None:
         """Take an entry out, for whatever reason."""
         del self._waiting[entry.kind][entry.id]
+        self._failed.pop(entry, None)
         if entry.order_key:
             same_key = self._order[entry.order_key]
             del same_key[entry.id]
@@ -105,9 +111,17 @@ class DeliveryQueue:
             del self._unsaved[entry.kind][entry.id]
             self.unsaved_bytes -= entry.length
 
-    def move_to_end(self, entry: Entry) -> None:
-        """Behind the others of its kind: an item on which the target always fails must not keep the others from being tried."""
+    def failed(self, entry: Entry, now_s: float) -> None:
+        """An attempt failed. Behind the others of its kind: an item on which the target always fails must not keep them from being tried."""
+        entry.attempts += 1
+        entry.failed_s = now_s
+        self._failed[entry] = None
         self._waiting[entry.kind].move_to_end(entry.id)
+
+    @property
+    def attempts_max(self) -> int:
+        """How often the target has failed on the item, of those that wait, on which it failed most."""
+        return max((entry.attempts for entry in self._failed), default=0)
 
     # -- memory and disk --------------------------------------------------------------------------------------------
 

@@ -6,14 +6,19 @@ Failures of the target pause everything; an item that fails alone waits by itsel
 from __future__ import annotations
 
 from random import Random
+from typing import Final
 
 from sinks.delivery.settings import DeliverySettings
+
+DOUBTFUL_ATTEMPTS: Final = 6
+"""Attempts, over 8 to 16 s by default, before an item that the target refuses while it takes others becomes a dead letter."""
 
 
 class RetryTimer:
     """The retries of one delivery. Times are seconds of the delivery's monotonic clock.
 
-    `failures` counts batches in a row that did not get through at all; until `paused_until_s` nothing is tried.
+    `failures` counts batches in a row that did not get through at all; until `paused_until_s` nothing is tried. `accepted_s`: when the target
+    last accepted something, None when it has not yet.
 
     >>> settings = DeliverySettings(backoff_first_s=1, backoff_max_s=8, wait_max_s=100)
     >>> timer = RetryTimer(settings, Random(1), now_s=0.0)
@@ -28,6 +33,7 @@ class RetryTimer:
         self._settings, self._rng = settings, rng
         self.failures = 0
         self.paused_until_s = now_s
+        self.accepted_s: float | None = None
 
     def delay_s(self, attempts: int, after_s: float | None = None) -> float:
         """Seconds until the next attempt after `attempts` (1 or more) that failed.

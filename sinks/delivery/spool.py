@@ -171,9 +171,16 @@ class DeliverySpool:
 
     def handles(self) -> list[int]:
         """Descriptors of what was written since the last fsync, for `flush` outside the delivery's lock."""
-        files = [os.open(segment.path, os.O_RDWR) for segment in self._dirty if segment.path in self._segments]
-        if self._folder_dirty:
-            files.append(os.open(self._folder, os.O_RDONLY))
+        files: list[int] = []
+        try:
+            # One by one: what was opened before the descriptors ran out is closed again.
+            files.extend(os.open(segment.path, os.O_RDWR) for segment in self._dirty if segment.path in self._segments)
+            if self._folder_dirty:
+                files.append(os.open(self._folder, os.O_RDONLY))
+        except OSError:
+            for file in files:
+                os.close(file)
+            raise
         self._dirty.clear()
         self._folder_dirty = False
         return files

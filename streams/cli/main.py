@@ -6,6 +6,7 @@ import typer
 
 from streams.cli.canary import canary_app
 from streams.cli.config import config_app
+from streams.cli.dead_letters import dead_letters_app
 from streams.cli.evaluate import evaluate_app
 from streams.cli.import_ import import_app
 from streams.cli.ingest import ingest_app
@@ -36,5 +37,6 @@ for name, group in (
     ("registry", registry_app),
     ("canary", canary_app),
     ("sink", sink_app),
+    ("dead-letters", dead_letters_app),
 ):
     app.add_typer(group, name=name)

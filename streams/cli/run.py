@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import faulthandler
+import os
 import shutil
 import signal
 import threading
@@ -22,6 +24,13 @@ if TYPE_CHECKING:
 run_app = typer.Typer()
 
 DEMO_FOLDER: Final = "demo"
+LOOK_EVERY_S: Final = 0.5
+HUNG_S: Final = 60.0
+"""No record takes so long, and no snapshot on a disk that works."""
+HUNG_LOOKS: Final = 4
+"""In a row: after a pause of the whole machine the engine gets its turn first."""
+EXIT_HUNG: Final = 70
+"""EX_SOFTWARE of sysexits.h."""
 
 
 @run_app.command(epilog=example("vigil run --recording examples/fall.vigil --data vigil-data --port 0"))
@@ -42,10 +51,16 @@ def run(
     """The embedded Vigil: one process, no broker. Sources: HTTP, MQTT, a recording, or the demo ward."""
     with waiting(out, "loading Vigil") as tell:
         from streams.embedded.service import Service
+        from streams.intake.http_server import raise_descriptor_limit
         from streams.ops import logs
+        from streams.ops.service_manager import ServiceManager
         from streams.ops.warm_up import warm_up
 
         logs.configure()
+        # A watchdog that ends a hung process does it by SIGABRT: then the log says where every thread hung.
+        faulthandler.enable()
+        raise_descriptor_limit()
+        manager = ServiceManager()
         settings = loaded(config)
         warm_up(tell)
     folder = data if data is not None else settings.data_dir
@@ -66,7 +81,7 @@ def run(
                 out.print(alert_line(transition, alert, people, settings.language))
 
     try:
-        service = Service(settings, live=recording is None and not sender_clock, listeners=[listen])
+        service = Service(settings, live=recording is None and not sender_clock, listeners=[listen], on_progress=manager.progress)
     except OSError as error:
         raise fail(f"cannot listen on {settings.listen.host}:{settings.listen.port} ({error.strerror}): choose another --port") from error
     except ValueError as error:
@@ -75,6 +90,7 @@ def run(
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: stopping.set())
     service.start()
+    manager.ready()
     out.print(
         f"[bold]Vigil[/] is watching. Console: [bold]{service.url}[/]  wall display: {service.url}/wall  (Ctrl-C stops)", soft_wrap=True
     )
@@ -83,13 +99,23 @@ def run(
         _feed_demo(service, people, seed, stopping)
     elif recording is not None:
         _feed_recording(service, recording)
-    while not stopping.wait(0.5):
-        if not service.vigil.running:
-            break
+    _wait(service, stopping)
+    manager.stopping()
     service.stop()
     if service.vigil.error is not None:
         raise fail(f"the engine stopped: {service.vigil.error}")
     out.print("Vigil has stopped; everything is kept.")
+
+
+def _wait(service: Service, stopping: threading.Event) -> None:
+    """Until somebody stops it or the engine ends. An engine that hangs ends the process: whoever started it starts it again."""
+    looks = 0
+    while service.vigil.running and not stopping.wait(LOOK_EVERY_S):
+        looks = looks + 1 if service.vigil.board.engine_age_s > HUNG_S else 0
+        if looks >= HUNG_LOOKS:
+            typer.echo(f"vigil: the engine has not moved for {HUNG_S:.0f} s: ending, to be started again; where it hangs:", err=True)
+            faulthandler.dump_traceback()
+            os._exit(EXIT_HUNG)
 
 
 def _feed_demo(service: Service, people: dict[str, Person], seed: int, stopping: threading.Event) -> None:

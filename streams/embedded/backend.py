@@ -127,17 +127,20 @@ class Backend:
         views.append(DeliveryView("journal", "source", state, waiting=lag, detail=detail))
         for delivery in self._vigil.deliveries:
             statistics = delivery.statistics()
-            health: Health = "down" if statistics.failures > 2 else "waiting" if statistics.failures else "ok"
+            lost = statistics.given_up
+            health: Health = "down" if statistics.failures > 2 or lost.open else "waiting" if statistics.failures else "ok"
             ago_s = statistics.since_accepted_s
+            failing = statistics.last_error if statistics.failures else ""
             views.append(
                 DeliveryView(
                     delivery.name,
                     "sink",
                     health,
                     waiting=statistics.queued,
-                    given_up=statistics.dead,
+                    given_up=max(statistics.dead, lost.open),
                     last_ok_ms=None if ago_s is None else now_ms - round(ago_s * 1000),
-                    detail=statistics.last_error if statistics.failures else "",
+                    detail="; ".join(filter(None, [lost.sentence(), failing])),
+                    undelivered=lost.open,
                 )
             )
         return views

@@ -28,6 +28,7 @@ from streams.intake.http_api import (
     json_response,
     read_body,
     read_message,
+    refuse_malformed,
     refuse_remote,
     unavailable,
     warnings_for,
@@ -77,6 +78,8 @@ class DeviceApi:
 
     def _refuse_device(self, request: Request) -> Response | None:
         """Why this request may not bring data, if so."""
+        if (no := refuse_malformed(request)) is not None:
+            return no
         headers = request.headers
         if self._token is not None:
             if hmac.compare_digest(headers.get("authorization", "").encode(), f"Bearer {self._token}".encode()):
@@ -86,6 +89,8 @@ class DeviceApi:
 
     def _refuse_person(self, request: Request) -> Response | None:
         """Why this request may neither see nor change who watches whom, if so."""
+        if (no := refuse_malformed(request)) is not None:
+            return no
         headers = request.headers
         if not self._access.names_us(headers):
             return WRONG_HOST

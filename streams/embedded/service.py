@@ -50,9 +50,16 @@ FEED_AHEAD: Final = 256
 
 
 class Service:
-    """An embedded Vigil with everything around it. `stop` leaves the folder ready for the next start."""
+    """An embedded Vigil with everything around it. `stop` leaves the folder ready for the next start. `on_progress`: see Vigil."""
 
-    def __init__(self, config: VigilConfig, *, live: bool = True, listeners: Sequence[Listener] = ()) -> None:
+    def __init__(
+        self,
+        config: VigilConfig,
+        *,
+        live: bool = True,
+        listeners: Sequence[Listener] = (),
+        on_progress: Callable[[], None] = lambda: None,
+    ) -> None:
         self.config = config
         folder = config.data_dir
         folder.mkdir(parents=True, exist_ok=True)
@@ -71,6 +78,7 @@ class Service:
             snapshot_every_s=config.snapshot_every_s,
             listeners=listeners,
             on_registry=self._save_registry,
+            on_progress=on_progress,
         )
         self.backend = Backend(self.vigil)
         listen = config.listen

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Final
@@ -33,7 +33,7 @@ from streams.pipeline.partition import Applied, Partition, command_in
 from streams.pipeline.records import Kind
 from streams.pipeline.registry_change import RegistryChange
 from streams.storage.crash_log import CrashLog, read, skipped_because, written
-from streams.storage.journal import Journal, JournalError, new_future
+from streams.storage.journal import Journal, JournalError, new_future, short_of_descriptors
 from streams.storage.journal_records import Entry, Topic, as_input, keyed
 from streams.storage.snapshots import KEPT, DirectoryStore, Snapshot
 
@@ -53,7 +53,8 @@ Listener = Callable[[CoreOutput], None]
 class Vigil:
     """Runs a partition over a data folder. `parameters` as in streams.pipeline.assembly, `clock` gives UTC ns (injected for tests).
 
-    `live` False: time is what the records say (recordings, accelerated simulation); nothing ticks between them.
+    `live` False: time is what the records say (recordings, accelerated simulation); nothing ticks between them. `on_progress` is called by
+    the engine's thread whenever it has got on: a record further, or a moment further in time with no record waiting.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Vigil:
         snapshot_every_s: float = SNAPSHOT_EVERY_S,
         listeners: Sequence[Listener] = (),
         on_registry: Callable[[RegistryData, str], None] | None = None,
+        on_progress: Callable[[], None] = lambda: None,
     ) -> None:
         self.folder = folder
         # On the sender's clock a command or a change happens at the time of the last record.
@@ -88,6 +90,7 @@ class Vigil:
         self._snapshot_every_s = snapshot_every_s
         self._listeners = list(listeners)
         self._on_registry = on_registry
+        self._on_progress = on_progress
         self._stopping = threading.Event()
         self._answers: dict[str, Future[Refusal | None]] = {}
         self._lock = threading.Lock()
@@ -245,24 +248,41 @@ class Vigil:
             while not self._stopping.is_set():
                 if self.journal.wait(self.next_offset, TICK_EVERY_S):
                     due_s = min(saved_s + self._snapshot_every_s, shown_s + STATISTICS_EVERY_S)
-                    for entry in reader.read_batch():
+                    for entry in _unless_short(reader.read_batch()):
                         self._consume(entry)
+                        self._progressed()
                         if self._stopping.is_set() or time.monotonic() >= due_s:
                             break
                     with self._caught_up:
                         self._caught_up.notify_all()
                 elif self.journal.error is not None:
                     raise self.journal.error
-                elif self._live and (now_ns := self.journal.now_if_idle_ns()) is not None:
+                elif not self._live:
+                    self._progressed()
+                elif (now_ns := self.journal.now_if_idle_ns()) is not None:
                     self._publish(self.partition.advance(now_ns))
+                    self._progressed()
                 if time.monotonic() - shown_s >= STATISTICS_EVERY_S:
                     self.statistics = statistics(self.core)
                     self._log_clock_fault()
                     shown_s = time.monotonic()
                 if time.monotonic() - saved_s >= self._snapshot_every_s:
-                    self.checkpoint()
+                    self._checkpoint_unless_short()
                     saved_s = time.monotonic()
-        self.checkpoint()
+        self._checkpoint_unless_short()
+
+    def _progressed(self) -> None:
+        self.board.beat()
+        self._on_progress()
+
+    def _checkpoint_unless_short(self) -> None:
+        """A checkpoint; without a free file descriptor the next one, detection goes on and the journal is kept until then."""
+        try:
+            self.checkpoint()
+        except OSError as error:
+            if not short_of_descriptors(error):
+                raise
+            log.error("no snapshot: no file descriptor is free", why=error.strerror)  # noqa: TRY400 - the reason is the message
 
     def _log_clock_fault(self) -> None:
         fault = self.journal.clock_fault
@@ -353,6 +373,17 @@ class Vigil:
             log.warning("crash log not written: free disk space", why=error.strerror or str(error))
         else:
             self._noted = text
+
+
+def _unless_short(entries: Iterator[Entry]) -> Iterator[Entry]:
+    """`entries`, up to where no file descriptor is free to read on: the caller tries again."""
+    try:
+        yield from entries
+    except OSError as error:
+        if not short_of_descriptors(error):
+            raise
+        log.error("the journal cannot be read on: no file descriptor is free", why=error.strerror)  # noqa: TRY400 - the reason is the message
+        time.sleep(TICK_EVERY_S)
 
 
 def _latest(output: CoreOutput) -> list[Alert]:

@@ -20,7 +20,16 @@ from streams.ingest.metrics import IngestMetrics
 from streams.ingest.senders import ANY_SENDER, Sender, Senders
 from streams.ingest.spool import IngestSpool, SpooledMessage
 from streams.ingest.wards import Wards
-from streams.intake.http_api import NO_TOKEN, accepted, json_response, read_message, refuse_remote, unavailable, warnings_for
+from streams.intake.http_api import (
+    NO_TOKEN,
+    accepted,
+    json_response,
+    read_message,
+    refuse_malformed,
+    refuse_remote,
+    unavailable,
+    warnings_for,
+)
 from streams.storage.journal import JournalError
 
 Health = Callable[[], tuple[bool, dict[str, Any]]]
@@ -83,6 +92,8 @@ class IngestApi:
         return accepted(message.decoded, {"offset": offset}, warnings)
 
     def _sender(self, request: Request) -> Sender | Response:
+        if (no := refuse_malformed(request)) is not None:
+            return no
         if not self._senders.guarded:
             return refuse_remote(request) or ANY_SENDER
         return self._senders.by_authorization(request.headers.get("authorization", "")) or NO_TOKEN

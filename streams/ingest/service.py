@@ -25,6 +25,7 @@ from streams.ingest.registry_follower import RegistryFollower
 from streams.ingest.senders import ANY_SENDER, Sender, Senders
 from streams.ingest.spool import IngestSpool, SpooledMessage
 from streams.ingest.wards import Wards
+from streams.intake.http_server import BACKLOG, bound_socket, raise_descriptor_limit, server_config
 from streams.intake.mqtt import MqttSource
 from streams.kafka.config import KafkaConfig
 
@@ -57,17 +58,7 @@ class Ingest:
         self._reachable_since_s = time.monotonic()
         self._socket = _listening(config.host, config.port)
         feed = IngestApi(self.spool, self.senders, self.wards, self.metrics, self.health, sender_clock=not kafka.live)
-        self._server = _Server(
-            uvicorn.Config(
-                feed.app(),
-                log_level="warning",
-                access_log=False,
-                lifespan="off",
-                timeout_graceful_shutdown=SERVER_CLOSE_S,
-                server_header=False,
-                ws="none",
-            )
-        )
+        self._server = _Server(server_config(feed.app(), close_s=SERVER_CLOSE_S))
         self._mqtt = MqttSource(self._spool_mqtt, config.mqtt) if config.mqtt is not None else None
 
     async def run(self) -> None:
@@ -190,11 +181,9 @@ class _Server(uvicorn.Server):
 
 def _listening(host: str, port: int) -> socket.socket:
     """A listening socket; its connections are answered once the server runs. OSError when the address is in use."""
-    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening = bound_socket(host, port)
     try:
-        listening.bind((host, port))
-        listening.listen()
+        listening.listen(BACKLOG)
     except OSError:
         listening.close()
         raise
@@ -209,6 +198,7 @@ def _warm_up() -> None:
 def run(kafka: KafkaConfig, config: IngestConfig, *, step: Step = lambda _: None) -> None:
     """Ingest until SIGTERM."""
 
+    raise_descriptor_limit()
     _warm_up()
 
     async def main() -> None:

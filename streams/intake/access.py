@@ -21,7 +21,7 @@ LOGIN_WINDOW_S: Final = 60.0
 """At most LOGIN_ATTEMPTS wrong passwords a minute over all clients: too slow to guess a password, and no lockout lasts long."""
 BODY_BYTES_MAX: Final = 16_384
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-OPEN_PATHS: Final = ("/login", "/api/login", "/static/", "/locale/", "/healthz")
+OPEN_PATHS: Final = ("/login", "/api/login", "/static/", "/locale/", "/healthz", "/livez")
 
 SECURITY_HEADERS: Final = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -68,7 +68,7 @@ class Access:
         return self._session_lives(cookies.get(COOKIE, ""), now_s)
 
     def names_us(self, headers: Headers) -> bool:
-        """Whether the Host header names this console (without a password: a loopback host)."""
+        """Whether the Host header names this console (without a password: a loopback host). ValueError when it is `malformed`."""
         return self._password is not None or (urlsplit("//" + headers.get("host", "")).hostname or "") in LOOPBACK_HOSTS
 
     def sign_in(self, password: str, now_s: float) -> str | None:
@@ -92,6 +92,16 @@ class Access:
         if not until.isascii() or not until.isdigit() or not hmac.compare_digest(signature.encode(), self._sign(until).encode()):
             return False
         return now_s < int(until)
+
+
+def malformed(headers: Headers) -> str:
+    """The header that cannot be read as an address, Host or Origin; "" when both can."""
+    for name, prefix in (("host", "//"), ("origin", "")):
+        try:
+            urlsplit(prefix + headers.get(name, ""))
+        except ValueError:
+            return name
+    return ""
 
 
 def refusal(headers: Headers) -> str:
@@ -135,6 +145,8 @@ class Gate:
         await (answer or self._app)(scope, receive, send_guarded)
 
     def _check(self, request: Request) -> Response | None:
+        if malformed(request.headers):
+            return JSONResponse({"error": "malformed"}, 400)
         path = request.url.path
         if not self._access.names_us(request.headers):
             return JSONResponse({"error": "wrong_host"}, 421)

@@ -17,7 +17,7 @@ from engine.kinds import KINDS
 from engine.outputs import Reason, Reject
 from schemas.codec import Decoded, decode
 from schemas.wire import MESSAGE_BYTES_MAX
-from streams.intake.access import Access, from_other_site
+from streams.intake.access import Access, from_other_site, malformed
 from streams.storage.arrival_clock import STAMP_NS_MAX
 
 REFUSALS_SHOWN_MAX: Final = 20
@@ -56,8 +56,16 @@ NO_TOKEN: Final = json_response({"error": "send Authorization: Bearer <device to
 TOO_LARGE: Final = json_response({"error": f"a message has at most {MESSAGE_BYTES_MAX} bytes: send less at a time"}, 413)
 
 
+def refuse_malformed(request: Request) -> Response | None:
+    """The refusal of a request whose Host or Origin header is no address; None when both are, or are absent."""
+    name = malformed(request.headers)
+    return json_response({"error": f"the header {name.title()} is not an address"}, 400) if name else None
+
+
 def refuse_remote(request: Request) -> Response | None:
     """The refusal of a request without a token from another machine or from another site's web page; None for requests from this machine."""
+    if (no := refuse_malformed(request)) is not None:
+        return no
     if not _UNGUARDED.names_us(request.headers):
         return WRONG_HOST
     return OTHER_SITE if from_other_site(request.headers) else None

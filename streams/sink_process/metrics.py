@@ -132,6 +132,9 @@ class DeliveryCollector(Collector):
         ):
             yield GaugeMetricFamily(name, text, seconds)
         yield GaugeMetricFamily("vigil_sink_consecutive_failures", "Batches in a row that failed as a whole", known.failures)
+        yield GaugeMetricFamily(
+            "vigil_sink_undelivered_items", "Alerts and audit entries given up, and seen to by nobody yet", known.given_up.open
+        )
         yield GaugeMetricFamily("vigil_sink_spool_bytes", "Bytes on disk: queued items and the ids of delivered ones", known.spool_bytes)
         for name, text, count in (
             ("vigil_sink_retried_items", "Items whose delivery is tried again", known.retried),
@@ -150,7 +153,9 @@ def _gauge(name: str, text: str, label: str, values: dict[str, int]) -> GaugeMet
 
 
 def health(metrics: SinkMetrics, delivery: Delivery, stalled_s: float) -> Callable[[], tuple[bool, dict[str, Any]]]:
-    """The answer to /healthz. A target that is down is reported but stays 200: restarting this process would not bring it back."""
+    """The answer to /healthz. A target that is down is reported but stays 200: it is tried on, and restarting this process would not bring it
+    back. An alert that was given up is not tried any more: 503 until somebody has seen to it.
+    """
 
     def answer() -> tuple[bool, dict[str, Any]]:
         known, now_s = delivery.statistics(), time.monotonic()
@@ -163,7 +168,9 @@ def health(metrics: SinkMetrics, delivery: Delivery, stalled_s: float) -> Callab
             "since_progress_s": round(now_s - metrics.progress_s, 1),
             "since_delivery_s": round(now_s - metrics.accepted_s, 1),
         }
-        if known.failures:
+        if known.given_up.open:
+            details |= {"state": "undelivered", "undelivered": known.given_up.open, "why": known.given_up.sentence()}
+        elif known.failures:
             details["why"] = known.last_error
         elif (kafka_unanswered_s := metrics.kafka_unanswered_s()) > KAFKA_UNANSWERED_S:
             details |= {"state": "degraded", "why": f"Kafka has not answered for {kafka_unanswered_s:.0f} s"}
@@ -171,6 +178,6 @@ def health(metrics: SinkMetrics, delivery: Delivery, stalled_s: float) -> Callab
             return False, {**details, "state": "stalled", "why": f"the loop has stalled for {loop_s:.0f} s"}
         if (attempt_s := metrics.attempt_s()) > ATTEMPT_HUNG_S:
             return False, {**details, "state": "stalled", "why": f"a delivery attempt has lasted {attempt_s:.0f} s"}
-        return True, details
+        return not known.given_up.open, details
 
     return answer

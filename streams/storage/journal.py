@@ -7,6 +7,7 @@ its own. One writer thread commits in groups: whatever waits is written and sync
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import threading
@@ -39,6 +40,11 @@ class JournalBusy(JournalError):
 
 
 T = TypeVar("T")
+
+
+def short_of_descriptors(error: OSError) -> bool:
+    """Whether the process or the system has no file descriptor left: it passes, so what failed is to be tried again."""
+    return error.errno in (errno.EMFILE, errno.ENFILE)
 
 
 def new_future() -> Future[T]:
@@ -135,8 +141,7 @@ class Journal:
 
     def _commit(self, group: list[_Pending]) -> None:
         if self._file.tell() >= self._segment_bytes:
-            self._file.close()
-            self._file = self._open_segment(self.synced)
+            self._begin_segment()
         self._file.write(b"".join(pending.record for pending in group))
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -145,6 +150,17 @@ class Journal:
             self._changed.notify_all()
         for number, pending in enumerate(group):
             pending.future.set_result(first + number)
+
+    def _begin_segment(self) -> None:
+        """The next segment; without a free descriptor the one in hand grows on, and the next group tries again."""
+        try:
+            fresh = self._open_segment(self.synced)
+        except OSError as error:
+            if not short_of_descriptors(error):
+                raise
+            return
+        self._file.close()
+        self._file = fresh
 
     def _fail(self, error: JournalError, group: list[_Pending]) -> None:
         with self._changed:
@@ -245,8 +261,16 @@ class Journal:
         starts = self._starts()
         if start is None:
             start = starts[-1] if starts else 0
-        file = self._path(start).open("ab")
-        _sync_folder(self.folder)
+        path = self._path(start)
+        is_new = not path.exists()
+        file = path.open("ab")
+        try:
+            _sync_folder(self.folder)
+        except OSError:
+            file.close()
+            if is_new:
+                path.unlink()  # or its name would say that it holds what is written elsewhere
+            raise
         return file
 
     def _recover(self) -> None:

@@ -108,7 +108,7 @@ def test_a_hanging_target_delays_neither_detection_nor_another_sink(bench: Bench
             delays = sorted(heard[key] - said[key] for key in wanted)
             print(f"worker {worker_s:.1f} s; other sink: median {delays[len(delays) // 2]:.3f} s, longest {delays[-1]:.3f} s")
             assert delays[-1] < DELAY_S_MAX
-            assert len(hung.keys) >= 2, "it was never tried"
+            eventually(lambda: len(hung.keys) >= 2, 60, "a second try at the receiver that hangs")
             assert lag(bench.config, "hung", topics.ALERTS)
             tried = len(hung.keys)
             healed.set()

@@ -104,7 +104,7 @@ URL_REMEDY = "set the sink's url to the final address"
             )
             for status in (301, 302, 307, 308)
         ],
-        (400, {}, Retry("receiver answered 400: check that the sink's url expects Vigil's messages")),
+        (400, {}, Retry("receiver answered 400: check that the sink's url expects Vigil's messages", scope="doubtful")),
         (401, {}, Retry("receiver answered 401: check the sink's url and its token")),
         (403, {}, Retry("receiver answered 403: check the sink's url, its token and the receiver's list of allowed addresses")),
         (404, {}, Retry("receiver answered 404: check the path in the sink's url")),

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import httpx
 import msgspec
@@ -57,14 +58,23 @@ class Stream:
 
 
 class Running:
-    """A `vigil run` process."""
+    """A `vigil run` process. `descriptors`: its soft and hard limit of open files; `environment` is added to this process's."""
 
-    def __init__(self, folder: Path, log: IO[str], *arguments: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        log: IO[str],
+        *arguments: str,
+        descriptors: tuple[int, int] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        limited = [] if descriptors is None else ["prlimit", f"--nofile={descriptors[0]}:{descriptors[1]}"]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "streams.cli", "run", "--data", str(folder), "--port", "0", *arguments],
+            [*limited, sys.executable, "-m", "streams.cli", "run", "--data", str(folder), "--port", "0", *arguments],
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
+            env={**os.environ, **(environment or {})},
         )
         self.url = self._address()
         # What it says later is read and dropped: a full pipe would stop it.
@@ -109,10 +119,10 @@ class Running:
 
 
 @contextmanager
-def running(folder: Path, *arguments: str) -> Iterator[Running]:
+def running(folder: Path, *arguments: str, **more: Any) -> Iterator[Running]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "stderr.log").open("a") as log:
-        vigil = Running(folder, log, *arguments)
+        vigil = Running(folder, log, *arguments, **more)
         try:
             yield vigil
         finally:

@@ -15,6 +15,10 @@ import pytest
 from alerts.model import Action, Command
 from engine.frame import NS_PER_S
 from schemas.recording import START_NS
+from sinks.delivery.dead_letters import DeadLetters, open_letters
+from sinks.delivery.errors import ErrorLog
+from sinks.examples import item
+from sinks.items import ItemKind
 from streams.canary.monitor import FallMonitor
 from streams.canary.state_folder import SavedState, StateFolder
 from streams.canary.wearers import wearers
@@ -24,6 +28,8 @@ from tests.command_examples import ROOT, UNTIL_STOPPED, WITH_KAFKA, Started, exa
 
 START_S: Final = 240.0
 """The first time kernels are compiled."""
+ONCALL: Final = Path("vigil-data/spool/oncall")
+REFUSED: Final = item(ItemKind.ALERT)
 SLOW_IMPORTS: Final = ("numba", "river", "scipy", "pyarrow", "faust", "aiokafka", "httpx")
 EXAMPLES: Final = examples()
 
@@ -59,6 +65,9 @@ SHOWS: Final[dict[str, Callable[[str], bool]]] = {
     "config check": lambda said: "vigil.toml is fine" in said,
     "ingest token": lambda said: len(said.splitlines()) == 2 and said.endswith(" gateway-1 home/east\n"),
     "canary acknowledge": lambda _: [c.action for c in commands_left() if c is not None] == [Action.ACKNOWLEDGE],
+    "dead-letters list": lambda said: REFUSED.id in said and "receiver answered 422" in said,
+    "dead-letters replay": lambda said: REFUSED.id in said and not open_letters(ONCALL),
+    "dead-letters acknowledge": lambda said: REFUSED.id in said and not open_letters(ONCALL),
 }
 """What must be there after the example of a command."""
 
@@ -89,6 +98,9 @@ def test_the_example_works(name: str, folder: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(folder)
     if name == "canary acknowledge":
         missed()
+    if name.startswith("dead-letters"):
+        ONCALL.mkdir(exist_ok=True)
+        assert DeadLetters(ONCALL, 1 << 20, "oncall", ErrorLog()).write(REFUSED, "receiver answered 422: it will not take this message")
     assert SHOWS[name](run_example(EXAMPLES[name]))
 
 

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from alerts.model import Outcome, State
-from console.app import ENGINE_STALL_MS, create_app
+from console.app import create_app
 from console.server import ConsoleServer
 from streams.intake.access import COOKIE, LOGIN_ATTEMPTS, Access
 from tests.browser.preview import PreviewHome
@@ -99,13 +100,38 @@ def test_pages_need_nothing_from_elsewhere_and_forbid_it(client: httpx.Client) -
         assert "https://" not in answer.text
 
 
-def test_health_says_when_the_engine_has_stopped(home: PreviewHome, client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert client.get("/healthz").status_code == 200
-    later = time.time_ns() + (ENGINE_STALL_MS + 1000) * 1_000_000
-    monkeypatch.setattr("console.app.now_ms", lambda: later // 1_000_000)
-    stalled = client.get("/healthz")
+@pytest.mark.parametrize("path", ["/healthz", "/livez"])
+def test_health_says_when_the_engine_has_stopped(
+    home: PreviewHome, client: httpx.Client, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    home.beat()
+    assert client.get(path).status_code == 200
+    monkeypatch.setattr("console.app.ENGINE_STALL_MS", 300)
+    give_up = time.monotonic() + 20
+    while (stalled := client.get(path)).status_code == 200 and time.monotonic() < give_up:
+        time.sleep(0.05)
     assert stalled.status_code == 503
     assert stalled.json()["ok"] is False
+    assert "the engine has not moved" in stalled.json()["why"][0]
+
+
+@pytest.mark.parametrize("step_s", [-3600, 3600])
+def test_setting_the_clock_neither_hides_nor_invents_a_stopped_engine(
+    home: PreviewHome, client: httpx.Client, monkeypatch: pytest.MonkeyPatch, step_s: int
+) -> None:
+    wall_ns = time.time_ns
+    monkeypatch.setattr("time.time_ns", lambda: wall_ns() + step_s * 1_000_000_000)
+    home.beat()
+    assert client.get("/healthz").status_code == 200
+    monkeypatch.setattr("console.app.ENGINE_STALL_MS", 100)
+    time.sleep(0.2)
+    assert client.get("/healthz").status_code == 503
+
+
+def test_an_age_that_cannot_be_is_a_fault(home: PreviewHome, client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    board = home.board
+    monkeypatch.setattr(home, "board", lambda: msgspec.structs.replace(board(), engine_age_ms=-1))
+    assert client.get("/healthz").status_code == 503
 
 
 # -- the live stream --------------------------------------------------------------------------------------------------------
@@ -271,6 +297,15 @@ def test_our_own_page_may(home: PreviewHome, client: httpx.Client, server: Conso
     alert_id = home.happen("falls.fall", home.residents[0])
     headers = {"origin": server.url, "sec-fetch-site": "same-origin"}
     assert client.post(f"/api/alerts/{alert_id}/acknowledge", json={"by": "WL"}, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("header", ["host", "origin"])
+@pytest.mark.parametrize("path", ["/", "/api/board", "/api/alerts/x/acknowledge", "/static/js/board.js"])
+def test_an_address_that_is_none_is_a_bad_request(client: httpx.Client, guarded: httpx.Client, header: str, path: str) -> None:
+    for http in (client, guarded):
+        headers = {header: "http://[half" if header == "origin" else "[half", "content-type": "application/json"}
+        answer = http.post(path, content=b"{}", headers=headers) if path.endswith("acknowledge") else http.get(path, headers=headers)
+        assert answer.status_code == 400
 
 
 def test_a_name_that_resolves_to_us_cannot_read_the_board(client: httpx.Client) -> None:

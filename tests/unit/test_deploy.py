@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from streams.cli.main import app
 from streams.config import load
+from streams.intake.http_server import CONNECTIONS_MAX, connections_max
 from tests.conftest import missing_service
 
 ROOT = Path(__file__).parents[2]
@@ -92,3 +93,22 @@ def test_systemd_understands_a_unit_and_what_all_units_share(name: str, tmp_path
     with (tmp_path / "vigil-.service.d" / "common.conf").open("a", encoding="utf-8") as shared:
         shared.write("Misspelt=1\n")
     assert "Misspelt" in said()  # systemd reads it for this unit
+
+
+def test_a_vigil_that_hangs_is_started_again_and_has_descriptors_enough(tmp_path: Path) -> None:
+    unit = (ROOT / "deploy" / "vigil.service").read_text(encoding="utf-8")
+    said = dict(re.findall(r"^(\w+)=(.*)$", unit, re.MULTILINE))
+    assert (said["Type"], said["NotifyAccess"], said["Restart"]) == ("notify", "main", "always")
+    assert 10 < int(said["WatchdogSec"]) <= 120  # more than the engine may pause, less than a person should lie
+    shared = (ROOT / "deploy" / "systemd" / "vigil-.service.d" / "common.conf").read_text(encoding="utf-8")
+    for text in (unit, shared):
+        found = re.search(r"^LimitNOFILE=(\d+)$", text, re.MULTILINE)
+        assert found is not None
+        assert connections_max(int(found[1])) == CONNECTIONS_MAX
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        missing_service("systemd-analyze is not installed")
+        return
+    (tmp_path / "vigil.service").write_text(unit.replace("/opt/vigil/.venv/bin/vigil", "/bin/true"), encoding="utf-8")
+    verified = subprocess.run([analyze, "verify", "--man=no", str(tmp_path / "vigil.service")], capture_output=True, text=True, check=False)
+    assert "vigil.service" not in verified.stderr

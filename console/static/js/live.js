@@ -37,7 +37,7 @@ export class Live {
     this.home = "";
     this.seq = -1;
     this.ready = false;
-    this._engineMs = 0;
+    this._engineSeen = performance.now(); // when the engine last moved, on a clock that nobody sets
     this._offsetMs = Date.now() - performance.now();
     this._heard = performance.now();
     this._listeners = [];
@@ -58,7 +58,8 @@ export class Live {
   get status() {
     if (performance.now() - this._heard > SILENCE_MS) return "lost";
     if (!this.ready) return "connecting";
-    return this.engineAgeMs > ENGINE_STALL_MS ? "engine" : "live";
+    const ageMs = this.engineAgeMs;
+    return ageMs >= 0 && ageMs <= ENGINE_STALL_MS ? "live" : "engine";
   }
 
   get silenceMs() {
@@ -66,7 +67,7 @@ export class Live {
   }
 
   get engineAgeMs() {
-    return this.now() - this._engineMs;
+    return performance.now() - this._engineSeen;
   }
 
   _open() {
@@ -76,7 +77,7 @@ export class Live {
     this._source = source;
     source.addEventListener("snapshot", (event) => this._snapshot(JSON.parse(event.data)));
     source.addEventListener("patch", (event) => this._patch(JSON.parse(event.data)));
-    source.addEventListener("ping", (event) => this._hear(JSON.parse(event.data).now_ms));
+    source.addEventListener("ping", (event) => this._hear(JSON.parse(event.data)));
     source.addEventListener("error", () => {
       if (source.readyState !== EventSource.CLOSED || source !== this._source) return;
       fetch("/api/alerts").then((response) => response.status === 401 && location.replace("/login"), () => null);
@@ -84,15 +85,16 @@ export class Live {
     });
   }
 
-  _hear(nowMs) {
+  // A patch carries no age: the engine moved when it was sent.
+  _hear({ now_ms, engine_age_ms = 0 }) {
     this._heard = performance.now();
-    this._offsetMs = nowMs - this._heard;
+    this._offsetMs = now_ms - this._heard;
+    this._engineSeen = this._heard - engine_age_ms;
   }
 
   _snapshot(board) {
-    this._hear(board.now_ms);
+    this._hear(board);
     this.seq = board.seq;
-    this._engineMs = board.engine_ms;
     this.home = board.home;
     this.people = board.people;
     this.tiles = new Map(board.tiles.map((tile) => [tile.subject, tile]));
@@ -102,10 +104,9 @@ export class Live {
   }
 
   _patch(patch) {
-    this._hear(patch.now_ms);
+    this._hear(patch);
     if (patch.seq <= this.seq) return; // the snapshot was newer
     this.seq = patch.seq;
-    this._engineMs = patch.engine_ms;
     for (const tile of patch.tiles) this.tiles.set(tile.subject, tile);
     for (const alert of patch.alerts) {
       if (alert.state === "resolved") this.alerts.delete(alert.id);

@@ -112,7 +112,7 @@ await start("system", (main, live) => {
     const age = (ms) => (ms === null ? "–" : t("ui.ago", { d: duration(now - ms) }));
     const figure = (value, label) => el("div", { class: "figure" }, el("b", {}, value), el("span", {}, label));
     engine.replaceChildren(
-      figure(t("ui.ago", { d: duration(now - system.engine_ms) }), t("system.engine_age")),
+      figure(t("ui.ago", { d: duration(live.engineAgeMs) }), t("system.engine_age")),
       figure(duration(now - system.started_ms), t("system.uptime")),
       figure(system.version, t("system.version")),
     );
