@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from benchmarks.faults.clocks import CLOCKS, NUMBERS, RATES
+from benchmarks.faults.clocks import CLOCKS, NUMBERS
 from benchmarks.faults.fault import Fault
+from benchmarks.faults.rates import RATES
 from benchmarks.faults.transport import LIFE, NETWORK, PEOPLE
 from benchmarks.faults.values import VALUES
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from benchmarks.faults.case import Case
-from benchmarks.faults.fault import CLOCK, RATE, REFUSED, SILENT, Apply, Fault, Scene, everywhere, measuring, regular, waveform
+from benchmarks.faults.fault import CLOCK, RATE, REFUSED, SILENT, Apply, Fault, Scene, everywhere, measuring, waveform
 from benchmarks.faults.stream import Chunk, unnumbered
 from engine.frame import NS_PER_S
 
@@ -61,11 +61,6 @@ def drifting(share: float) -> Apply:
         return [c._replace(arrival_ns=first + round((c.arrival_ns - first) / (1 + share))) for c in chunks]
 
     return apply
-
-
-def rate_off(share: float) -> Apply:
-    """Times are right, and the declared rate is `share` above the true one: the crystal of the sensor is not that of the clock."""
-    return lambda chunks, _: [c._replace(rate_hz=c.rate_hz * (1 + share)) for c in chunks]
 
 
 def rebooted(by_s: float | None) -> Apply:
@@ -142,7 +137,7 @@ def numbered_by(number: Callable[[int, Chunk, Scene], int]) -> Apply:
     return lambda chunks, scene: [c._replace(seq=number(index, c, scene)) for index, c in enumerate(chunks)]
 
 
-def _of(
+def of_clock(
     name: str,
     device: str,
     apply: Apply,
@@ -155,7 +150,7 @@ def _of(
     return Fault(name, group, device, apply, frozenset(reasons or (CLOCK, RATE)), not reasons, applies=applies, stretch=stretch)
 
 
-def _then(first: Apply, second: Apply) -> Apply:
+def then(first: Apply, second: Apply) -> Apply:
     def apply(chunks: Sequence[Chunk], scene: Scene) -> Iterable[Any]:
         done = [message for message in first(chunks, scene) if isinstance(message, Chunk)]
         return second(done, scene)
@@ -164,63 +159,51 @@ def _then(first: Apply, second: Apply) -> Apply:
 
 
 CLOCKS: Final = (
-    _of("clock an hour behind", "daylight time taken for standard time", shifted(-HOUR_S)),
-    _of("clock an hour ahead", "standard time taken for daylight time", shifted(HOUR_S)),
-    _of("clock 8 h ahead", "local time of China sent as UTC", shifted(8 * HOUR_S)),
-    _of("clock 8 h behind", "local time of California sent as UTC", shifted(-8 * HOUR_S)),
-    _of("clock 10 min ahead", "set by hand", shifted(600.0)),
-    _of("clock 10 min behind", "set by hand", shifted(-600.0)),
-    _of("clock 70 s ahead", "not set for a year", shifted(70.0)),
-    _of("clock at 1970", "counts from switching on, no battery, no NTP", since(0.0)),
-    _of("clock at 2000", "real-time clock after its battery was empty", since(YEAR_2000_S)),
-    _of("clock a year ahead", "year set wrongly by hand", shifted(365 * 24 * HOUR_S)),
-    _of("clock 10 days behind", "stood in a drawer", shifted(-10 * 24 * HOUR_S)),
-    _of("clock stands still", "oscillator of the real-time clock stopped", frozen, CLOCK),
-    _of("clock stands still, no seq", "the same, firmware without numbers", _then(frozen, without_numbers), CLOCK),
-    _of("clock runs 5 % fast", "RC oscillator instead of a crystal", drifting(DRIFT), stretch=DRIFT),
-    _of("clock runs 5 % slow", "RC oscillator, cold", drifting(-DRIFT), stretch=DRIFT),
-    _of("clock set ahead by an hour", "daylight time begins", jump(HOUR_S)),
-    _of("clock set back by an hour", "daylight time ends", jump(-HOUR_S)),
-    _of("clock set back by an hour, no seq", "the same, firmware without numbers", _then(jump(-HOUR_S), without_numbers)),
-    _of("clock set back by 10 min", "phone as gateway corrects the band", jump(-600.0)),
-    _of("clock set back by 2 s", "NTP steps", jump(-2.0)),
-    _of("clock at 1970, then right", "first samples before NTP answers", set_right),
-    _of("clock of whole seconds", "calendar chip without fractions", whole_seconds),
-    _of("every second chunk an hour behind", "two processes, one without time zone", flapping, CLOCK),
-    _of("times in milliseconds", "t0_ns filled with ms", coarser(1_000_000), CLOCK),
-    _of("times in seconds", "t0_ns filled with s", coarser(NS_PER_S), CLOCK),
-    _of("times as text", "ISO 8601 instead of a number", said("t0_ns", lambda _: "2026-01-05T00:00:00Z"), REFUSED, CLOCK),
-    _of("times tremble by 80 ms", "radio stamps on sending", trembling(0.08, numbers=True)),
-    _of("times tremble by 80 ms, no seq", "radio stamps on sending, no numbers", trembling(0.08, numbers=False)),
-    _of("stamped by the gateway", "sensor without clock or numbers", stamped_on_arrival),
-    _of("restart, clock right", "battery changed", rebooted(0.0)),
-    _of("restart, clock an hour behind", "battery changed, time zone lost", rebooted(-HOUR_S)),
-    _of("restart, clock 10 min behind", "real-time clock kept badly", rebooted(-600.0)),
-    _of("restart, clock at 1970", "battery changed, no NTP", rebooted(None)),
-    _of("restarts every 20 s", "brown-out at each transmission", reboot_loop, SILENT, CLOCK, applies=measuring),
+    of_clock("clock an hour behind", "daylight time taken for standard time", shifted(-HOUR_S)),
+    of_clock("clock an hour ahead", "standard time taken for daylight time", shifted(HOUR_S)),
+    of_clock("clock 8 h ahead", "local time of China sent as UTC", shifted(8 * HOUR_S)),
+    of_clock("clock 8 h behind", "local time of California sent as UTC", shifted(-8 * HOUR_S)),
+    of_clock("clock 10 min ahead", "set by hand", shifted(600.0)),
+    of_clock("clock 10 min behind", "set by hand", shifted(-600.0)),
+    of_clock("clock 70 s ahead", "not set for a year", shifted(70.0)),
+    of_clock("clock at 1970", "counts from switching on, no battery, no NTP", since(0.0)),
+    of_clock("clock at 2000", "real-time clock after its battery was empty", since(YEAR_2000_S)),
+    of_clock("clock a year ahead", "year set wrongly by hand", shifted(365 * 24 * HOUR_S)),
+    of_clock("clock 10 days behind", "stood in a drawer", shifted(-10 * 24 * HOUR_S)),
+    of_clock("clock stands still", "oscillator of the real-time clock stopped", frozen, CLOCK),
+    of_clock("clock stands still, no seq", "the same, firmware without numbers", then(frozen, without_numbers), CLOCK),
+    of_clock("clock runs 5 % fast", "RC oscillator instead of a crystal", drifting(DRIFT), stretch=DRIFT),
+    of_clock("clock runs 5 % slow", "RC oscillator, cold", drifting(-DRIFT), stretch=DRIFT),
+    of_clock("clock set ahead by an hour", "daylight time begins", jump(HOUR_S)),
+    of_clock("clock set back by an hour", "daylight time ends", jump(-HOUR_S)),
+    of_clock("clock set back by an hour, no seq", "the same, firmware without numbers", then(jump(-HOUR_S), without_numbers)),
+    of_clock("clock set back by 10 min", "phone as gateway corrects the band", jump(-600.0)),
+    of_clock("clock set back by 2 s", "NTP steps", jump(-2.0)),
+    of_clock("clock at 1970, then right", "first samples before NTP answers", set_right),
+    of_clock("clock of whole seconds", "calendar chip without fractions", whole_seconds),
+    of_clock("every second chunk an hour behind", "two processes, one without time zone", flapping, CLOCK),
+    of_clock("times in milliseconds", "t0_ns filled with ms", coarser(1_000_000), CLOCK),
+    of_clock("times in seconds", "t0_ns filled with s", coarser(NS_PER_S), CLOCK),
+    of_clock("times as text", "ISO 8601 instead of a number", said("t0_ns", lambda _: "2026-01-05T00:00:00Z"), REFUSED, CLOCK),
+    of_clock("times tremble by 80 ms", "radio stamps on sending", trembling(0.08, numbers=True)),
+    of_clock("times tremble by 80 ms, no seq", "radio stamps on sending, no numbers", trembling(0.08, numbers=False)),
+    of_clock("stamped by the gateway", "sensor without clock or numbers", stamped_on_arrival),
+    of_clock("restart, clock right", "battery changed", rebooted(0.0)),
+    of_clock("restart, clock an hour behind", "battery changed, time zone lost", rebooted(-HOUR_S)),
+    of_clock("restart, clock 10 min behind", "real-time clock kept badly", rebooted(-600.0)),
+    of_clock("restart, clock at 1970", "battery changed, no NTP", rebooted(None)),
+    of_clock("restarts every 20 s", "brown-out at each transmission", reboot_loop, SILENT, CLOCK, applies=measuring),
 )
 
 NUMBERS: Final = tuple(
     fault._replace(group="numbers")
     for fault in (
-        _of("no seq", "simple firmware", without_numbers),
-        _of("seq always 0", "field never counted", numbered_by(lambda *_: 0)),
-        _of("seq wraps at 256", "one byte", numbered_by(lambda index, _, scene: (index + 256 - len(scene.case.chunks) // 2) % 256)),
-        _of("seq counts samples", "number of the first sample", numbered_by(lambda index, c, _: index * len(c.samples)), applies=waveform),
-        _of("seq as text", "number in quotes", said("seq", lambda c: str(c.seq)), REFUSED),
-    )
-)
-
-RATES: Final = tuple(
-    fault._replace(group="rate")
-    for fault in (
-        _of("rate declared 5 % high", "crystal of the sensor 5 % slow", rate_off(DRIFT), applies=regular),
-        _of("rate declared 5 % low", "crystal of the sensor 5 % fast", rate_off(-DRIFT), applies=regular),
-        _of("rate declared 3 % low, no seq", "the same, no numbers", _then(rate_off(-0.03), without_numbers), applies=regular),
-        _of("rate declared 3 % high, no seq", "the same, no numbers", _then(rate_off(0.03), without_numbers), applies=regular),
-        _of("rate declared half", "default of a library", rate_off(-0.5), RATE, applies=regular),
-        _of("rate declared double", "both edges counted", rate_off(1.0), RATE, applies=regular),
-        _of("no rate", "field left out", said("rate_hz", lambda _: None), REFUSED, RATE, applies=regular),
-        _of("rate 0", "field never filled", said("rate_hz", lambda _: 0), REFUSED, RATE, applies=regular),
+        of_clock("no seq", "simple firmware", without_numbers),
+        of_clock("seq always 0", "field never counted", numbered_by(lambda *_: 0)),
+        of_clock("seq wraps at 256", "one byte", numbered_by(lambda index, _, scene: (index + 256 - len(scene.case.chunks) // 2) % 256)),
+        of_clock(
+            "seq counts samples", "number of the first sample", numbered_by(lambda index, c, _: index * len(c.samples)), applies=waveform
+        ),
+        of_clock("seq as text", "number in quotes", said("seq", lambda c: str(c.seq)), REFUSED),
     )
 )

@@ -15,7 +15,7 @@ import pytest
 from benchmarks.faults.case import Case
 from benchmarks.faults.catalogue import FAULT_BY_NAME, FAULTS
 from benchmarks.faults.fault import Fault, everywhere, scene
-from benchmarks.faults.judge import GOOD, Outcome, run
+from benchmarks.faults.judge import Outcome, run
 from benchmarks.faults.page import page
 from benchmarks.faults.report import Writer, loaded
 from benchmarks.faults.sources import examples
@@ -39,16 +39,6 @@ SEED: Final = 1
 @cache
 def dangers(source: str) -> tuple[Case, ...]:
     return tuple(examples()[source]())
-
-
-@pytest.mark.parametrize("source", SHORT)
-def test_each_fault_ends_in_the_alarm_or_in_the_true_reason(source: str) -> None:
-    found = [run(case, fault, SEED) for case in dangers(source) for fault in FAULTS if fault.applies(case)]
-    assert len(found) >= FAULTS_LEAST
-    wrong = [
-        f"{r.outcome}: {r.fault}: {r.case}: alarm {r.alarm_s}, due {r.due_s}, told {r.technical}" for r in found if r.outcome not in GOOD
-    ]
-    assert wrong == []
 
 
 def test_there_are_enough_faults_and_each_says_what_does_so() -> None:
