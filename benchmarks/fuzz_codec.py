@@ -57,6 +57,8 @@ def valid_block(kind: Kind, rng: np.random.Generator, k: int, n: int) -> Block:
     c = shape[0] * shape[1]
     limits = [(entry.low, entry.high) for entry in kind.channels] or [kind.wide] * c
     low, high = np.array(limits, np.float64).T
+    for j, entry in enumerate(kind.channels):  # what looks like another unit is no measurement
+        low[j] = max([entry.low, *(scale.high for scale in entry.scales if scale.low < entry.high)])
     values = rng.uniform(low, high, (k, n, c))
     samples = np.rint(values).astype(np.uint16) if grid else np.clip(values.astype(np.float32), low, high).astype(np.float32)
     if grid:
@@ -208,7 +210,7 @@ def complaint(message: bytes, decoded: Decoded) -> str | None:
     """What is wrong with the answer to `message`; None when nothing is."""
     if not decoded.blocks and not decoded.rejects and not _empty_batch(message):
         return "neither a block nor a reject"
-    for reject in decoded.rejects:
+    for reject in (*decoded.rejects, *decoded.partly):
         if (
             not isinstance(reject.reason, Reason)
             or not 0 < len(reject.detail) <= DETAIL_MAX
@@ -245,6 +247,8 @@ def broken_rule(block: Block) -> str | None:
     for j, (low, high) in enumerate(limits):
         values = block.samples[:, :, j].astype(np.float64)
         values = values[~np.isnan(values)]
+        if kind.channels and np.isin(values, kind.channels[j].no_value).any() and not kind.channels[j].zero_beside:
+            return f"{kind.name} channel {j}: a code is left"
         if values.size and not (np.float32(low) <= values.min() and values.max() <= np.float32(high)):
             return f"{kind.name} channel {j}: {values.min()} to {values.max()}"
     return None

@@ -160,13 +160,14 @@ class Totals(msgspec.Struct, frozen=True):
 
 
 class DeviceAccount(msgspec.Struct, frozen=True):
-    """The account of one (device, kind) and when it was last heard."""
+    """The account of one (device, kind), when it was last heard, and how many of its readings said "no value"."""
 
     device: str
     kind: str
     subject: str
     totals: Totals
     seen_ms: int | None = None
+    no_value: int = 0
 
 
 class QuarantineCount(msgspec.Struct, frozen=True):

@@ -25,6 +25,8 @@ PUBLISH_EVERY_MS: Final = 500
 HOLD_MS: Final = 15_000
 """How long a better source keeps its place after its last word: a mattress that pauses for a second does not make the heart rate
 jump to the last minute's figure and back."""
+MISSED_TURNS: Final = 3
+"""A quantity whose device has no value for it is shown no longer when it has missed so many of its turns, and HOLD_MS."""
 
 
 TURN_SETTING: Final = ("pressure_injury", "turn_interval_s")
@@ -99,6 +101,7 @@ class BoardModel:
         self._turn_interval_s = turn_interval_s
         self._tiles: dict[str, Tile] = {}
         self._ranks: dict[tuple[str, str], int] = {}
+        self._every_ms: dict[tuple[str, str], int] = {}
         self._alerts: dict[str, AlertView] = {}
         self._people: dict[str, Person] = {}
         self._changed_tiles: set[str] = set()
@@ -171,14 +174,21 @@ class BoardModel:
         tile = self._tile(subject)
         tile.seen_ms = at_ms if tile.seen_ms is None else max(tile.seen_ms, at_ms)
         for index, source in columns:
-            if not finite[row, index]:
-                continue
             held = tile.readings.get(source.quantity)
+            if not finite[row, index]:
+                # A pulse that a sensor no longer finds is not the last one it found. Without value is also what another device of the
+                # subject never measures: so only what has missed several of its own turns goes.
+                every_ms = self._every_ms.get((subject, source.quantity), at_ms)
+                if held is not None and at_ms - held[1] >= max(HOLD_MS, MISSED_TURNS * every_ms):
+                    del tile.readings[source.quantity]
+                continue
             if held is not None:
                 if at_ms < held[1]:
                     continue
                 if source.rank > self._ranks.get((subject, source.quantity), 0) and at_ms - held[1] < HOLD_MS:
                     continue
+            if held is not None:
+                self._every_ms[subject, source.quantity] = at_ms - held[1]
             tile.readings[source.quantity] = (round(float(measurement.values[row, index]), 4), at_ms)
             self._ranks[subject, source.quantity] = source.rank
         self._changed_tiles.add(subject)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import numpy as np
 
+from engine.block import Block
 from engine.clocks import NEVER_NS
 from engine.devices import Devices
 from engine.frame import NS_PER_S
@@ -17,6 +20,8 @@ class Accounts:
         self.hour_ns = NEVER_NS
         self.refused: dict[tuple[str, str], int] = {}
         """Readings refused this hour by (device, kind)."""
+        self.no_value: dict[tuple[str, str], int] = {}
+        """Readings received this hour that said "no value", by (device, kind): a count beside the four, whatever became of the reading."""
         self.past = [0, 0, 0, 0]
         """Totals of the closed hours: processed, duplicate, late, quarantined."""
 
@@ -27,6 +32,13 @@ class Accounts:
     def refuse(self, device: str, kind: str, readings: int) -> None:
         """Count readings that were refused before they reached a stream."""
         self.refused[(device, kind)] = self.refused.get((device, kind), 0) + readings
+
+    def count_no_value(self, block: Block, known: Container[str]) -> None:
+        """Count the readings of `block` that said "no value"; those of devices that are not `known` under ""."""
+        if block.no_value is not None:
+            for i in np.flatnonzero(block.no_value).tolist():
+                key = (block.devices[i] if block.devices[i] in known else "", block.kind)
+                self.no_value[key] = self.no_value.get(key, 0) + int(block.no_value[i])
 
     def of_hour(self, devices: Devices) -> list[Account]:
         """The accounts of the current hour; in each, received is the sum of the others."""
@@ -53,6 +65,7 @@ class Accounts:
         self.past = list(self.totals(devices))
         devices.streams.counts[:] = 0
         self.refused.clear()
+        self.no_value.clear()
         self.hour_ns = _hour(now_ns)
         return closed
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from engine.frame import Int64, Samples, UInt8
 
@@ -19,7 +22,8 @@ class Block(NamedTuple):
     """k chunks of one kind, rate and length, as the devices sent them, in the canonical unit.
 
     Same arrays as Frame (see there), with `devices` (k,) instead of slots, `seq` int64 (k,) (NO_SEQ: none) and
-    `quality` uint8 (k,) bit flags. A device may appear more than once; the order is the order of sending.
+    `quality` uint8 (k,) bit flags. A device may appear more than once; the order is the order of sending. `no_value` int64 (k,): readings
+    of each chunk in which the device said "no value", by a code of its own or by measuring nothing at all; None: none did.
     """
 
     kind: str
@@ -30,3 +34,17 @@ class Block(NamedTuple):
     samples: Samples
     quality: UInt8
     shape: tuple[int, int]
+    no_value: Int64 | None = None
+
+
+def take(block: Block, rows: slice | NDArray[Any]) -> Block:
+    """`block` with the chunks `rows` only."""
+    index = np.arange(len(block.devices))[rows]
+    return block._replace(
+        devices=tuple(block.devices[i] for i in index.tolist()),
+        t0_ns=block.t0_ns[rows],
+        seq=block.seq[rows],
+        samples=block.samples[rows],
+        quality=block.quality[rows],
+        no_value=None if block.no_value is None else block.no_value[rows],
+    )

@@ -28,6 +28,7 @@ from engine.refusals import rejected
 from engine.registry import Registry, RegistryData
 from engine.reorder import HeldChunk, ReorderBuffer
 from engine.rows import apart
+from engine.scales import WATCHED, ScaleWatch
 from engine.slots import Slots
 from engine.snapshot import STATE_VERSION, EngineSnapshot
 from engine.state import pack, unpack
@@ -66,6 +67,7 @@ class Engine:
         self._routes: dict[tuple[str, tuple[str, ...]], _Route] = {}
         self._reorder = ReorderBuffer()
         self._accounts = Accounts()
+        self._scales = ScaleWatch()
         self._mark: NDArray[np.int64] = np.zeros(64, np.int64)
         self._stamp = 0
         self._last_tick_ns = NEVER_NS
@@ -81,17 +83,28 @@ class Engine:
         comes or `hold_ns` passes) or refused with a reason.
         """
         out = self.advance(arrival_ns)
-        self._admit(block, arrival_ns, out, release=False)
+        scaled: Block | None = block
+        if block.kind in WATCHED:
+            route = self._route(block, arrival_ns, out)
+            scaled, wrong = self._scales.sift(block, route.stream, route.slot)
+            for reject in wrong:
+                self._refuse(reject, out)
+        if scaled is not None:
+            self._admit(scaled, arrival_ns, out, release=False)
+        self._accounts.count_no_value(block, self.devices.known)
         return out
 
     def refuse(self, rejects: Iterable[Reject], arrival_ns: int) -> Outputs:
         """Account for what the codec refused; the rejects come back in the outputs."""
         out = self.advance(arrival_ns)
         for reject in rejects:
-            device = reject.device if reject.device in self.devices.known else ""
-            self._accounts.refuse(device, reject.kind if reject.kind in KINDS else "", reject.readings)
-            out.rejects.append(reject)
+            self._refuse(reject, out)
         return out
+
+    def _refuse(self, reject: Reject, out: Outputs) -> None:
+        device = reject.device if reject.device in self.devices.known else ""
+        self._accounts.refuse(device, reject.kind if reject.kind in KINDS else "", reject.readings)
+        out.rejects.append(reject)
 
     def set_registry(self, data: RegistryData, arrival_ns: int) -> Outputs:
         """Replace the registry; raises ValueError (and changes nothing) when it contradicts itself or breaks a bound."""
@@ -313,6 +326,10 @@ class Engine:
         """
         return self._accounts.of_hour(self.devices)
 
+    def no_value(self) -> dict[tuple[str, str], int]:
+        """Readings received in the current hour in which a device said "no value", by (device, kind); they stand in the accounts as well."""
+        return dict(self._accounts.no_value)
+
     def totals(self) -> tuple[int, int, int, int]:
         """Readings since the beginning: processed, duplicate, late, quarantined."""
         return self._accounts.totals(self.devices)
@@ -346,6 +363,8 @@ class Engine:
             [(device, kind, count) for (device, kind), count in self._accounts.refused.items()],
             self._accounts.past,
             {d.spec.name: d.snapshot() for d in self.detectors},
+            [(device, kind, count) for (device, kind), count in self._accounts.no_value.items()],
+            self._scales.save(),
         )
         return snapshot.encode(saved, self.devices.save())
 
@@ -364,7 +383,9 @@ class Engine:
         self._reorder.load(saved.held)
         self._last_tick_ns, self._accounts.hour_ns = saved.last_tick_ns, saved.hour_ns
         self._accounts.refused = {(device, kind): count for device, kind, count in saved.refused}
+        self._accounts.no_value = {(device, kind): count for device, kind, count in saved.no_value}
         self._accounts.past = saved.past
+        self._scales.load(saved.scales)
         self.cold = []
         for detector in self.detectors:
             try:

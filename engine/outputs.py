@@ -22,7 +22,7 @@ class Reason(StrEnum):
     UNKNOWN_KIND = "unknown_kind"
     WRONG_TYPE = "wrong_type"  # a field of the wrong type, missing or unexpected
     BAD_DEVICE = "bad_device"  # an empty, too long or unprintable device id
-    BAD_UNIT = "bad_unit"
+    BAD_UNIT = "bad_unit"  # an unknown unit, or values that only make sense in another one
     BAD_RATE = "bad_rate"
     BAD_SHAPE = "bad_shape"  # counts that do not agree with each other
     NON_FINITE = "non_finite"  # infinity; NaN means missing and is welcome
@@ -39,7 +39,7 @@ class Reason(StrEnum):
 class Reject(NamedTuple):
     """One refused chunk (or whole message): a reason to count, a sentence to act on, the bytes kept for repair.
 
-    `readings` is how many readings it held, 0 where that cannot be known.
+    `readings` is how many readings it held, 0 where that cannot be known, or where only single values were taken out of them.
     """
 
     reason: Reason

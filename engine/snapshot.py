@@ -28,6 +28,8 @@ class EngineSnapshot(msgspec.Struct, array_like=True):
     refused: list[tuple[str, str, int]]
     past: list[int]
     detectors: dict[str, bytes]
+    no_value: list[tuple[str, str, int]] = []  # a snapshot of before has none of these
+    scales: bytes = b""
 
 
 def encode(saved: EngineSnapshot, devices: bytes) -> bytes:

@@ -1,7 +1,7 @@
 """Judges chunks of either form by the rules of their kind, and brings them into the canonical unit: the only place for both.
 
 Everything is judged for the whole block at once; only a block that holds something bad is looked at chunk by chunk. A bad
-chunk is cut out with its reason; the chunks beside it go on.
+chunk is cut out with its reason, a bad value out of its chunk (`schemas.values`); what is beside it goes on.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.block import NO_SEQ, QUALITY_POOR, QUALITY_TEST, Block
-from engine.frame import NS_PER_S, Float32, Int64, UInt8
+from engine.frame import NS_PER_S, Int64, UInt8
 from engine.kinds import KINDS, MISSING_MAP, Kind
 from engine.outputs import Reason, Reject
 from schemas.encode import take
-from schemas.kernel import suspicious
+from schemas.kernel import MISSING, SUSPICIOUS, suspicious
+from schemas.values import LIMITS, look
 from schemas.wire import CHUNKS_MAX, MISSING_I2, MISSING_U2, TEXT_BYTES_MAX
 
 T_MAX_NS: Final = 9_000_000_000_000_000_000
@@ -34,13 +35,6 @@ _MISSING: Final = {"float64": "null", "float32": "NaN", "int16": f"{MISSING_I2}"
 """What "not measured" is in samples of each type (float64: JSON); uint8 has none."""
 SHOWN_MAX: Final = 40
 """Characters of a received value that a sentence repeats."""
-
-
-class Limits(NamedTuple):
-    """The range of each channel (c,), or (1,) when it is one for all."""
-
-    low: Float32
-    high: Float32
 
 
 class Raw(NamedTuple):
@@ -65,10 +59,14 @@ class Raw(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """What is left of the chunks (None: nothing), and why the others are not."""
+    """What is left of the chunks (None: nothing), and why the others are not.
+
+    `partly`: chunks of the block of which single values were taken out, and why; their readings are not refused and count as 0 here.
+    """
 
     block: Block | None
     rejects: list[Reject]
+    partly: list[Reject]
 
 
 def shown(value: object) -> str:
@@ -88,41 +86,50 @@ def good_device(device: str) -> bool:
     return 0 < len(device) <= TEXT_BYTES_MAX and device.isprintable()
 
 
-def _limits(kind: Kind) -> Limits:
-    pairs = [(entry.low, entry.high) for entry in kind.channels] or [kind.wide]
-    if len(set(pairs)) == 1:
-        pairs = pairs[:1]
-    low, high = (np.array(side, np.float32) for side in zip(*pairs, strict=True))
-    return Limits(low, high)
-
-
-_LIMITS: Final = {name: _limits(kind) for name, kind in KINDS.items()}
 _NO_VALUES: Final = np.zeros((0, 1, 1), np.float32)
 
 
-def judge(raw: Raw) -> Judged:
-    """The Block of all good chunks in canonical units, and a Reject for each bad one."""
+def judge(raw: Raw, *, keep: bool = False) -> Judged:
+    """The Block of all good chunks in canonical units, a Reject for each bad one, and one for each of which single values were taken out.
+
+    `keep`: leave codes and wrong values in the chunks that go on (`schemas.values.look`), for a reader behind this one to judge and count.
+    """
     refusal = _rule_broken(raw)
     if refusal is not None:
         reason, detail = refusal
-        return Judged(None, [_reject(raw, row, reason, detail) for row in range(len(raw.devices))])
+        return Judged(None, [_reject(raw, row, reason, detail) for row in range(len(raw.devices))], [])
     kind = KINDS[raw.kind]
-    limits = _LIMITS[raw.kind]
+    limits = LIMITS[raw.kind]
     samples = _canonical(raw, kind)
     values = _NO_VALUES if samples.dtype == np.uint16 else samples  # a cell that came as an unsigned integer cannot be out of range
     flat = values.reshape(-1, values.shape[2])
+    seen = suspicious(raw.t0_ns, raw.seq, raw.quality, flat, limits.usual_low, limits.usual_high, T_MAX_NS, NO_SEQ, QUALITY_BITS)
+    no_value = np.isnan(values).all(axis=2).sum(axis=1) if seen & MISSING else None
     bad: dict[int, tuple[Reason, str]] = {}
-    if suspicious(raw.t0_ns, raw.seq, raw.quality, flat, limits.low, limits.high, T_MAX_NS, NO_SEQ, QUALITY_BITS) or raw.unreadable:
-        _look_at_values(raw, kind, values, bad)
+    partly: dict[int, tuple[Reason, str]] = {}
+    if seen & SUSPICIOUS or raw.unreadable:
+        looked = look(kind, values, _factor(raw, kind), keep=keep)
+        bad, partly = looked.refused, looked.partly
+        if keep and kind.dtype is np.uint16:  # a cell has no room for what is kept: the reader behind gets the chunk as it came
+            bad, partly = bad | partly, {}
+        if not keep and looked.no_value.size:
+            no_value = looked.no_value if no_value is None else no_value + looked.no_value
         _look_at_rows(raw, bad)
     if kind.dtype is np.uint16 and samples.dtype != np.uint16:
         samples = _cells(samples)
-    block = Block(raw.kind, raw.devices, raw.t0_ns, raw.seq, rate_of(raw, kind), samples, raw.quality, raw.shape)
+    if no_value is not None and (keep or not no_value.any()):
+        no_value = None
+    block = Block(raw.kind, raw.devices, raw.t0_ns, raw.seq, rate_of(raw, kind), samples, raw.quality, raw.shape, no_value)
+    cut = [
+        _reject(raw, row, reason, f"{detail}; it is taken for not measured", readings=0)
+        for row, (reason, detail) in partly.items()
+        if row not in bad
+    ]
     if not bad:
-        return Judged(block, [])
+        return Judged(block, [], cut)
     rejects = [_reject(raw, row, *bad[row]) for row in sorted(bad)]
-    keep = [row for row in range(len(raw.devices)) if row not in bad]
-    return Judged(take(block, np.array(keep)) if keep else None, rejects)
+    rows = [row for row in range(len(raw.devices)) if row not in bad]
+    return Judged(take(block, np.array(rows)) if rows else None, rejects, cut)
 
 
 def rate_of(raw: Raw, kind: Kind) -> float:
@@ -132,8 +139,9 @@ def rate_of(raw: Raw, kind: Kind) -> float:
     return raw.rate_hz
 
 
-def _reject(raw: Raw, row: int, reason: Reason, detail: str) -> Reject:
-    return Reject(reason, detail, label(raw.devices[row]), label(raw.kind), raw.samples.shape[1], raw.payload(row))
+def _reject(raw: Raw, row: int, reason: Reason, detail: str, readings: int | None = None) -> Reject:
+    count = raw.samples.shape[1] if readings is None else readings
+    return Reject(reason, detail, label(raw.devices[row]), label(raw.kind), count, raw.payload(row))
 
 
 def _rule_broken(raw: Raw) -> tuple[Reason, str] | None:
@@ -197,7 +205,7 @@ def _canonical(raw: Raw, kind: Kind) -> NDArray[Any]:
     Always a fresh array: the message's own memory is neither aligned nor writable, and a kernel compiled for the one must not be
     compiled again for the other. The copy of 50 ECG chunks costs about 1 µs.
     """
-    factor = raw.scale * kind.units.get(raw.unit, 1.0)
+    factor = raw.scale * _factor(raw, kind)
     source = raw.samples.dtype
     if factor == 1.0 and kind.dtype is np.uint16 and source.kind == "u":
         return raw.samples.astype(np.uint16)
@@ -210,6 +218,11 @@ def _canonical(raw: Raw, kind: Kind) -> NDArray[Any]:
         elif source == np.uint16:
             values[raw.samples == MISSING_U2] = np.nan
         return (values * factor).astype(np.float32)
+
+
+def _factor(raw: Raw, kind: Kind) -> float:
+    """From the unit of the wire to the canonical one."""
+    return kind.units.get(raw.unit, 1.0)
 
 
 def _cells(values: NDArray[Any]) -> NDArray[Any]:
@@ -231,20 +244,3 @@ def _look_at_rows(raw: Raw, bad: dict[int, tuple[Reason, str]]) -> None:
         name = raw.devices[row]
         why = "empty" if not name else f"longer than {TEXT_BYTES_MAX} characters" if len(name) > TEXT_BYTES_MAX else "not printable text"
         bad[row] = (Reason.BAD_DEVICE, f"device id {shown(name)} is {why}: it must be 1 to {TEXT_BYTES_MAX} printable characters")
-
-
-def _look_at_values(raw: Raw, kind: Kind, values: NDArray[Any], bad: dict[int, tuple[Reason, str]]) -> None:
-    """Values that no working sensor measures, chunk by chunk."""
-    limits = _LIMITS[kind.name]
-    outside = (values < limits.low) | (values > limits.high)
-    for row in np.flatnonzero(outside.any(axis=(1, 2))).tolist():
-        if raw.samples.dtype.kind == "f" and np.isinf(raw.samples[row]).any():
-            bad[row] = (Reason.NON_FINITE, f"a chunk of {kind.name} holds infinity: send what was not measured as null (JSON) or NaN")
-            continue
-        i, j = np.argwhere(outside[row])[0].tolist()
-        own = min(j, limits.low.size - 1)
-        name = kind.channels[j].name if kind.channels else f"channel {j}"
-        unit = next(iter(kind.units))
-        span = f"{limits.low[own]:g} to {limits.high[own]:g}{'' if unit == 'mixed' else f' {unit}'}"
-        what = f"{kind.name} {name} is {values[row, i, j]:g} at sample {i}"
-        bad[row] = (Reason.OUT_OF_RANGE, f"{what}, no working sensor measures outside {span}: check unit and scale")

@@ -3,6 +3,7 @@
     decoded = decode(payload)
     for block in decoded.blocks: ...      # canonical units, every rule of its kind kept
     for reject in decoded.rejects: ...    # reason, sentence, device, the bytes of that chunk
+    for reject in decoded.partly: ...     # the same of chunks that are in a block, without some of their values
 
 A payload is a JSON chunk, a JSON array of chunks, or a binary ward batch; the first byte tells which. `decode` never raises on
 any bytes: whatever arrives ends in a Block or in a Reject.
@@ -37,7 +38,10 @@ _FOREIGN_STARTS: Final = tuple(_FOREIGN)
 
 
 class Decoded(NamedTuple):
-    """What a message holds. `ward`, `gateway`, `seq`, `sent_ns` come from a ward batch and are empty for JSON."""
+    """What a message holds. `ward`, `gateway`, `seq`, `sent_ns` come from a ward batch and are empty for JSON.
+
+    `partly`: chunks in `blocks` of which single values were taken out, and why.
+    """
 
     blocks: list[Block]
     rejects: list[Reject]
@@ -45,10 +49,11 @@ class Decoded(NamedTuple):
     gateway: str
     seq: int
     sent_ns: int
+    partly: list[Reject]
 
 
-def decode(payload: bytes) -> Decoded:
-    """Read one message of either form."""
+def decode(payload: bytes, *, keep: bool = False) -> Decoded:
+    """Read one message of either form. `keep`: leave codes and wrong values in the blocks, for the core behind to judge and count."""
     if len(payload) > MESSAGE_BYTES_MAX:
         detail = f"the message has {len(payload)} bytes, at most {MESSAGE_BYTES_MAX} are allowed: send several"
         return _nothing(Reject(Reason.TOO_LARGE, detail, "", "", 0, payload[:KEPT_BYTES_MAX]))
@@ -60,22 +65,26 @@ def decode(payload: bytes) -> Decoded:
     try:
         if payload[0] in _TEXT_START:
             raws, rejects = read_text(payload)
-            return Decoded(_judged(raws, rejects), rejects, "", "", NO_SEQ, 0)
+            blocks, partly = _judged(raws, rejects, keep=keep)
+            return Decoded(blocks, rejects, "", "", NO_SEQ, 0, partly)
         envelope, raws, rejects = read_batch(payload)
-        return Decoded(_judged(raws, rejects), rejects, envelope.ward, envelope.gateway, envelope.seq, envelope.sent_ns)
+        blocks, partly = _judged(raws, rejects, keep=keep)
+        return Decoded(blocks, rejects, envelope.ward, envelope.gateway, envelope.seq, envelope.sent_ns, partly)
     except Refused as refused:
         return _nothing(Reject(refused.reason, refused.detail, "", "", 0, payload))
 
 
-def _judged(raws: list[Raw], rejects: list[Reject]) -> list[Block]:
+def _judged(raws: list[Raw], rejects: list[Reject], *, keep: bool) -> tuple[list[Block], list[Reject]]:
     blocks: list[Block] = []
+    partly: list[Reject] = []
     for raw in raws:
-        block, refused = judge(raw)
+        block, refused, cut = judge(raw, keep=keep)
         if block is not None:
             blocks.append(block)
         rejects.extend(refused)
-    return blocks
+        partly.extend(cut)
+    return blocks, partly
 
 
 def _nothing(reject: Reject) -> Decoded:
-    return Decoded([], [reject], "", "", NO_SEQ, 0)
+    return Decoded([], [reject], "", "", NO_SEQ, 0, [])

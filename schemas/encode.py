@@ -10,9 +10,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.block import NO_SEQ, Block
+from engine.block import NO_SEQ, Block, take
 from engine.kinds import KINDS, MISSING_MAP
 from schemas.wire import CHUNKS_MAX, MESSAGE_BYTES_MAX, VERSION, Envelope, SampleType, WireBlock
+
+__all__ = ["batches", "encode_batch", "encode_chunk_json", "encode_wire", "take", "wire_block"]
 
 _TYPES: Final[dict[str, SampleType]] = {"float32": "f4", "int16": "i2", "uint16": "u2", "uint8": "u1"}
 _BYTE_MAX: Final = 255
@@ -73,15 +75,6 @@ def encode_batch(ward: str, blocks: Iterable[Block], *, gateway: str = "gw", seq
     if len(payload) > MESSAGE_BYTES_MAX:
         raise ValueError(f"ward batch has {len(payload)} bytes, at most {MESSAGE_BYTES_MAX} are allowed: send fewer blocks a batch")
     return payload
-
-
-def take(block: Block, rows: slice | NDArray[Any]) -> Block:
-    """`block` with the chunks `rows` only."""
-    index = np.arange(len(block.devices))[rows]
-    devices = tuple(block.devices[i] for i in index.tolist())
-    return block._replace(
-        devices=devices, t0_ns=block.t0_ns[rows], seq=block.seq[rows], samples=block.samples[rows], quality=block.quality[rows]
-    )
 
 
 def batches(blocks: Iterable[tuple[Block, str]], bytes_max: int = MESSAGE_BYTES_MAX) -> Iterator[list[WireBlock]]:

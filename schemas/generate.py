@@ -18,10 +18,10 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from engine.kinds import KINDS, Kind
+from engine.kinds import KINDS, NO_VALUES, Channel, Kind
 from engine.outputs import Reason
 from schemas.check import QUALITY_BITS, RATE_SINGLE_HZ, T_MAX_NS
-from schemas.models import Chunk
+from schemas.models import NO_VALUE_TEXTS, Chunk
 from schemas.wire import BLOCKS_MAX, CHUNKS_MAX, MESSAGE_BYTES_MAX, TEXT_BYTES_MAX, VERSION, Envelope
 
 Json = dict[str, Any]
@@ -30,6 +30,11 @@ FOLDER: Final = Path(__file__).parent / "generated"
 PAGES: Final = tuple(Path(__file__).parents[1] / "docs" / f"device-interface{language}.md" for language in ("", ".zh-CN"))
 _KINDS_BEGIN: Final = "<!-- kinds -->\n"
 _KINDS_END: Final = "<!-- /kinds -->\n"
+CONTRACTS: Final = PAGES[0].with_name("contracts.md")
+_CODES_BEGIN: Final = "<!-- no value: written by `make generated` from engine/kinds.py -->\n"
+_CODES_END: Final = "<!-- /no value -->\n"
+
+_NO_VALUE: Final = "NoValue"
 
 _FIELDS: Final[Json] = {
     "v": {"const": VERSION},
@@ -44,8 +49,8 @@ _FIELDS: Final[Json] = {
 """What holds for every kind beyond the types."""
 
 
-def chunk_schema() -> Json:
-    """JSON Schema (2020-12) of one chunk in the JSON form."""
+def chunk_schema(definitions: str = "#/$defs") -> Json:
+    """JSON Schema (2020-12) of one chunk in the JSON form. `definitions`: where what it refers to is found."""
     schema = Chunk.model_json_schema()
     for name, rules in _FIELDS.items():
         schema["properties"][name].update(rules)
@@ -53,18 +58,28 @@ def chunk_schema() -> Json:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "urn:vigil:chunk:1",
         **schema,
+        **({"$defs": {_NO_VALUE: no_value_schema()}} if definitions == "#/$defs" else {}),
         "oneOf": [{"required": ["samples"]}, {"required": ["values"]}],
-        "allOf": [{"if": {"properties": {"kind": {"const": kind.name}}}, "then": _of_kind(kind)} for kind in KINDS.values()],
+        "allOf": [
+            {"if": {"properties": {"kind": {"const": kind.name}}}, "then": _of_kind(kind, {"$ref": f"{definitions}/{_NO_VALUE}"})}
+            for kind in KINDS.values()
+        ],
     }
 
 
-def _of_kind(kind: Kind) -> Json:
+def no_value_schema() -> Json:
+    """The numbers that stand for "no value" wherever they lie outside the range of a channel."""
+    codes = sorted({code for codes in NO_VALUES.values() for code in codes})
+    return {"description": 'Stands for "no value" where it lies outside the range of its channel.', "enum": codes}
+
+
+def _of_kind(kind: Kind, no_value: Json) -> Json:
     canonical = next(iter(kind.units))
     rules: Json = {"properties": {"unit": {"enum": ["", *kind.units]}, **_shape(kind)}, "allOf": [_rate(kind)]}
     if kind.dtype is np.uint16:
         rules["required"] = ["shape"]
     for unit, factor in kind.units.items():
-        limits = {"properties": {"samples": _samples(kind, factor), "values": _values(kind, factor)}}
+        limits = {"properties": {"samples": _samples(kind, factor, no_value), "values": _values(kind, factor, no_value)}}
         if len(kind.units) == 1:
             rules["allOf"].append(limits)
         else:
@@ -89,30 +104,43 @@ def _rate(kind: Kind) -> Json:
     return {"if": several, "then": needed, "else": {"properties": {"rate_hz": {"anyOf": [{"const": 0}, ranged]}}}}
 
 
-def _samples(kind: Kind, factor: float) -> Json:
+def _samples(kind: Kind, factor: float, no_value: Json) -> Json:
     length: Json = {"minItems": 1, "maxItems": kind.samples_max}
+    coded = [no_value] if kind.coded else []
     if kind.channels:
-        values = [_value(entry.low, entry.high, factor) for entry in kind.channels]
+        values = [_value(entry, factor, coded) for entry in kind.channels]
         row: Json = {"type": "array", "prefixItems": values, "minItems": len(values), "maxItems": len(values)}
     else:
-        values = [_value(*kind.wide, factor)]
+        values = [_value(Channel("", *kind.wide), factor, coded)]
         row = {"type": "array", "items": values[0], "minItems": 1, "maxItems": kind.channels_max}
     if len(values) > 1 or kind.dtype is np.uint16:
         return {**length, "items": row}
     return {**length, "anyOf": [{"items": values[0]}, {"items": row}]}
 
 
-def _values(kind: Kind, factor: float) -> Json | bool:
+def _values(kind: Kind, factor: float, no_value: Json) -> Json | bool:
     if not kind.channels:
         return False
+    coded = [no_value] if kind.coded else []
     return {
-        "properties": {entry.name: _value(entry.low, entry.high, factor) for entry in kind.channels},
+        "properties": {entry.name: _value(entry, factor, [*coded, {"type": "string"}]) for entry in kind.channels},
         "additionalProperties": False,
     }
 
 
-def _value(low: float, high: float, factor: float) -> Json:
-    return {"type": ["number", "null"], "minimum": low / factor, "maximum": high / factor}
+def _value(entry: Channel, factor: float, otherwise: list[Json]) -> Json:
+    """A number in range that looks like no other unit, or null, or one of `otherwise`."""
+    number: Json = {"type": ["number", "null"], "minimum": entry.low / factor, "maximum": entry.high / factor}
+    odd = [
+        {"type": "number", "exclusiveMinimum": scale.low / factor, "maximum": scale.high / factor}
+        for scale in entry.scales
+        if scale.low < entry.high
+    ]
+    if odd:
+        number["not"] = {"anyOf": odd}
+    outside = [code / factor for code in entry.no_value if not entry.low <= code <= entry.high]
+    others = [*otherwise, {"enum": outside}] if outside else otherwise
+    return {"anyOf": [number, *others]} if others else number
 
 
 def asyncapi() -> Json:
@@ -161,7 +189,7 @@ def asyncapi() -> Json:
                     "payload": {"$ref": "#/components/schemas/Envelope"},
                 },
             },
-            "schemas": {"Chunk": chunk_schema(), **definitions},
+            "schemas": {"Chunk": chunk_schema("#/components/schemas"), _NO_VALUE: no_value_schema(), **definitions},
         },
     }
 
@@ -178,6 +206,30 @@ def kinds_rows() -> str:
     return "\n".join(rows)
 
 
+def no_value_tables() -> str:
+    """What stands for "no value" and what looks like another unit, for docs/contracts.md."""
+    codes = [f"| {', '.join(f'{code:.10g}' for code in codes)} | {source} |" for source, codes in NO_VALUES.items()]
+    codes.append(
+        f"| {', '.join(f'`{text}`' for text in sorted(NO_VALUE_TEXTS) if text)}, the empty text | in `values` and in readings of other programs |"
+    )
+    own = []
+    for kind in KINDS.values():
+        for entry in kind.channels:
+            inside = [
+                f"{code:.10g}{f' (without {entry.zero_beside} beside it)' if code == 0 and entry.zero_beside else ''}"
+                for code in entry.no_value
+            ]
+            units = [f"{scale.low:g} … {scale.high:g}: {scale.looks_like}" for scale in entry.scales]
+            if inside or units:
+                own.append(f"| `{kind.name}` | `{entry.name}` | {', '.join(inside)} | {'<br>'.join(units)} |")
+    return "\n".join(
+        (
+            "\n| outside the range of its channel | comes from |\n|---|---|", *codes,
+            "\n| kind | channel | on this channel alone | above … up to: looks like |\n|---|---|---|---|", *own, "\n",
+        )
+    )  # fmt: skip
+
+
 def documents() -> dict[str, str]:
     """File name to content."""
     return {
@@ -188,21 +240,31 @@ def documents() -> dict[str, str]:
 
 def page(text: str) -> str:
     """A page with the table of kinds as it is now; ValueError when it lacks the two marks between which the rows stand."""
-    before, begin, rest = text.partition(_KINDS_BEGIN)
-    _, end, after = rest.partition(_KINDS_END)
+    return _between(text, _KINDS_BEGIN, f"{kinds_rows()}\n", _KINDS_END)
+
+
+def contracts(text: str) -> str:
+    """docs/contracts.md with the tables of what is no measurement; ValueError as for `page`."""
+    return _between(text, _CODES_BEGIN, no_value_tables(), _CODES_END)
+
+
+def _between(text: str, first: str, rows: str, last: str) -> str:
+    before, begin, rest = text.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise ValueError(f"the page must hold the lines {_KINDS_BEGIN.strip()} and {_KINDS_END.strip()}, between which the rows stand")
-    return f"{before}{begin}{kinds_rows()}\n{end}{after}"
+        raise ValueError(f"the page must hold the lines {first.strip()} and {last.strip()}, between which the rows stand")
+    return f"{before}{begin}{rows}{end}{after}"
 
 
 def main() -> None:
-    """Write the documents, and the table of kinds into the pages for device makers."""
+    """Write the documents, the table of kinds into the pages for device makers, and what is no measurement into docs/contracts.md."""
     FOLDER.mkdir(exist_ok=True)
     for name, content in documents().items():
         (FOLDER / name).write_text(content, encoding="utf-8")
         sys.stdout.write(f"{FOLDER.name}/{name}\n")
-    for path in PAGES:
-        path.write_text(page(path.read_text(encoding="utf-8")), encoding="utf-8")
+    for path in (*PAGES, CONTRACTS):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(contracts(text) if path == CONTRACTS else page(text), encoding="utf-8")
         sys.stdout.write(f"{path.parent.name}/{path.name}\n")
 
 

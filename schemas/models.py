@@ -7,7 +7,7 @@ is in `engine.kinds.KINDS`, is judged by `schemas.check` for both forms alike, a
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field
 
@@ -15,6 +15,11 @@ from engine.block import NO_SEQ
 
 Value = float | None
 """A measured value; null means "not measured"."""
+NoValueText = Literal["unavailable", "unknown", "none", "null", "nan", "NaN", "n/a", ""]
+"""Texts that stand for "no value" where a number belongs (Home Assistant: unavailable, unknown). Any other is refused."""
+NO_VALUE_TEXTS: Final[frozenset[str]] = frozenset(get_args(NoValueText))
+Named = float | NoValueText | None
+"""A value by channel name."""
 
 
 class _FirstError(FailFast):
@@ -48,7 +53,7 @@ class Chunk(BaseModel):
     samples: Annotated[list[Sample | Value], _FirstError()] = Field(
         default_factory=list, description="One list per sample with one value per channel, or a flat list when there is one channel."
     )
-    values: dict[str, Value] = Field(
+    values: dict[str, Named] = Field(
         default_factory=dict, description="Instead of samples: one reading by channel name; channels left out are not measured."
     )
     quality: int = Field(

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from engine.kinds import KINDS, Kind
+from engine.kinds import KINDS, NO_VALUE, Kind
 from engine.outputs import Reason, Reject
 from schemas.binary import Refused
 from schemas.check import TIME_RULE, Raw, good_device, label, shown
 from schemas.grouping import grouped
-from schemas.models import Chunk
+from schemas.models import Chunk, Named
 from schemas.wire import CHUNKS_MAX, VERSION
 
 _I8_MIN: Final = -(2**63)
@@ -116,7 +116,7 @@ def _chunk(found: dict[str, Any]) -> Chunk:
         return Chunk.model_validate(found)
     except ValidationError as error:
         first = max(error.errors(include_url=False, include_context=False), key=lambda e: len(e["loc"]))
-        place = ".".join(str(step) for step in first["loc"] if not str(step).startswith(("list[", "fail")))
+        place = ".".join(str(step) for step in first["loc"] if not str(step).startswith(("list[", "fail", "float", "literal[")))
         raise Refused(Reason.WRONG_TYPE, f"field {shown(place)}: {_advice(first['type'], first['msg'], first.get('input'))}") from error
 
 
@@ -186,7 +186,7 @@ def _samples(chunk: Chunk, kind: Kind) -> NDArray[np.float64]:
     return samples
 
 
-def _named(values: dict[str, float | None], kind: Kind) -> NDArray[np.float64]:
+def _named(values: dict[str, Named], kind: Kind) -> NDArray[np.float64]:
     names = [entry.name for entry in kind.channels]
     if not names:
         raise Refused(Reason.WRONG_TYPE, f"{kind.name} has no named channels: send samples instead of values")
@@ -195,7 +195,10 @@ def _named(values: dict[str, float | None], kind: Kind) -> NDArray[np.float64]:
         raise Refused(Reason.WRONG_TYPE, f"{kind.name} has no channel {shown(unknown[0])}; it has {', '.join(names)}")
     if not values:
         raise Refused(Reason.BAD_SHAPE, "values is empty: leave the message out when nothing was measured")
-    return np.array([[values.get(name) for name in names]], np.float64)
+    # A channel that is left out was not measured; one that is there without a number says "no value", and that is counted.
+    none = NO_VALUE if kind.coded else np.nan
+    found = [values.get(name, np.nan) for name in names]
+    return np.array([[none if value is None or isinstance(value, str) else value for value in found]], np.float64)
 
 
 def _form(raw: Raw) -> tuple[Any, ...]:

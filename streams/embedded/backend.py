@@ -93,8 +93,9 @@ class Backend:
                 subject,
                 Totals(account.received, account.processed, account.duplicate, account.late, account.quarantined),
                 None if heard_ns is None else heard_ns // NS_PER_MS,
+                no_value,
             )
-            for account, subject, heard_ns in sources[:DEVICES_SHOWN_MAX]
+            for account, subject, heard_ns, no_value in sources[:DEVICES_SHOWN_MAX]
         ]
         quarantine = [
             QuarantineCount(reason, int(entry[0]), int(entry[1]) // NS_PER_MS, str(entry[2]), str(entry[3]))

@@ -97,13 +97,13 @@ class Batcher:
     def remember(self, entry: Entry) -> None:
         """Note a message that an earlier process published, so that a repetition of it is dropped."""
         message = msgspec.msgpack.decode(entry.payload, type=SpooledMessage)
-        self._is_repeat(message, decode(message.payload))
+        self._is_repeat(message, decode(message.payload, keep=True))
 
     def add(self, entry: Entry) -> None:
         """Add a record to the open window. Call `close` before adding one of a later window."""
         self.window = self.window_of(entry.arrival_ns)
         message = msgspec.msgpack.decode(entry.payload, type=SpooledMessage)
-        decoded = decode(message.payload)
+        decoded = decode(message.payload, keep=True)
         if self._is_repeat(message, decoded):
             self.repeated += 1
             return

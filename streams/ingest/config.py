@@ -33,6 +33,10 @@ class ReadingsConfig(_Section):
     kinds: dict[str, str] = Field(
         default_factory=dict, description="what their kinds are called here: 'vitals', or 'vitals.heart_rate_bpm' for one channel"
     )
+    no_value: dict[str, tuple[float, ...]] = Field(
+        default_factory=dict,
+        description="numbers that stand for 'no value', by their kind, beside those every device is known to send (docs/contracts.md)",
+    )
     batch_records: int = Field(default=4_000, ge=1, le=16_000, description="records of a partition that are joined at most")
 
 

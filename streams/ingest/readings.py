@@ -15,9 +15,10 @@ import numpy as np
 
 from engine.block import NO_SEQ, Block
 from engine.frame import NS_PER_S
-from engine.kinds import KINDS, channel
-from schemas.check import Raw, good_device, judge
+from engine.kinds import KINDS, NO_VALUE, channel
+from schemas.check import SHOWN_MAX, Raw, good_device, judge
 from schemas.codec import decode
+from schemas.models import NO_VALUE_TEXTS
 from schemas.wire import CHUNKS_MAX, VERSION
 from streams.ingest.config import ReadingsConfig
 
@@ -27,7 +28,7 @@ KIND_NAMES_MAX: Final = 1_000
 """Kind names that are remembered at most: a faulty program may invent new ones without end."""
 
 Number = int | float | None
-Value = Number | bool | dict[str, Number]
+Value = Number | str | bool | dict[str, Number | str]
 
 
 class NotAReadingError(ValueError):
@@ -54,7 +55,9 @@ class Reader:
         made = msgspec.defstruct("_Mapped", fields, rename=dict(zip(names, given, strict=True)))
         self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(made).decode
         self._time_ns: Callable[[Any], int] = _iso_ns if config.time_unit == "iso" else _scaled(_NS[config.time_unit])
-        self._mapped_kinds: dict[str, _MappedKind] = {name: _mapped_kind(mapped) for name, mapped in config.kinds.items()}
+        self._no_value = config.no_value
+        names_given = dict.fromkeys((*config.kinds, *config.no_value))
+        self._mapped_kinds: dict[str, _MappedKind] = {name: self._mapped(name, config.kinds.get(name, name)) for name in names_given}
 
     def join(self, records: Iterable[bytes]) -> Joined:
         """Decode `records`. Readings of one device, kind and time are joined in one chunk."""
@@ -74,7 +77,7 @@ class Reader:
             row = of_kind.get(key)
             if row is None:
                 row = of_kind[key] = list(mapped.empty)
-            elif any(row[column] == row[column] for column, _ in values):  # not NaN: a second value for the same time
+            elif any(row[column] == row[column] != NO_VALUE for column, _ in values):  # not NaN: a second value for the same time
                 joined.single.append((key[0], _chunk(mapped.kind, key, _filled(list(mapped.empty), values))))
                 continue
             _filled(row, values)
@@ -85,15 +88,21 @@ class Reader:
     def _new_mapped_kind(self, name: str) -> _MappedKind:
         if len(self._mapped_kinds) >= KIND_NAMES_MAX:
             raise NotAReadingError("too many kinds")
-        return self._mapped_kinds.setdefault(name, _mapped_kind(name))
+        return self._mapped_kinds.setdefault(name, self._mapped(name, name))
+
+    def _mapped(self, name: str, ours: str) -> _MappedKind:
+        return _mapped_kind(ours, frozenset(self._no_value.get(name, ())))
 
 
 class _MappedKind:
-    """Vigil's kind for a kind of the other program. `column` -1: it has several channels and the mapping names none."""
+    """Vigil's kind for a kind of the other program. `column` -1: it has several channels and the mapping names none. `no_value`: numbers of
+    the other program that stand for "no value", beside those of the contract."""
 
-    def __init__(self, kind: str, column: int) -> None:
+    def __init__(self, kind: str, column: int, no_value: frozenset[float]) -> None:
         self.kind = kind
         self.column = column
+        self._codes = no_value
+        self._none = NO_VALUE if KINDS[kind].coded else np.nan
         self.columns = {entry.name: number for number, entry in enumerate(KINDS[kind].channels)}
         self.empty = [np.nan] * len(self.columns)
 
@@ -101,15 +110,25 @@ class _MappedKind:
         """(channel, value) of a reading; Unreadable when it does not say of which channel."""
         if isinstance(value, dict):
             try:
-                return [(self.columns[name], np.nan if each is None else float(each)) for name, each in value.items()]
+                return [(self.columns[name], self._number(each)) for name, each in value.items()]
             except KeyError as error:
                 raise NotAReadingError(f"{self.kind} has no channel {error.args[0]}") from error
         if self.column < 0:
             raise NotAReadingError(f"{self.kind} has several channels: map its kind to one of them, or send an object")
-        return ((self.column, np.nan if value is None else float(value)),)
+        return ((self.column, self._number(value)),)
+
+    def _number(self, value: Number | str) -> float:
+        """A number that says "no value" as the contract's own code for it, so that it is counted like one."""
+        if value is None or value in self._codes:
+            return self._none
+        if isinstance(value, str):
+            if value not in NO_VALUE_TEXTS:
+                raise NotAReadingError(f"{value[:SHOWN_MAX]!r} is neither a number nor a text for no value")
+            return self._none
+        return float(value)
 
 
-def _mapped_kind(text: str) -> _MappedKind:
+def _mapped_kind(text: str, no_value: frozenset[float]) -> _MappedKind:
     """Unreadable when there is no such kind, or no such channel of it."""
     name, _, part = text.partition(".")
     kind = KINDS.get(name)
@@ -119,12 +138,12 @@ def _mapped_kind(text: str) -> _MappedKind:
         column = channel(name, part) if part else 0 if len(kind.channels) == 1 else -1
     except KeyError as error:
         raise NotAReadingError(str(error.args[0])) from error
-    return _MappedKind(name, column)
+    return _MappedKind(name, column, no_value)
 
 
 def _add_unmapped(record: bytes, joined: Joined) -> None:
     """Decode a record that does not fit the mapping as a chunk of Vigil's own format, or as a reject."""
-    decoded = decode(record)
+    decoded = decode(record, keep=True)
     joined.blocks.extend(decoded.blocks)
     joined.single.extend((reject.device, reject.payload) for reject in decoded.rejects)
 
@@ -148,7 +167,7 @@ def _add_block(kind: str, keys: list[tuple[str, int]], rows: list[list[float]], 
         unreadable=tuple(i for i, device in enumerate(devices) if not good_device(device)),
     )
     for start in range(0, len(keys), CHUNKS_MAX):
-        block, rejects = judge(_chunk_rows(raw, start))
+        block, rejects, _ = judge(_chunk_rows(raw, start), keep=True)
         if block is not None:
             joined.blocks.append(block)
         joined.single.extend((reject.device, reject.payload) for reject in rejects)

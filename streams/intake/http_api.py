@@ -105,9 +105,13 @@ def unavailable(error: Exception) -> Response:
 
 
 def accepted(decoded: Decoded, place: dict[str, object], warnings: list[dict[str, object]]) -> Response:
-    """The answer to a stored message: 202 with the refused chunks and their reasons, 422 when no chunk was valid."""
+    """The answer to a stored message: 202 with the refused chunks and their reasons, 422 when no chunk was valid.
+
+    Chunks of which single values were taken out stand in the warnings.
+    """
     chunks = sum(len(block.devices) for block in decoded.blocks)
     why = [_shown(reject) for reject in decoded.rejects[:REFUSALS_SHOWN_MAX]]
+    warnings = [*map(_shown, decoded.partly), *warnings][:REFUSALS_SHOWN_MAX]
     status = 202 if chunks or not decoded.rejects else 422
     return json_response({**place, "chunks": chunks, "refused": len(decoded.rejects), "why": why, "warnings": warnings}, status)
 

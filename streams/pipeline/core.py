@@ -77,8 +77,8 @@ class Core:
         # JSON chunks carry no batch number: their repeats are dropped per device.
         if decoded.seq >= 0 and self._is_repeat((decoded.ward, decoded.gateway, decoded.seq, decoded.sent_ns)):
             return output
-        if decoded.rejects:
-            output.outputs.add(self.engine.refuse(decoded.rejects, arrival_ns))
+        if decoded.rejects or decoded.partly:
+            output.outputs.add(self.engine.refuse([*decoded.rejects, *decoded.partly], arrival_ns))
         for block in decoded.blocks:
             self._apply_events(self.engine.step(block, arrival_ns), output)
         return output

@@ -117,6 +117,53 @@ def test_bad_input_is_refused_with_a_reason_kept_and_counted(service: Service, c
     assert client.post("/v1/chunks", json=chunk()).status_code == 202
 
 
+def oximeter(service: Service, client: httpx.Client, values: list[dict[str, object]]) -> list[httpx.Response]:
+    """One reading a second until now, of the device on resident/a."""
+    now_ns = time.time_ns()
+    readings: list[dict[str, object]] = [
+        {"v": 1, "device": "pendant-1", "kind": "vitals", "t0_ns": now_ns - (len(values) - i) * 10**9, "seq": i, "values": each}
+        for i, each in enumerate(values)
+    ]
+    answers = [client.post("/v1/chunks", json=each) for each in readings]
+    until(lambda: service.vigil.core.engine.totals()[0] + service.vigil.core.engine.totals()[3] >= len(values))
+    return answers
+
+
+def test_a_pulse_of_255_without_a_finger_is_no_tachycardia_and_is_seen_as_no_value(
+    service: Service, client: httpx.Client, office: httpx.Client
+) -> None:
+    answers = oximeter(service, client, [{"heart_rate_bpm": 255, "spo2_percent": None}] * 40)
+    assert {(a.status_code, a.json()["refused"]) for a in answers} == {(202, 0)}
+    assert not [code for code in codes(service) if code.startswith("heart.")]
+    until(lambda: any(d["no_value"] == 40 == d["totals"]["processed"] for d in office.get("/api/system").json()["devices"]))
+
+
+def test_a_heart_rate_of_0_never_reaches_a_tile(service: Service, client: httpx.Client) -> None:
+    measured = {"heart_rate_bpm": 70, "spo2_percent": 97}
+    oximeter(service, client, [measured] * 5 + [{"heart_rate_bpm": 0, "spo2_percent": 0}] * 50)
+    until(lambda: bool(service.vigil.board.board(0).tiles))
+    (tile,) = (tile for tile in service.vigil.board.board(0).tiles if tile.subject == "resident/a")
+    assert tile.readings == {}
+
+
+def test_one_wrong_value_costs_itself_and_is_said(service: Service, client: httpx.Client, office: httpx.Client) -> None:
+    (answer,) = oximeter(service, client, [{"heart_rate_bpm": 70, "spo2_percent": 0.97, "temperature_c": -999}])
+    assert (answer.status_code, answer.json()["refused"], answer.json()["chunks"]) == (202, 0, 1)
+    (warning,) = answer.json()["warnings"]
+    assert (warning["reason"], "fraction" in warning["detail"]) == ("bad_unit", True)
+    until(lambda: any(q["reason"] == "bad_unit" and q["count"] == 1 for q in office.get("/api/system").json()["quarantine"]))
+    assert service.vigil.core.engine.totals() == (1, 0, 0, 0)
+
+
+def test_acceleration_in_m_per_s2_without_a_unit_is_refused_with_the_unit(
+    service: Service, client: httpx.Client, office: httpx.Client
+) -> None:
+    chunk_of = {"v": 1, "device": "pendant-1", "kind": "accel", "rate_hz": 50, "t0_ns": time.time_ns() - 10**9}
+    assert client.post("/v1/chunks", json={**chunk_of, "samples": [[0.1, -9.8, 0.3]] * 50}).status_code == 202
+    until(lambda: any("say unit m/s2" in q["detail"] for q in office.get("/api/system").json()["quarantine"]))
+    assert service.vigil.core.engine.totals() == (0, 0, 0, 50)
+
+
 @pytest.mark.parametrize(("shift_s", "reason"), [(3600, "time_future"), (-3600 * 24 * 800, "time_past")])
 def test_impossible_times_are_seen_on_the_system_page(
     service: Service, client: httpx.Client, office: httpx.Client, shift_s: int, reason: str

@@ -164,9 +164,8 @@ def test_the_generated_json_schema_and_the_codec_agree(found: dict[str, object])
     match found:
         case {"kind": "pressure_map", "shape": [int(rows), int(cols)]}:
             assume(not lengths or rows * cols in lengths)
-    assert bool(decode(json.dumps(found).encode()).rejects) == bool(list(SCHEMA.iter_errors(found))), [
-        e.message for e in SCHEMA.iter_errors(found)
-    ]
+    decoded = decode(json.dumps(found).encode())
+    assert bool(decoded.rejects or decoded.partly) == bool(list(SCHEMA.iter_errors(found))), [e.message for e in SCHEMA.iter_errors(found)]
 
 
 @pytest.mark.parametrize("seed", [1, 2])

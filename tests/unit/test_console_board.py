@@ -71,6 +71,30 @@ def test_readings_are_found_by_column_name_and_missing_ones_stay_away() -> None:
     assert tile.readings == {"spo2_percent": (96.0, NOW_MS), "heart_rate_bpm": (71.0, NOW_MS)}
 
 
+def vital(model: BoardModel, at_s: float, **columns: float) -> None:
+    at_ns = NOW_NS + int(at_s * 1000) * MS
+    model.apply([measured("vitals", columns, t_ns=at_ns)], at_ns)
+
+
+def test_a_pulse_that_is_no_longer_found_is_no_longer_shown() -> None:
+    model = BoardModel()
+    for at_s in range(5):
+        vital(model, at_s, heart_rate_bpm=70)
+    vital(model, 10, heart_rate_bpm=math.nan)
+    assert "heart_rate_bpm" in model.board(NOW_MS).tiles[0].readings, "a moment without it is no news"
+    vital(model, 20, heart_rate_bpm=math.nan)
+    assert model.board(NOW_MS).tiles[0].readings == {}
+
+
+def test_a_device_that_never_measures_it_takes_no_reading_away() -> None:
+    """A cuff beside a thermometer that is used twice an hour: the cuff's rows have no temperature."""
+    model = BoardModel()
+    for at_s in (0, 1800):
+        vital(model, at_s, temperature_c=36.8)
+    vital(model, 1860, temperature_c=math.nan, bp_systolic_mmhg=130)
+    assert set(model.board(NOW_MS).tiles[0].readings) == {"body_temperature_c", "bp_systolic_mmhg"}
+
+
 def test_nan_is_no_reading_but_the_device_was_heard() -> None:
     model = BoardModel()
     model.apply([measured("vitals", {"heart_rate_bpm": 70})], NOW_NS)

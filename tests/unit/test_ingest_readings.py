@@ -12,7 +12,7 @@ import pytest
 from aiokafka import TopicPartition
 
 from engine.outputs import Reason
-from schemas.codec import decode
+from schemas.codec import decode, encode_batch
 from streams.ingest.config import ReadingsConfig
 from streams.ingest.readings import Reader
 from streams.ingest.readings_consumer import Windower
@@ -114,6 +114,29 @@ def test_a_mapping_that_names_nothing_is_refused_at_the_start() -> None:
         Reader(ReadingsConfig(kinds={"x": "vitals.mood"}))
     with pytest.raises(ValueError, match="different fields"):
         Reader(ReadingsConfig(device="x", kind="x"))
+
+
+@pytest.mark.parametrize("value", ["unavailable", "unknown", "", None, 0, 255, -999, 85.0, {"heart_rate_bpm": "unavailable"}])
+def test_no_value_is_a_reading_that_is_counted(value: Any) -> None:
+    config = CONFIG.model_copy(update={"no_value": {"hr": (85.0,)}})
+    joined = Reader(config).join([reading(val=value), reading("m2")])
+    assert not joined.single
+    (block,) = decode(encode_batch("h/w", joined.blocks)).blocks
+    assert block.devices == ("m1", "m2")
+    np.testing.assert_array_equal(block.samples[:, 0, 0], np.array([np.nan, 71], np.float32))
+    assert block.no_value is not None
+    assert block.no_value.tolist() == [1, 0]
+
+
+def test_no_value_of_ones_own_belongs_to_its_kind_and_gives_way_to_a_value() -> None:
+    config = CONFIG.model_copy(update={"no_value": {"hr": (85.0,)}})
+    (block,) = Reader(config).join([reading(metric="spo2", val=85), reading(val=85), reading(val=72)]).blocks
+    assert block.samples[0, 0, [0, 2]].tolist() == [72.0, 85.0]
+
+
+def test_a_press_without_value_is_no_press() -> None:
+    (block,) = Reader(CONFIG).join([reading("b1", "call", val="unavailable")]).blocks
+    assert np.isnan(block.samples).all()
 
 
 def window(records: list[Any], sizes: list[int], drop_from: int = 0) -> list[tuple[int, int]]:

@@ -143,8 +143,8 @@ await start("system", (main, live) => {
     );
     boxes.devices.replaceChildren(
       table(
-        ["device", "kinds", "subject", "seen", "received", "processed", "duplicate", "late", "quarantined"].map((key) => t(`system.${key}`)),
-        system.devices.map((d) => [d.device, kindName(d.kind), d.subject, age(d.seen_ms), ...["received", "processed", "duplicate", "late", "quarantined"].map((key) => number(d.totals[key]))]),
+        ["device", "kinds", "subject", "seen", "received", "processed", "duplicate", "late", "quarantined", "no_value"].map((key) => t(`system.${key}`)),
+        system.devices.map((d) => [d.device, kindName(d.kind), d.subject, age(d.seen_ms), ...["received", "processed", "duplicate", "late", "quarantined"].map((key) => number(d.totals[key])), number(d.no_value)]),
         t("system.devices_none"),
       ),
     );
