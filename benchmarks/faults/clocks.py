@@ -14,6 +14,8 @@ HOUR_S: Final = 3600.0
 YEAR_2000_S: Final = 946_684_800.0
 DRIFT: Final = 0.05
 REBOOT_S: Final = 5.0
+SETTLED_S: Final = 25.0
+"""A restart begins so much earlier than other faults: a detector may warm up after it, but must have done so when the danger comes."""
 LOOP_S: Final = 20.0
 """Between two restarts of a device that restarts again and again."""
 
@@ -67,8 +69,9 @@ def rebooted(by_s: float | None) -> Apply:
     """A restart: REBOOT_S are not sent, numbers begin at 0, and the clock is wrong by `by_s` afterwards (None: it begins in 1970)."""
 
     def apply(chunks: Sequence[Chunk], scene: Scene) -> list[Chunk]:
-        before, after = scene.cut(chunks)
-        after = [c for c in after if c.t0_ns >= scene.begin_ns + _ns(REBOOT_S)]
+        begin_ns = max(scene.begin_ns - _ns(SETTLED_S), chunks[0].t0_ns + _ns(REBOOT_S))
+        before = [c for c in chunks if c.t0_ns < begin_ns]
+        after = [c for c in chunks if c.t0_ns >= begin_ns + _ns(REBOOT_S)]
         shift = _ns(by_s) if by_s is not None else _ns(5) - (after[0].t0_ns if after else 0)
         return [*before, *(c._replace(seq=number, t0_ns=c.t0_ns + shift) for number, c in enumerate(after))]
 

@@ -240,7 +240,7 @@ def _of(name: str, device: str, apply: Apply, *reasons: str, delay_s: float = 0.
 
 NETWORK: Final = (
     _of("2 % of the chunks lost", "weak radio", lost(0.02, spared=True), SILENT, applies=measuring),
-    _of("10 % of the chunks lost", "weaker radio", lost(0.1, spared=True), SILENT, QUALITY, applies=measuring),
+    _of("10 % of the chunks lost", "weaker radio", lost(0.1, spared=True), SILENT, QUALITY, delay_s=120.0, applies=measuring),
     _of("30 % of the chunks lost", "edge of the radio's reach", lost(0.3), SILENT, QUALITY, applies=measuring),
     _of("every second chunk lost", "two devices share a slot", every_second_lost, SILENT, QUALITY, applies=measuring),
     _of("bursts of 30 s", "phone as gateway sleeps", bursts(30.0), delay_s=30.0),
