@@ -27,7 +27,7 @@ from alerts.model import (
 from alerts.policy import CodePolicy, Policy, is_canary
 from engine.events import Ends, Event
 from engine.frame import NS_PER_S
-from engine.technical import DEVICE_SILENT
+from engine.technical import DEVICE_SILENT, DEVICE_UNBOUND
 
 SNAPSHOT_VERSION: Final = 1
 _UNTRACKED: Final = "untracked"
@@ -78,6 +78,8 @@ class AlertBook:
             return []
         self.counters.events += 1
         at_ns = self._advance(event.arrival_ns)
+        if event.code == DEVICE_UNBOUND:
+            return self._unbound(event, at_ns)
         done = self._clear(event, at_ns) if event.phase == "clear" else self._onset(event, at_ns)
         if event.code == DEVICE_SILENT.code:
             done += self._silence(event, at_ns)
@@ -242,11 +244,12 @@ class AlertBook:
         if alert is None:
             self.counters.clears_unmatched += 1
             return []
-        back = self._back(alert, at_ns) if alert.state is State.STALE else []
+        gone = alert.device_gone  # another device's word for it does not end what this one began
+        back = self._back(alert, at_ns) if alert.state is State.STALE and not gone else []
         alert = self._open[alert.id]
         active = tuple(key for key in alert.active if key != ended)
         alert = msgspec.structs.replace(alert, active=active, last_at_ns=at_ns)
-        if active:
+        if active or gone:
             return [*back, self._move(alert, alert.state, Reason.CONDITION_CLEARED, at_ns, event=event.id, notify=False)]
         if alert.state is State.PENDING:
             return [*back, self._move(alert, State.RESOLVED, Reason.CLEARED_WHILE_PENDING, at_ns, event=event.id, notify=False)]
@@ -267,19 +270,25 @@ class AlertBook:
         return [
             step
             for alert in related
-            if alert.state is State.STALE and not any(self._concerns(device, alert) for device in missing)
+            if alert.state is State.STALE and not alert.device_gone and not any(self._concerns(device, alert) for device in missing)
             for step in self._back(alert, at_ns, event.id)
         ]
+
+    def _unbound(self, event: Event, at_ns: int) -> list[Transition]:
+        """A device of the subject was taken away: what it said can no longer be followed up, and that is told. Only a new onset or staff end this."""
+        related = [alert for alert in self._of_subject(event.subject) if self._concerns(event.device, alert) and not alert.device_gone]
+        return [self._stale(alert, event.id, at_ns, Reason.DEVICE_UNBOUND, note=event.device) for alert in related]
 
     def _concerns(self, device: str, alert: Alert) -> bool:
         """Whether silence of `device` ("<device>:<kind>", "" when nobody knows) leaves `alert` without its data."""
         kinds = self.policy.of(alert.code).data_kinds
         return kinds is None or (bool(kinds) and (not device or device.rpartition(":")[2] in kinds))
 
-    def _stale(self, alert: Alert, event: str, at_ns: int) -> Transition:
+    def _stale(self, alert: Alert, event: str, at_ns: int, reason: Reason = Reason.DATA_MISSING, *, note: str = "") -> Transition:
         # The hold time of a cleared condition stops too: without data nobody knows that it stayed away.
-        alert = msgspec.structs.replace(alert, resume=alert.state, due_ns=NEVER_NS)
-        return self._move(alert, State.STALE, Reason.DATA_MISSING, at_ns, event=event)
+        resume = alert.resume if alert.state is State.STALE else alert.state
+        alert = msgspec.structs.replace(alert, resume=resume, due_ns=NEVER_NS)
+        return self._move(alert, State.STALE, reason, at_ns, event=event, note=note)
 
     def _back(self, alert: Alert, at_ns: int, event: str = "") -> list[Transition]:
         """Leave `stale`: a pending condition or a hold time starts anew, because nobody saw what happened meanwhile."""
@@ -304,6 +313,7 @@ class AlertBook:
         *,
         event: str = "",
         by: Command | None = None,
+        note: str = "",
         notify: bool | None = None,
     ) -> Transition:
         """Record one transition and store the alert where it now belongs. Pending alerts ring nowhere unless told otherwise; canaries' never."""
@@ -320,7 +330,7 @@ class AlertBook:
             by=by.by if by else "",
             notify=rings and not is_canary(alert.subject),
             outcome=by.outcome if by else None,
-            note=by.note if by else "",
+            note=by.note if by else note,
         )
         history, dropped = self._bounded((*alert.history, step))
         self.counters.history_dropped += dropped
@@ -345,7 +355,7 @@ class AlertBook:
         """At the bound leave out the oldest bookkeeping entry; who did what, and the newest, always stay."""
         if len(history) <= self.policy.history_max:
             return history, 0
-        spare = {Reason.REPEATED, Reason.CONDITION_CLEARED, Reason.DATA_MISSING, Reason.DATA_RETURNED}
+        spare = {Reason.REPEATED, Reason.CONDITION_CLEARED, Reason.DATA_MISSING, Reason.DEVICE_UNBOUND, Reason.DATA_RETURNED}
         index = next((i for i, step in enumerate(history[:-1]) if step.reason in spare), 1)
         return history[:index] + history[index + 1 :], 1
 

@@ -40,6 +40,7 @@ class Reason(StrEnum):
     CLEARED_WHILE_PENDING = "cleared_while_pending"  # over before it was worth calling anybody
     CLEARED = "cleared"  # over, and stayed over for hold_s
     DATA_MISSING = "data_missing"  # a device of the subject fell silent
+    DEVICE_UNBOUND = "device_unbound"  # a device of the subject was taken away, or given to somebody else
     DATA_RETURNED = "data_returned"  # and speaks again
     ACKNOWLEDGED_BY_STAFF = "acknowledged_by_staff"
     ATTENDED_BY_STAFF = "attended_by_staff"  # somebody is at the person's side
@@ -130,6 +131,12 @@ class Alert(msgspec.Struct, frozen=True):
     def devices(self) -> tuple[str, ...]:
         """The devices ("<device>:<kind>") the alert is about as long as they are, for device.silent; else empty."""
         return tuple(sorted({key.split(_SEPARATOR)[2] for key in self.active if key.count(_SEPARATOR) == 2} - {""}))
+
+    @property
+    def device_gone(self) -> bool:
+        """Whether the alert is stale because a device it rests on was taken away."""
+        missing = (step.reason for step in reversed(self.history) if step.reason in {Reason.DATA_MISSING, Reason.DEVICE_UNBOUND})
+        return self.state is State.STALE and next(missing, None) is Reason.DEVICE_UNBOUND
 
     @property
     def acknowledged(self) -> bool:

@@ -23,7 +23,8 @@ class Block(NamedTuple):
 
     Same arrays as Frame (see there), with `devices` (k,) instead of slots, `seq` int64 (k,) (NO_SEQ: none) and
     `quality` uint8 (k,) bit flags. A device may appear more than once; the order is the order of sending. `no_value` int64 (k,): readings
-    of each chunk in which the device said "no value", by a code of its own or by measuring nothing at all; None: none did.
+    of each chunk in which the device said "no value", by a code of its own or by measuring nothing at all; None: none did. `retained`: a
+    broker kept the message and gives it to whoever asks, so nobody knows when it arrived first.
     """
 
     kind: str
@@ -35,6 +36,7 @@ class Block(NamedTuple):
     quality: UInt8
     shape: tuple[int, int]
     no_value: Int64 | None = None
+    retained: bool = False
 
 
 def take(block: Block, rows: slice | NDArray[Any]) -> Block:

@@ -57,6 +57,12 @@ class AdmissionLimits(NamedTuple):
     future_ns: a device clock may be this far ahead of arrival. past_ns: the oldest store-and-forward data taken.
     hold_ns: how long a chunk waits for a missing predecessor. flood_rate: chunks a second, sustained, that may repeat,
     come late or be irregular before the rest is quarantined; flood_burst: how many at once.
+
+    resend_ns: an instant (a press) that comes again so long after it was taken is its repetition, later it is another: senders give up by
+    then. An MQTT client notices a dead connection after 1.5 keep-alives (MQTT 3.1.1, 3.1.2.10), 90 s at the usual 60 s; a Kafka producer tries
+    for 120 s (delivery.timeout.ms); HTTP clients for less. resend_unmarked_ns: the same where neither clock nor number ever moved, so
+    that every press looks alike: enough for the retries of a radio and a quick second request, and shorter than the time in which
+    somebody answers a call and is needed again.
     """
 
     future_ns: int = 60 * NS_PER_S
@@ -64,6 +70,8 @@ class AdmissionLimits(NamedTuple):
     hold_ns: int = 2 * NS_PER_S
     flood_rate: float = 10.0
     flood_burst: float = 600.0
+    resend_ns: int = 120 * NS_PER_S
+    resend_unmarked_ns: int = 10 * NS_PER_S
 
 
 class Streams(NamedTuple):
@@ -117,7 +125,8 @@ def initial_streams(size: int, limits: AdmissionLimits) -> Streams:
 
 
 @kernel
-def _take_token(streams: Streams, s: int, arrival_ns: int, limits: AdmissionLimits) -> bool:
+def take_token(streams: Streams, s: int, arrival_ns: int, limits: AdmissionLimits) -> bool:
+    """Whether stream `s` may still repeat, come late or be irregular."""
     if streams.tokens_ns[s] != NEVER_NS:
         refill = (arrival_ns - streams.tokens_ns[s]) / NS_PER_S * limits.flood_rate
         streams.tokens[s] = min(limits.flood_burst, streams.tokens[s] + max(0.0, refill))
@@ -148,7 +157,6 @@ def admit(
     readings: int,
     rate_hz: float,
     arrival_ns: int,
-    regular: bool,
     release: bool,
     limits: AdmissionLimits,
     mark: Int64,
@@ -160,10 +168,10 @@ def admit(
 ) -> int:
     """Judge k chunks; writes fate, start_ns (device time after absorbing small clock slips), gap_ns and valid of each.
 
-    A chunk covers `each_ns` of device time, or where `duration_ns` (k,) is not empty, its own. `regular` is False for kinds whose
-    chunks are instants: a button press is never too late nor too early, an impossible time becomes the time of arrival. `release`
-    is True for chunks that were held: none is held again. `mark` (capacity,) is scratch, `stamp` a number not used before. Returns what is
-    unusual: the sum of REFUSED, UNEVEN and HEARD_AGAIN. One call for all of it, because a call costs more than the work.
+    A chunk covers `each_ns` of device time, or where `duration_ns` (k,) is not empty, its own; instants have an admission of their own
+    (engine/instants.py). `release` is True for chunks that were held: none is held again. `mark` (capacity,) is scratch, `stamp` a number
+    not used before. Returns what is unusual: the sum of REFUSED, UNEVEN and HEARD_AGAIN. One call for all of it, because a call costs more
+    than the work.
     """
     unusual = 0
     same = duration_ns.shape[0] == 0
@@ -175,8 +183,6 @@ def admit(
         if streams.silent[s]:
             unusual |= HEARD_AGAIN
         strange = t0 > arrival_ns + limits.future_ns or t0 < arrival_ns - limits.past_ns
-        if strange and not regular:
-            t0 = arrival_ns
         start_ns[i] = t0
         gap_ns[i] = GAP_NONE
         period = duration // readings
@@ -184,16 +190,14 @@ def admit(
         outcome = ACCEPTED
         if streams.slot[s] < 0:
             outcome = UNBOUND
-        elif strange and regular:
+        elif strange:
             outcome = FUTURE if t0 > arrival_ns else PAST
-        elif regular and t0 < streams.since_ns[s]:
+        elif t0 < streams.since_ns[s]:
             outcome = LATE  # about whoever had the device before
-        elif (t0 < streams.next_ns[s] or not regular) and not (strange and seq[i] < 0) and _seen(streams, s, t0_ns[i], seq[i]):
+        elif t0 < streams.next_ns[s] and _seen(streams, s, t0, seq[i]):
             outcome = DUPLICATE
         elif streams.next_ns[s] == NEVER_NS:
             gap_ns[i] = GAP_RESTART
-        elif not regular:
-            gap_ns[i] = GAP_RESTART if t0 < streams.next_ns[s] else GAP_NONE
         else:
             ahead = t0 - streams.next_ns[s]
             next_seq = streams.last_seq[s] + 1
@@ -224,13 +228,12 @@ def admit(
                         if streams.back_run[s] >= BACK_RUN:
                             outcome = ACCEPTED
                             gap_ns[i] = GAP_RESTART
-        if (outcome in (DUPLICATE, LATE) or (outcome == ACCEPTED and not regular)) and not _take_token(streams, s, arrival_ns, limits):
+        if outcome in (DUPLICATE, LATE) and not take_token(streams, s, arrival_ns, limits):
             outcome = FLOOD
         fate[i] = outcome
         if outcome in (ACCEPTED, HELD) or streams.arrival_ns[s] == NEVER_NS:
             streams.arrival_ns[s] = max(streams.arrival_ns[s], arrival_ns)
-        if regular:
-            streams.period_ns[s] = period
+        streams.period_ns[s] = period
         if outcome != ACCEPTED:
             unusual |= REFUSED
         if outcome == HELD:
@@ -251,8 +254,7 @@ def admit(
         if outcome == ACCEPTED:
             if streams.first_ns[s] == NEVER_NS:
                 streams.first_ns[s] = start_ns[i]
-            if regular or gap_ns[i] != GAP_RESTART or streams.next_ns[s] == NEVER_NS:
-                streams.next_ns[s] = start_ns[i] + duration
+            streams.next_ns[s] = start_ns[i] + duration
             streams.covered_ns[s] += duration
             streams.last_seq[s] = seq[i]
             streams.back_run[s] = 0

@@ -101,6 +101,14 @@ class Devices:
         entry.readings += readings
         entry.last_ns = arrival_ns
 
+    def exposure_s(self) -> dict[str, float]:
+        """Seconds of data processed per subject (the longest of its streams)."""
+        covered: dict[str, float] = {}
+        for s, subject in enumerate(self.subject):
+            if subject is not None:
+                covered[subject] = max(covered.get(subject, 0.0), float(self.streams.covered_ns[s]) / NS_PER_S)
+        return covered
+
     def gone_silent(self, now_ns: int) -> NDArray[np.intp]:
         """Streams that have just been silent for too long; marks them."""
         size = len(self.names)

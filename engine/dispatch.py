@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from engine.outputs import Outputs, Reason, Reject
 from engine.registry import CareSetting, Registry
 from engine.rows import measured
 from engine.slots import Slots
+
+_NO_VALUES: Final[Mapping[str, float]] = {}
 
 
 class Dispatcher:
@@ -37,8 +39,10 @@ class Dispatcher:
             self._columns.update(detector.spec.features)
             self._types.update({event.code: event for event in detector.spec.events})
 
-    def frame(self, frame: Frame, subjects: tuple[str, ...], arrival_ns: int, out: Outputs) -> None:
-        """Give `frame` to every detector that wants its kind; the features that arise go the same way."""
+    def frame(
+        self, frame: Frame, subjects: tuple[str, ...], arrival_ns: int, out: Outputs, values: Mapping[str, float] = _NO_VALUES
+    ) -> None:
+        """Give `frame` to every detector that wants its kind; the features that arise go the same way. `values` are added to its events."""
         if frame.kind in self._columns:
             out.measurements.append(measured(frame, subjects, self._columns[frame.kind]))
         for detector in self._by_kind.get(frame.kind, ()):
@@ -47,7 +51,7 @@ class Dispatcher:
             except Exception as error:  # noqa: BLE001 - whatever a detector throws, the others must go on; the bytes are kept
                 self._failed(detector, frame, error, out)
                 continue
-            self._collect(detector, result, arrival_ns, out)
+            self._collect(detector, result, arrival_ns, out, values)
 
     def tick(self, now_ns: int, out: Outputs) -> None:
         """Tell every detector that time passed."""
@@ -94,16 +98,18 @@ class Dispatcher:
             self.apply_care(int(slot), self._slots.subjects[slot])
             out.rejects.append(Reject(Reason.INTERNAL, detail, self._slots.subjects[slot], frame.kind, 0, frame.samples[i].tobytes()))
 
-    def _collect(self, detector: Detector[Any, Any], result: StepResult, arrival_ns: int, out: Outputs) -> None:
+    def _collect(
+        self, detector: Detector[Any, Any], result: StepResult, arrival_ns: int, out: Outputs, values: Mapping[str, float] = _NO_VALUES
+    ) -> None:
         for found in result.detections:
-            out.events.append(self._event(detector.spec.name, found, arrival_ns))
+            out.events.append(self._event(detector.spec.name, found, arrival_ns, values))
         for feature in result.features:
             self.frame(feature, tuple(self._slots.subjects[slot] for slot in feature.slot), arrival_ns, out)
 
-    def _event(self, name: str, found: Detection, arrival_ns: int) -> Event:
+    def _event(self, name: str, found: Detection, arrival_ns: int, more: Mapping[str, float]) -> Event:
         subject = self._slots.subjects[found.slot]
         onset, decided = int(found.onset_ns), int(found.decided_ns)
         identity = event_id(name, found.code, subject, onset, found.phase)
         priority = int(self._types[found.code].priority)
-        values = {key: float(value) for key, value in found.values.items()}
+        values = {key: float(value) for key, value in {**found.values, **more}.items()}
         return Event(identity, name, found.code, subject, found.phase, priority, onset, decided, arrival_ns, float(found.score), values)

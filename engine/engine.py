@@ -17,14 +17,15 @@ from engine.accounts import Accounts
 from engine.block import Block
 from engine.clocks import NEVER_NS, AdmissionLimits
 from engine.detector import Detector
-from engine.device_silence import device_silent
+from engine.device_silence import device_silent, device_unbound
 from engine.devices import Devices
 from engine.dispatch import Dispatcher
 from engine.events import Phase
 from engine.frame import NS_PER_S, Frame, Int32, Int64
+from engine.intake import InstantIntake
 from engine.kinds import KINDS
-from engine.outputs import Account, Late, Outputs, Reject
-from engine.refusals import rejected
+from engine.outputs import Account, Outputs, Reject
+from engine.refusals import late, rejected
 from engine.registry import Registry, RegistryData
 from engine.reorder import HeldChunk, ReorderBuffer
 from engine.rows import apart
@@ -65,6 +66,7 @@ class Engine:
         self._dispatcher = Dispatcher(detectors, self.slots, self.registry)
         self.detectors = self._dispatcher.detectors
         self._routes: dict[tuple[str, tuple[str, ...]], _Route] = {}
+        self._intake = InstantIntake(self.devices, self.slots, self._dispatcher, self.limits, self._new_slot)
         self._reorder = ReorderBuffer()
         self._accounts = Accounts()
         self._scales = ScaleWatch()
@@ -86,7 +88,7 @@ class Engine:
         scaled: Block | None = block
         if block.kind in WATCHED:
             route = self._route(block, arrival_ns, out)
-            scaled, wrong = self._scales.sift(block, route.stream, route.slot)
+            scaled, wrong = self._scales.sift(block, route.stream, route.slot, self.devices.silent_since_ns.shape[0])
             for reject in wrong:
                 self._refuse(reject, out)
         if scaled is not None:
@@ -108,16 +110,11 @@ class Engine:
 
     def set_registry(self, data: RegistryData, arrival_ns: int) -> Outputs:
         """Replace the registry; raises ValueError (and changes nothing) when it contradicts itself or breaks a bound."""
-        registry = Registry(data)
+        registry = self.registry.succeeded_by(data, arrival_ns, self.limits.past_ns)
         self._dispatcher.check_care(data.care)
         out = self.advance(arrival_ns)
         self.registry = self._dispatcher.registry = registry
-        self._bind(
-            range(len(self.devices.names)),
-            arrival_ns,
-            out,
-            wanted={b.subject for b in data.bindings} | {a.resident for a in data.assignments},
-        )
+        self._bind(range(len(self.devices.names)), arrival_ns, out, wanted=registry.here)
         for slot, subject in enumerate(self.slots.subjects):
             if subject:
                 self._dispatcher.apply_care(slot, subject)
@@ -147,7 +144,10 @@ class Engine:
         kind = KINDS[block.kind]
         size, readings = block.samples.shape[0], block.samples.shape[1]
         route = self._route(block, arrival_ns, out)
-        regular = kind.timing != "irregular"
+        if kind.timing == "irregular":
+            for s in self._intake.take(block, route.stream, route.subjects, arrival_ns, out):
+                self._silence(int(s), arrival_ns, "clear", out)
+            return
         if kind.timing == "interval":
             duration = np.nansum(block.samples[:, :, 0], axis=1).astype(np.int64) * 1_000_000
             np.maximum(duration, readings, out=duration)
@@ -167,7 +167,6 @@ class Engine:
             readings,
             block.rate_hz,
             arrival_ns,
-            regular,
             release,
             self.limits,
             self._mark,
@@ -219,7 +218,7 @@ class Engine:
 
     # -- bindings ----------------------------------------------------------------------------------------------------
 
-    def _bind(self, streams: Iterable[int], now_ns: int, out: Outputs, wanted: set[str] | None = None) -> None:
+    def _bind(self, streams: Iterable[int], now_ns: int, out: Outputs, wanted: frozenset[str] | None = None) -> None:
         """Look up whom `streams` are about from `now_ns` on. All are detached before any is attached, so that a lane is free for its successor.
 
         `wanted`: whoever is not among these subjects has left the house and is forgotten.
@@ -244,8 +243,9 @@ class Engine:
             self._routes.clear()
 
     def _detach(self, s: int, subject: str, device: str, kind: str, now_ns: int, out: Outputs) -> None:
-        """The stream is no longer about `subject`: release what was held and its lane, end its silence."""
+        """The stream is no longer about `subject`: release what was held and its lane, say so, end its silence."""
         self._release(s, now_ns, out, everything=True)
+        out.events.append(device_unbound(subject, device, kind, now_ns))
         if self.devices.streams.silent[s]:
             self.devices.streams.silent[s] = False
             self._silence(s, now_ns, "clear", out)
@@ -266,8 +266,11 @@ class Engine:
         slot, new = assigned
         streams.slot[s] = slot
         if new:
-            self._ensure_capacity()
-            self._dispatcher.apply_care(slot, subject)
+            self._new_slot(slot, subject)
+
+    def _new_slot(self, slot: int, subject: str) -> None:
+        self._ensure_capacity()
+        self._dispatcher.apply_care(slot, subject)
 
     def _ensure_capacity(self) -> None:
         capacity = self._mark.shape[0]
@@ -284,9 +287,7 @@ class Engine:
         for i in np.flatnonzero(fate != clocks.ACCEPTED):
             outcome, device, s = int(fate[i]), block.devices[i], int(route.stream[i])
             if outcome == clocks.LATE:
-                t0_ns = int(block.t0_ns[i])
-                behind = int(self.devices.streams.next_ns[s]) - t0_ns
-                out.late.append(Late(device, block.kind, t0_ns, behind, readings, block.samples[i].tobytes()))
+                out.late.append(late(block, int(i), int(self.devices.streams.next_ns[s]), int(self.devices.streams.since_ns[s])))
             elif outcome == clocks.HELD:
                 self._reorder.add(s, HeldChunk.row(block, int(i), arrival_ns))
             elif (reject := rejected(block, int(i), outcome, self.devices.subject[s], arrival_ns)) is not None:
@@ -336,11 +337,7 @@ class Engine:
 
     def exposure_s(self) -> dict[str, float]:
         """Seconds of data processed per subject (the longest of its streams)."""
-        covered: dict[str, float] = {}
-        for s, subject in enumerate(self.devices.subject):
-            if subject is not None:
-                covered[subject] = max(covered.get(subject, 0.0), float(self.devices.streams.covered_ns[s]) / NS_PER_S)
-        return covered
+        return self.devices.exposure_s()
 
     def held(self) -> int:
         """Chunks waiting for a predecessor."""
@@ -365,6 +362,8 @@ class Engine:
             {d.spec.name: d.snapshot() for d in self.detectors},
             [(device, kind, count) for (device, kind), count in self._accounts.no_value.items()],
             self._scales.save(),
+            self.registry.history.spans(),
+            self._intake.instants.save(),
         )
         return snapshot.encode(saved, self.devices.save())
 
@@ -379,7 +378,8 @@ class Engine:
             devices, saved.devices, [subject or None for subject in saved.subjects], unpack(self.devices.streams, saved.streams)
         )
         self.slots.load(saved.slots)
-        self.registry = self._dispatcher.registry = Registry(saved.registry)
+        self.registry = self._dispatcher.registry = Registry(saved.registry, saved.history)
+        self._intake.instants.load(saved.instants)
         self._reorder.load(saved.held)
         self._last_tick_ns, self._accounts.hour_ns = saved.last_tick_ns, saved.hour_ns
         self._accounts.refused = {(device, kind): count for device, kind, count in saved.refused}

@@ -35,6 +35,7 @@ class Subject(StrEnum):
     RESIDENT = "resident"
     ROOM = "room"
     ANY = "any"
+    WARD = "ward"
     VIGIL = "vigil"
 
 

@@ -21,6 +21,9 @@ GAP_NONE: Final = 0
 GAP_RESTART: Final = -1
 """`Frame.gap_ns` of the first chunk of a stream, and after a device restarted or its clock was set back."""
 
+ARRIVAL_UNKNOWN: Final = -1
+"""`Frame.arrival_ns` of a frame that came from no log."""
+
 
 class Frame(NamedTuple):
     """k chunks of one kind, one per slot.
@@ -33,7 +36,8 @@ class Frame(NamedTuple):
       65535 = missing; n may differ from frame to frame and is at least 1;
     - `gap_ns` int64 (k,): time missing since the end of this stream's previous chunk (0 contiguous, GAP_RESTART first);
     - `valid` bool (k,): False where the device itself flagged the whole chunk as poor (off-body, lead-off, saturated);
-    - `shape`: (rows, columns) of a pressure map, else (1, c).
+    - `shape`: (rows, columns) of a pressure map, else (1, c);
+    - `arrival_ns`: of instants, when the frame reached Vigil; ARRIVAL_UNKNOWN where nobody noted it, then t0_ns counts for it.
     """
 
     kind: str
@@ -44,6 +48,7 @@ class Frame(NamedTuple):
     gap_ns: Int64
     valid: Bool
     shape: tuple[int, int]
+    arrival_ns: int = ARRIVAL_UNKNOWN
 
 
 def frame(

@@ -64,7 +64,8 @@ class Measurements(NamedTuple):
 
 
 class Late(NamedTuple):
-    """A chunk that came after its time had been processed: reported, its bytes kept, not put into the detectors' past."""
+    """A chunk that came after its time had been processed: reported, its bytes kept, not put into the detectors' past. `earlier`: it was
+    measured before the device was bound to its present subject, and is that one's in no case."""
 
     device: str
     kind: str
@@ -72,6 +73,7 @@ class Late(NamedTuple):
     behind_ns: int
     readings: int
     payload: bytes
+    earlier: bool = False
 
 
 class Account(NamedTuple):

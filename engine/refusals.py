@@ -7,7 +7,7 @@ from typing import Final
 from engine import clocks
 from engine.block import Block
 from engine.frame import NS_PER_S
-from engine.outputs import Reason, Reject
+from engine.outputs import Late, Reason, Reject
 
 _REASONS: Final = {
     clocks.FUTURE: (Reason.TIME_FUTURE, "t0_ns is {ahead:.0f} s ahead of arrival: set the device clock (NTP), UTC nanoseconds"),
@@ -22,6 +22,12 @@ _REASONS: Final = {
     ),
 }
 _NO_LANE: Final = "{subject} already has as many devices of this kind as are watched: unbind one"
+
+
+def late(block: Block, i: int, next_ns: int, since_ns: int) -> Late:
+    """Row `i` of `block` as a late chunk of a stream that goes on at `next_ns` and is about its present subject since `since_ns`."""
+    t0_ns, sample = int(block.t0_ns[i]), block.samples[i]
+    return Late(block.devices[i], block.kind, t0_ns, next_ns - t0_ns, sample.shape[0], sample.tobytes(), earlier=t0_ns < since_ns)
 
 
 def rejected(block: Block, i: int, fate: int, subject: str | None, arrival_ns: int) -> Reject | None:

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from engine.block import Block, take
-from engine.frame import Bool, Float64, Int32, Int64, Samples, UInt8
+from engine.frame import Float64, Int32, Int64, Samples, UInt8
 from engine.jit import kernel
 from engine.outputs import Reason, Reject
 from engine.state import grown, pack, unpack
@@ -34,6 +34,12 @@ LOOKS: Final = {
     MV_AS_UV: "ecg has {level:.5f} mV from peak to peak, less than electrodes alone: it looks like mV sent as uV, or V sent as mV",
     UV_AS_MV: "ecg has {level:.0f} mV from peak to peak, which no heart makes: it looks like uV that was sent as mV, say unit uV",
 }
+
+# The columns of a stream's state; X to Z of an accelerometer, KNOWN to LENGTH_S of an ECG.
+VERDICT, LEVEL, FIRST_DOUBT, SECOND_DOUBT = range(4)
+X, Y, Z = range(4, 7)
+KNOWN, LOW, HIGH, PATH, LAST, LENGTH_S = range(4, 10)
+FIELDS: Final = 10
 
 WATCHED: Final = frozenset({"accel", "ecg"})
 """Kinds whose scale is watched."""
@@ -66,45 +72,31 @@ _PATH_PER_S: Final = (1.3, 20.0)
 
 
 class Scales(NamedTuple):
-    """Per stream: the verdict, seconds of evidence for each doubt, and the open window or the first position."""
+    """Per stream (s, FIELDS): the verdict, seconds of evidence for each doubt, and the first position or the open window."""
 
-    verdict: UInt8
-    known: Bool
-    evidence_s: Float64  # (s, 2)
-    level: Float64
-    low: Float64
-    high: Float64
-    path: Float64
-    last: Float64
-    length_s: Float64
-    first: Float64  # (s, 3)
+    columns: Float64
 
 
 def initial_scales(size: int) -> Scales:
     """Streams of which nothing is known."""
-    return Scales(
-        verdict=np.zeros(size, np.uint8),
-        known=np.zeros(size, np.bool_),
-        evidence_s=np.zeros((size, 2)),
-        level=np.zeros(size),
-        low=np.zeros(size),
-        high=np.zeros(size),
-        path=np.zeros(size),
-        last=np.zeros(size),
-        length_s=np.zeros(size),
-        first=np.zeros((size, 3)),
-    )
+    return Scales(np.zeros((size, FIELDS)))
 
 
 @kernel
-def weigh_accel(state: Scales, index: Int64, samples: Samples, rate_hz: float, found: UInt8) -> bool:
+def weigh_accel(state: Float64, index: Int64, samples: Samples, rate_hz: float, found: UInt8) -> bool:
     """Judge k chunks (k, n, 3) in g; writes the verdict on each into `found`, and returns whether any is not RIGHT."""
     any_wrong = False
     n = samples.shape[1]
     step = max(1, n // _PROBES)
     seconds = n / rate_hz
     for i in range(index.shape[0]):
-        s = index[i]
+        own = state[index[i]]
+        if own[VERDICT] == RIGHT and own[FIRST_DOUBT] == 0.0:
+            # Nearly every chunk: one sample in the middle is as gravity has it.
+            x, y, z = float(samples[i, n // 2, 0]), float(samples[i, n // 2, 1]), float(samples[i, n // 2, 2])
+            square = x * x + y * y + z * z
+            if _UPRIGHT_G * _UPRIGHT_G < square < _CALM_G * _CALM_G:
+                continue
         measured = in_g = large = small = other = 0
         x_sum = y_sum = z_sum = total = 0.0
         for j in range(0, n, step):
@@ -119,79 +111,74 @@ def weigh_accel(state: Scales, index: Int64, samples: Samples, rate_hz: float, f
             other += (norm < _STILL_G) | (norm > _UPRIGHT_G)
             x_sum, y_sum, z_sum, total = x_sum + x, y_sum + y, z_sum + z, total + norm
         if measured > 0:
+            own[LEVEL] = total / measured
             if large >= _MOST * measured:
-                state.evidence_s[s, 0] = min(_KEPT_S, state.evidence_s[s, 0] + seconds)
+                own[FIRST_DOUBT] = min(_KEPT_S, own[FIRST_DOUBT] + seconds)
             elif in_g >= _MOST * measured:
-                state.evidence_s[s, 0] = max(0.0, state.evidence_s[s, 0] - seconds)
+                own[FIRST_DOUBT] = max(0.0, own[FIRST_DOUBT] - seconds)
             if small >= _MOST * measured:
                 length = np.sqrt(x_sum * x_sum + y_sum * y_sum + z_sum * z_sum)
-                if state.length_s[s] == 0.0 and length > 0.0:
-                    state.first[s, 0], state.first[s, 1], state.first[s, 2] = x_sum / length, y_sum / length, z_sum / length
-                    state.length_s[s] = 1.0
-                along = x_sum * state.first[s, 0] + y_sum * state.first[s, 1] + z_sum * state.first[s, 2]
-                if along < _TURNED_COS * length:
-                    state.evidence_s[s, 1] = min(_KEPT_S + _TURNED_S, state.evidence_s[s, 1] + seconds)
+                if own[X] == 0.0 and own[Y] == 0.0 and own[Z] == 0.0 and length > 0.0:
+                    own[X], own[Y], own[Z] = x_sum / length, y_sum / length, z_sum / length
+                if x_sum * own[X] + y_sum * own[Y] + z_sum * own[Z] < _TURNED_COS * length:
+                    own[SECOND_DOUBT] = min(_KEPT_S + _TURNED_S, own[SECOND_DOUBT] + seconds)
             elif other >= _MOST * measured:
-                state.evidence_s[s, 1] = max(0.0, state.evidence_s[s, 1] - seconds)
-            if state.verdict[s] == RIGHT:
-                if state.evidence_s[s, 0] >= _SURE_S:
-                    state.verdict[s] = M_PER_S2_AS_G
-                elif state.evidence_s[s, 1] >= _TURNED_S:
-                    state.verdict[s] = G_AS_M_PER_S2
-            elif state.evidence_s[s, 0 if state.verdict[s] == M_PER_S2_AS_G else 1] <= 0.0:
-                state.verdict[s] = RIGHT
-            state.level[s] = total / measured
-        found[i] = state.verdict[s]
-        any_wrong |= found[i] != RIGHT
+                own[SECOND_DOUBT] = max(0.0, own[SECOND_DOUBT] - seconds)
+            if own[VERDICT] == RIGHT:
+                if own[FIRST_DOUBT] >= _SURE_S:
+                    own[VERDICT] = M_PER_S2_AS_G
+                elif own[SECOND_DOUBT] >= _TURNED_S:
+                    own[VERDICT] = G_AS_M_PER_S2
+            elif own[FIRST_DOUBT if own[VERDICT] == M_PER_S2_AS_G else SECOND_DOUBT] <= 0.0:
+                own[VERDICT] = RIGHT
+        found[i] = int(own[VERDICT])
+        any_wrong |= own[VERDICT] != RIGHT
     return any_wrong
 
 
 @kernel
-def weigh_ecg(state: Scales, index: Int64, samples: Samples, rate_hz: float, found: UInt8) -> bool:
+def weigh_ecg(state: Float64, index: Int64, samples: Samples, rate_hz: float, found: UInt8) -> bool:
     """Judge k chunks (k, n, leads) in mV by their first lead; writes the verdict on each into `found`, and returns whether any is not RIGHT."""
     any_wrong = False
     for i in range(index.shape[0]):
-        s = index[i]
-        found[i] = RIGHT
-        if state.known[s]:
+        own = state[index[i]]
+        if own[KNOWN] != 0.0:
             continue
         for j in range(samples.shape[1]):
             value = float(samples[i, j, 0])
             if value != value:  # noqa: PLR0124 - NaN
                 continue
-            if state.length_s[s] == 0.0:
-                state.low[s] = state.high[s] = state.last[s] = value
-                state.path[s] = 0.0
-            state.low[s] = min(state.low[s], value)
-            state.high[s] = max(state.high[s], value)
-            state.path[s] += abs(value - state.last[s])
-            state.last[s] = value
-            state.length_s[s] += 1.0 / rate_hz
-            if state.length_s[s] < _WINDOW_S:
+            if own[LENGTH_S] == 0.0:
+                own[LOW] = own[HIGH] = own[LAST] = value
+                own[PATH] = 0.0
+            own[LOW] = min(own[LOW], value)
+            own[HIGH] = max(own[HIGH], value)
+            own[PATH] += abs(value - own[LAST])
+            own[LAST] = value
+            own[LENGTH_S] += 1.0 / rate_hz
+            if own[LENGTH_S] < _WINDOW_S:
                 continue
-            height = state.high[s] - state.low[s]
-            per_s = state.path[s] / (height * state.length_s[s]) if height > 0.0 else 0.0
-            peaks = _PATH_PER_S[0] <= per_s <= _PATH_PER_S[1]
-            state.length_s[s] = 0.0
-            state.level[s] = height
+            height = own[HIGH] - own[LOW]
+            per_s = own[PATH] / (height * own[LENGTH_S]) if height > 0.0 else 0.0
+            own[LENGTH_S] = 0.0
+            own[LEVEL] = height
             if _ECG_MV[0] <= height <= _ECG_MV[1]:
-                state.known[s] = True
-                state.verdict[s] = RIGHT
+                own[KNOWN] = 1.0
+                own[VERDICT] = RIGHT
                 break
+            peaks = _PATH_PER_S[0] <= per_s <= _PATH_PER_S[1]
             tiny = peaks and _TINY_MV[0] <= height <= _TINY_MV[1]
             huge = peaks and _ECG_MV[1] < height <= _HUGE_MV
-            state.evidence_s[s, 0] = state.evidence_s[s, 0] + _WINDOW_S if tiny else max(0.0, state.evidence_s[s, 0] - _WINDOW_S)
-            state.evidence_s[s, 1] = state.evidence_s[s, 1] + _WINDOW_S if huge else max(0.0, state.evidence_s[s, 1] - _WINDOW_S)
-            state.evidence_s[s, 0] = min(state.evidence_s[s, 0], 2.0 * _ECG_S)
-            state.evidence_s[s, 1] = min(state.evidence_s[s, 1], 2.0 * _ECG_S)
-            if state.evidence_s[s, 0] >= _ECG_S:
-                state.verdict[s] = MV_AS_UV
-            elif state.evidence_s[s, 1] >= _ECG_S:
-                state.verdict[s] = UV_AS_MV
-            elif state.evidence_s[s, 0] == 0.0 and state.evidence_s[s, 1] == 0.0:
-                state.verdict[s] = RIGHT
-        found[i] = state.verdict[s]
-        any_wrong |= found[i] != RIGHT
+            own[FIRST_DOUBT] = min(2.0 * _ECG_S, max(0.0, own[FIRST_DOUBT] + (_WINDOW_S if tiny else -_WINDOW_S)))
+            own[SECOND_DOUBT] = min(2.0 * _ECG_S, max(0.0, own[SECOND_DOUBT] + (_WINDOW_S if huge else -_WINDOW_S)))
+            if own[FIRST_DOUBT] >= _ECG_S:
+                own[VERDICT] = MV_AS_UV
+            elif own[SECOND_DOUBT] >= _ECG_S:
+                own[VERDICT] = UV_AS_MV
+            elif own[FIRST_DOUBT] == 0.0 and own[SECOND_DOUBT] == 0.0:
+                own[VERDICT] = RIGHT
+        found[i] = int(own[VERDICT])
+        any_wrong |= own[VERDICT] != RIGHT
     return any_wrong
 
 
@@ -201,23 +188,21 @@ class ScaleWatch:
     def __init__(self) -> None:
         self.state = initial_scales(64)
 
-    def sift(self, block: Block, index: Int64, slot: Int32) -> tuple[Block | None, list[Reject]]:
+    def sift(self, block: Block, index: Int64, slot: Int32, streams: int) -> tuple[Block | None, list[Reject]]:
         """`block` (of a kind in WATCHED, streams `index`) without the chunks that are in another unit, and those as rejects; None: nothing is
-        left. Streams of nobody (`slot` below 0) are refused for that.
+        left. Streams of nobody (`slot` below 0) are refused for that. `streams`: rows of the stream table.
         """
-        size = self.state.verdict.shape[0]
-        needed = int(index.max()) + 1
-        if needed > size:
-            self.state = grown(self.state, initial_scales(max(needed, 2 * size)))
+        if streams > self.state.columns.shape[0]:
+            self.state = grown(self.state, initial_scales(streams))
         found = np.zeros(index.shape[0], np.uint8)
         weigh = weigh_accel if block.kind == "accel" else weigh_ecg
-        if not weigh(self.state, index, block.samples, block.rate_hz, found):
+        if not weigh(self.state.columns, index, block.samples, block.rate_hz, found):
             return block, []
         wrong = (found != RIGHT) & (slot >= 0)
         return None if wrong.all() else take(block, np.flatnonzero(~wrong)), [
             Reject(
                 Reason.BAD_UNIT,
-                LOOKS[int(found[i])].format(level=float(self.state.level[index[i]])),
+                LOOKS[int(found[i])].format(level=float(self.state.columns[index[i], LEVEL])),
                 block.devices[i],
                 block.kind,
                 block.samples.shape[1],

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from engine.history import Span
 from engine.registry import RegistryData
 from engine.reorder import HeldChunk
 from engine.slots import SlotsSaved
@@ -30,6 +31,8 @@ class EngineSnapshot(msgspec.Struct, array_like=True):
     detectors: dict[str, bytes]
     no_value: list[tuple[str, str, int]] = []  # a snapshot of before has none of these
     scales: bytes = b""
+    history: list[Span] = []
+    instants: bytes = b""
 
 
 def encode(saved: EngineSnapshot, devices: bytes) -> bytes:

@@ -25,4 +25,26 @@ DEVICE_SILENT: Final = EventType(
 )
 """The technical alarm that makes other alerts of its subject stale."""
 
-EVENTS: Final = (DEVICE_SILENT,)
+CALL_UNATTRIBUTED: Final = EventType(
+    "device.call_unattributed",
+    description="A known device called for help, but was bound to nobody when the button was pressed.",
+    priority=Priority.HIGH,
+    life_safety=True,
+    ends=Ends.STAFF,
+    regroup_s=300.0,
+    hold_s=0.0,
+    data_kinds=frozenset(),
+    subject=Subject.WARD,
+    zh=Text("呼叫求助，不知道是谁", "此设备呼叫时没有绑定任何人。立即查看可能带着它的老人和它最后所在的地方，然后在系统页绑定设备。"),
+    en=Text(
+        "Call for help, not known whose",
+        "This device was bound to nobody when it called. See now who may carry it and where it was last, then bind it on the page System.",
+    ),
+)
+"""The call of last resort: somebody pressed, and only the ward is known."""
+
+DEVICE_UNBOUND: Final = "device.unbound"
+"""Code of a fact for the alert book, which opens no alert: a device is no longer about this subject. Alerts that rest on its data become
+stale."""
+
+EVENTS: Final = (DEVICE_SILENT, CALL_UNATTRIBUTED)

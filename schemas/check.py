@@ -18,12 +18,14 @@ from engine.frame import NS_PER_S, Int64, UInt8
 from engine.kinds import KINDS, MISSING_MAP, Kind
 from engine.outputs import Reason, Reject
 from schemas.encode import take
-from schemas.kernel import MISSING, SUSPICIOUS, suspicious
+from schemas.kernel import SUSPICIOUS, suspicious
 from schemas.values import LIMITS, look
 from schemas.wire import CHUNKS_MAX, MISSING_I2, MISSING_U2, TEXT_BYTES_MAX
 
 T_MAX_NS: Final = 9_000_000_000_000_000_000
 """Latest t0 that is a time at all (March 2255): int64 nanoseconds end in 2262, and every chunk must end before that."""
+NO_TIME_NS: Final = 0
+"""Stands for a t0 that is no time at all in a kind whose chunks are moments: a press is taken whatever the clock says (engine/instants.py)."""
 TIME_RULE: Final = (
     f"it must be UTC nanoseconds since 1970-01-01, {datetime.fromtimestamp(T_MAX_NS // NS_PER_S, UTC):%Y-%m-%d} at the latest"
 )
@@ -99,12 +101,14 @@ def judge(raw: Raw, *, keep: bool = False) -> Judged:
         reason, detail = refusal
         return Judged(None, [_reject(raw, row, reason, detail) for row in range(len(raw.devices))], [])
     kind = KINDS[raw.kind]
+    if kind.timing == "irregular":
+        raw = raw._replace(t0_ns=np.where((raw.t0_ns < 0) | (raw.t0_ns > T_MAX_NS), NO_TIME_NS, raw.t0_ns))
     limits = LIMITS[raw.kind]
     samples = _canonical(raw, kind)
     values = _NO_VALUES if samples.dtype == np.uint16 else samples  # a cell that came as an unsigned integer cannot be out of range
     flat = values.reshape(-1, values.shape[2])
     seen = suspicious(raw.t0_ns, raw.seq, raw.quality, flat, limits.usual_low, limits.usual_high, T_MAX_NS, NO_SEQ, QUALITY_BITS)
-    no_value = np.isnan(values).all(axis=2).sum(axis=1) if seen & MISSING else None
+    no_value = np.isnan(values).all(axis=2).sum(axis=1) if seen else None
     bad: dict[int, tuple[Reason, str]] = {}
     partly: dict[int, tuple[Reason, str]] = {}
     if seen & SUSPICIOUS or raw.unreadable:

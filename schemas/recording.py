@@ -15,10 +15,11 @@ START_NS: Final = 1_767_571_200 * NS_PER_S
 
 
 class Record(NamedTuple):
-    """One received message: when Vigil received it, and its bytes as they were on the wire."""
+    """One received message: when Vigil received it, and its bytes as they were on the wire. `retained`: a broker had kept it."""
 
     arrival_ns: int
     payload: bytes
+    retained: bool = False
 
 
 class Truth(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from engine.kinds import KINDS, NO_VALUE, Kind
 from engine.outputs import Reason, Reject
 from schemas.binary import Refused
-from schemas.check import TIME_RULE, Raw, good_device, label, shown
+from schemas.check import NO_TIME_NS, TIME_RULE, Raw, good_device, label, shown
 from schemas.grouping import grouped
 from schemas.models import Chunk, Named
 from schemas.wire import CHUNKS_MAX, VERSION
@@ -132,8 +132,11 @@ def _raw(chunk: Chunk, part: bytes) -> Raw:
     kind = KINDS.get(chunk.kind)
     if kind is None:
         raise Refused(Reason.UNKNOWN_KIND, f"kind {shown(chunk.kind)} is unknown; known are {', '.join(KINDS)}")
-    if not _I8_MIN <= chunk.t0_ns <= _I8_MAX:
-        raise Refused(Reason.BAD_TIME, f"t0_ns is {shown(chunk.t0_ns)}: {TIME_RULE}")
+    t0_ns = chunk.t0_ns
+    if not _I8_MIN <= t0_ns <= _I8_MAX:
+        if kind.timing != "irregular":
+            raise Refused(Reason.BAD_TIME, f"t0_ns is {shown(chunk.t0_ns)}: {TIME_RULE}")
+        t0_ns = NO_TIME_NS
     if not _I8_MIN <= chunk.seq <= _I8_MAX:
         raise Refused(Reason.WRONG_TYPE, f"seq is {shown(chunk.seq)}: it must fit 64 bits")
     if not 0 <= chunk.quality <= _U1_MAX:
@@ -146,7 +149,7 @@ def _raw(chunk: Chunk, part: bytes) -> Raw:
         scale=1.0,
         shape=_shape(chunk, kind, samples.shape[1]),
         devices=(chunk.device,),
-        t0_ns=np.array([chunk.t0_ns], np.int64),
+        t0_ns=np.array([t0_ns], np.int64),
         seq=np.array([chunk.seq], np.int64),
         quality=np.array([chunk.quality], np.uint8),
         samples=samples[None],

@@ -29,7 +29,7 @@ _CODES: Final = np.array(sorted({code for codes in NO_VALUES.values() for code i
 
 
 class Limits(NamedTuple):
-    """The range of each channel (c,), or (1,) when it is one for all. `usual_low`, `usual_high`: nothing between them is looked at twice."""
+    """The range of each channel (c,), or (1,) when it is one for all of a waveform. `usual_low`, `usual_high`: nothing between them is looked at twice."""
 
     low: Float32
     high: Float32
@@ -59,7 +59,7 @@ def _usual(entry: Any) -> tuple[float, float]:
 
 def _limits(kind: Kind) -> Limits:
     pairs = [(entry.low, entry.high, *_usual(entry)) for entry in kind.channels] or [(*kind.wide, *kind.wide)]
-    if len(set(pairs)) == 1:
+    if len(set(pairs)) == 1 and not kind.stored:  # of slow kinds some channels are nearly always missing, which is no reason to look
         pairs = pairs[:1]
     return Limits(*(np.array(side, np.float32) for side in zip(*pairs, strict=True)))
 
@@ -75,6 +75,8 @@ def look(kind: Kind, values: NDArray[Any], factor: float, *, keep: bool) -> Look
     """
     limits = LIMITS[kind.name]
     outside = (values < limits.low) | (values > limits.high)
+    if not kind.channels and not outside.any():  # something is missing, and nothing else is odd
+        return Looked(np.zeros(values.shape[0], np.int64), {}, {})
     code = _codes(kind, values, outside, factor) if kind.coded else np.zeros_like(outside)
     wrong = (outside | _other_scale(kind, values)) & ~code
     rows = np.flatnonzero(wrong.any(axis=(1, 2)))
@@ -93,7 +95,8 @@ def look(kind: Kind, values: NDArray[Any], factor: float, *, keep: bool) -> Look
 
 
 def _codes(kind: Kind, values: NDArray[Any], outside: Bool, factor: float) -> Bool:
-    code: Bool = outside & np.isin(values, np.append(_CODES * factor, NO_VALUE).astype(np.float32))
+    code = np.zeros(values.shape, np.bool_)
+    code[outside] = np.isin(values[outside], np.append(_CODES * factor, NO_VALUE).astype(np.float32))
     for j, entry in enumerate(kind.channels):
         if entry.no_value:
             code[:, :, j] |= np.isin(values[:, :, j], np.array(entry.no_value, np.float32))

@@ -2,7 +2,8 @@
 
 Point identity (measurement, tags, time) is the fact's own: a repeat overwrites itself. An alert is one point at its onset, whose
 fields follow its state. InfluxDB drops the offending points of a write and stores the rest; a write that it answers so is cut in
-halves until each item has its own answer, so that no loss is silent.
+halves until each item has its own answer, so that no loss is silent. Some versions answer 500 for a bad point and store nothing of
+the write: that is cut in halves as well, and tells a bad point from a server that is down by what the server takes meanwhile.
 """
 
 from __future__ import annotations
@@ -20,10 +21,17 @@ from engine.outputs import Measurements
 from sinks.contract import SinkConfig, redacted, refusal
 from sinks.declaration import Audience, Runs, SinkSpec
 from sinks.items import AlertChange, Item, ItemKind
-from sinks.outcome import ACCEPTED, UNTRIED, Outcome, Rejected, Retry
+from sinks.outcome import ACCEPTED, UNNEEDED, UNTRIED, Outcome, Rejected, Retry, Scope
 
 _BAD_DATA: Final = frozenset({400, 413, 422})
 """Answers about the data: malformed or conflicting points, too many of them, points outside the retention period."""
+_DATA_WORDS: Final = ("field type conflict", "partial write", "unable to parse")
+"""What is about the data whatever the status says."""
+_DOUBTFUL: Final = 500
+_REFUSALS_MIN: Final = 4
+"""Writes with an item that were answered 500, in one delivery and while others were taken, before the item is at fault: one or two may be chance."""
+_DOWN_AFTER: Final = 3
+"""Single items answered 500 while nothing at all was taken, after which it is the server."""
 _WHY_MAX: Final = 300
 
 _NAME_ESCAPES: Final = str.maketrans({",": r"\,", " ": r"\ "})
@@ -80,7 +88,7 @@ class InfluxSink:
 
     def deliver(self, items: Sequence[Item]) -> list[Outcome]:
         """Write all: one outcome an item. What cannot be a point is rejected before, what the server refuses is rejected with its words; a
-        server that cannot be reached, is overloaded or does not know token or bucket is a retry.
+        server that cannot be reached, is overloaded, fails on everything or does not know token or bucket is a retry.
         """
         outcomes: list[Outcome] = [refusal(item, self.takes) or ACCEPTED for item in items]
         wanted: list[tuple[int, list[str]]] = []
@@ -90,6 +98,8 @@ class InfluxSink:
                     wanted.append((index, list(line_protocol(item))))
                 except ValueError as error:
                     outcomes[index] = Rejected(str(error))
+        for index in (index for index, lines in wanted if not lines):
+            outcomes[index] = UNNEEDED
         self._write([entry for entry in wanted if entry[1]], outcomes)
         return outcomes
 
@@ -99,22 +109,44 @@ class InfluxSink:
         self._client.close()
 
     def _write(self, wanted: list[tuple[int, list[str]]], outcomes: list[Outcome]) -> None:
-        """Send `wanted`; halve it where the server objects to the data. Once the server fails as a whole, the rest is not tried."""
+        """Send `wanted`; halve it where the server objects. Once the server fails as a whole, the rest is not tried."""
         queue = [wanted] if wanted else []
+        refusals = dict.fromkeys((index for index, _ in wanted), 0)
+        doubtful: list[tuple[int, list[str]]] = []
+        taken = False
         while queue:
             part = queue.pop(0)
             answer = self._send([line for _, lines in part for line in lines])
-            if isinstance(answer, Rejected) and len(part) > 1:
+            objects = isinstance(answer, Rejected) or (isinstance(answer, Retry) and answer.scope == "doubtful")
+            for index, _ in part:
+                refusals[index] += objects
+            if objects and len(part) > 1:
                 middle = len(part) // 2
                 queue[:0] = [part[:middle], part[middle:]]
                 continue
             for index, _ in part:
                 outcomes[index] = answer
+            taken |= answer is ACCEPTED
             if isinstance(answer, Retry):
-                rest = [index for index, _ in part[1:]] + [index for later in queue for index, _ in later]
-                for index in rest:
+                doubtful += part
+                if answer.scope == "doubtful" and (taken or len(doubtful) < _DOWN_AFTER):
+                    continue
+                outcomes[part[0][0]] = answer._replace(scope="target")
+                for index in [index for index, _ in part[1:]] + [index for later in queue for index, _ in later]:
                     outcomes[index] = UNTRIED
                 return
+        if taken:
+            for index, lines in doubtful:
+                outcomes[index] = self._confirmed(outcomes[index], lines, refusals[index])
+
+    def _confirmed(self, refused: Outcome, lines: list[str], refusals: int) -> Outcome:
+        """What becomes of an item that was answered 500 `refusals` times while others were taken: it is asked for again, in case of chance."""
+        while isinstance(refused, Retry) and refused.scope == "doubtful" and refusals < _REFUSALS_MIN:
+            refused = self._send(lines)
+            refusals += 1
+        if isinstance(refused, Retry) and refused.scope == "doubtful":
+            return Rejected(f"{refused.why} ({refusals} times, while others were accepted)")
+        return refused
 
     def _send(self, lines: list[str]) -> Outcome:
         from influxdb_client.rest import ApiException
@@ -129,11 +161,12 @@ class InfluxSink:
 
     def _judge(self, error: Any) -> Outcome:
         words = " ".join(str(error.message or error.body or error.reason or "").split())[:_WHY_MAX]
-        if error.status in _BAD_DATA:
+        if error.status in _BAD_DATA or any(said in words for said in _DATA_WORDS):
             return Rejected(f"InfluxDB answered {error.status}: {words}")
         # 401, 403, 404: a wrong token or bucket is repaired in the configuration, the data is good: it waits.
         after = error.headers.get("Retry-After") if error.headers else None
-        return Retry(f"InfluxDB answered {error.status}: {words}", float(after) if after and after.isdecimal() else None)
+        scope: Scope = "doubtful" if error.status == _DOUBTFUL and not after else "target"
+        return Retry(f"InfluxDB answered {error.status}: {words}", float(after) if after and after.isdecimal() else None, scope)
 
 
 def line_protocol(item: Item) -> Iterator[str]:

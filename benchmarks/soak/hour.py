@@ -40,7 +40,7 @@ PRESS_EVERY_S: Final = 5.0
 BUTTONS: Final = 90
 """They are pressed in turn, so that nobody new comes into the house: every resident costs memory, and that is not what is looked for."""
 RESOLVED_AFTER_S: Final = 120.0
-"""When staff close an alert: a press that has no release is over after `parameters.sos.unreleased_s`, a minute."""
+"""When staff close an alert."""
 LOOK_EVERY_S: Final = 5.0
 SETTLED_S: Final = 1_400.0
 """Memory before that is not judged. What is remembered up to a bound is full by then: a partition's last 4,096 batches (1,365 s at three

@@ -36,7 +36,7 @@ class CameraDetector(Detector[CameraParams, CameraState]):
 
     spec: ClassVar[Spec] = Spec(
         name="camera",
-        state_version=1,
+        state_version=2,
         kinds=("camera_event",),
         events=EVENTS,
         latency_bound_s=0.0,
@@ -47,14 +47,14 @@ class CameraDetector(Detector[CameraParams, CameraState]):
 
     def initial_state(self, capacity: int) -> CameraState:
         """No report yet."""
-        return CameraState(np.full(capacity, NEVER, np.int64))
+        never = np.full(capacity, NEVER, np.int64)
+        return CameraState(never, never.copy())
 
     def step(self, frame: Frame) -> StepResult:
         """Take one frame of camera reports."""
         same_fall_ns = int(self.params.same_fall_s * NS_PER_S)
-        found, confidence = falls(
-            frame.slot, frame.t0_ns, frame.samples, frame.valid, self.state, self.params.confidence_fraction_min, same_fall_ns
-        )
+        least, arrival_ns = self.params.confidence_fraction_min, frame.arrival_ns
+        found, confidence = falls(frame.slot, frame.t0_ns, frame.samples, frame.valid, arrival_ns, self.state, least, same_fall_ns)
         if not found.shape[0]:
             return NOTHING
         pairs = zip(found.tolist(), confidence.tolist(), strict=True)

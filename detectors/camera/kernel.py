@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.frame import Bool, Int32, Int64
+from engine.frame import ARRIVAL_UNKNOWN, Bool, Int32, Int64
 from engine.jit import kernel
 from engine.kinds import CAMERA_FALL
 
@@ -17,9 +17,10 @@ CONFIDENCE: Final = 1
 
 
 class CameraState(NamedTuple):
-    """Per slot: time of the last report that counted."""
+    """Per slot: the last report that counted, by the camera's clock and by arrival."""
 
     report_ns: Int64
+    arrival_ns: Int64
 
 
 @kernel
@@ -28,6 +29,7 @@ def falls(
     t0_ns: Int64,
     samples: NDArray[np.float32],
     valid: Bool,
+    frame_arrival_ns: int,
     state: CameraState,
     confidence_fraction_min: float,
     same_fall_ns: int,
@@ -47,9 +49,12 @@ def falls(
                 best = max(best, samples[k, i, CONFIDENCE])
         if best < 0.0:
             continue
-        last = state.report_ns[s]
+        arrival = t if frame_arrival_ns == ARRIVAL_UNKNOWN else frame_arrival_ns
+        last, last_arrival = state.report_ns[s], state.arrival_ns[s]
         state.report_ns[s] = max(last, t)
-        if last == NEVER or abs(t - last) >= same_fall_ns:
+        state.arrival_ns[s] = max(last_arrival, arrival)
+        # By arrival too: a clock that stands still must not make two falls one. Reports may be delayed against each other by so much again.
+        if last == NEVER or abs(t - last) >= same_fall_ns or arrival - last_arrival >= 2 * same_fall_ns:
             found[count, 0] = s
             found[count, 1] = t
             confidence[count] = best

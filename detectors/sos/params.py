@@ -16,6 +16,15 @@ class SosParams(Params):
         le=60,
         description="Presses within this time of a call belong to it (bouncing contact, a button pressed repeatedly), s.",
     )
+    held_s: float = Field(
+        default=8.0,
+        ge=1,
+        le=10,
+        description="A button that reports no releases, and reports pressed again within this time, is being held down, s.",
+    )
     unreleased_s: float = Field(
-        default=60.0, ge=10, le=3600, description="A button that reports no release counts as released after being silent this long, s."
+        default=30.0,
+        ge=10,
+        le=3600,
+        description="The same for a button that does report releases (a pull cord that stays pulled); a lost release locks no longer, s.",
     )

@@ -298,7 +298,10 @@ class Canary:
     # -- health -------------------------------------------------------------------------------------------------------
 
     def _health(self) -> tuple[bool, dict[str, Any]]:
-        """Unhealthy while a partition does not report its falls, or this process's event loop stalls. Called in the operations server's thread."""
+        """Unhealthy while a partition does not report its falls, a webhook has refused the alarm for good, or this process's event loop stalls.
+
+        Called in the operations server's thread.
+        """
         stalled_s = time.monotonic() - self._loop_s
         missing = sorted(self._monitor.missing)
         details: dict[str, Any] = {
@@ -308,6 +311,9 @@ class Canary:
         }
         if stalled_s > LOOP_STALLED_S:
             return False, {"state": "stalled", "why": f"the event loop has stalled for {stalled_s:.0f} s", **details}
+        given_up = [f"{one.name}: {said}" for one in self._deliveries if (said := one.statistics().given_up.sentence())]
+        if given_up:
+            return False, {"state": "undelivered", "why": "; ".join(given_up), **details}
         return not missing, {"state": "missing" if missing else "watching", **details}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from streams.cli.backup import backup_app
 from streams.cli.canary import canary_app
 from streams.cli.config import config_app
 from streams.cli.dead_letters import dead_letters_app
@@ -27,7 +28,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for single in (run_app, warm_up_app, replay_app, evaluate_app, record_app, import_app, simulate_app):
+for single in (run_app, warm_up_app, replay_app, evaluate_app, record_app, import_app, simulate_app, backup_app):
     app.add_typer(single)
 for name, group in (
     ("config", config_app),

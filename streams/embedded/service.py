@@ -18,7 +18,7 @@ from console.board import LiveBoard
 from console.server import ConsoleServer
 from engine.registry import RegistryData
 from schemas.recording import Record
-from sinks.catalogue import build
+from sinks.catalogue import SINKS, build
 from sinks.contract import Sink as AnySink
 from sinks.declaration import Runs
 from sinks.delivery import Delivery, DeliverySettings
@@ -33,6 +33,7 @@ from streams.embedded.vigil import ANSWER_S, Listener, Vigil
 from streams.intake.access import Access
 from streams.intake.mqtt import MqttSource
 from streams.pipeline.assembly import TEXTS
+from streams.pipeline.handovers import Handover
 from streams.pipeline.registry_change import RegistryChange
 from streams.storage.identity import Person, load_people
 from streams.storage.journal import JournalError
@@ -86,9 +87,12 @@ class Service:
         access = Access(listen.console_password.get_secret_value() if listen.console_password is not None else None)
         intake = DeviceApi(self.vigil, access=access, token=token, sender_clock=not live)
         self.server = ConsoleServer(with_console(intake, create_app(self.backend, access)), board.live, listen.host, listen.port)
-        self.mqtt = MqttSource(lambda _topic, payload: self.vigil.telemetry(payload), config.mqtt) if config.mqtt is not None else None
+        self.mqtt = MqttSource(self._store_mqtt, config.mqtt) if config.mqtt is not None else None
         self._stopping = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="watch", daemon=True)
+
+    def _store_mqtt(self, _topic: str, payload: bytes, handover: Handover) -> Future[int]:
+        return self.vigil.telemetry(payload, handover=handover)
 
     def _deliveries(self, folder: Path) -> list[Delivery]:
         spool = folder / "spool"
@@ -99,7 +103,10 @@ class Service:
             ("measurements", ParquetSink(ParquetConfig(root=folder / "measurements")), measured),
             ("quarantine", JsonlSink(quarantine), DeliverySettings()),
         ]
-        more = [(sink.name, build(sink.to, TEXTS, self._identity, where=Runs.EMBEDDED), sink.delivery) for sink in self.config.sinks]
+        more = [
+            (sink.name, build(sink.to, TEXTS, self._identity, where=Runs.EMBEDDED), SINKS[sink.to.type].delivery(sink.delivery))
+            for sink in self.config.sinks
+        ]
         return [Delivery(sink, spool / name, settings, name=name) for name, sink, settings in (*own, *more)]
 
     def _people_at_start(self) -> Mapping[str, Person]:
@@ -149,7 +156,8 @@ class Service:
                 pace(record.arrival_ns)
             if self._stopping.is_set() or not self.vigil.running:
                 break
-            waiting.append(self.vigil.telemetry(record.payload, None if pace is not None else record.arrival_ns))
+            arrival_ns = None if pace is not None else record.arrival_ns
+            waiting.append(self.vigil.telemetry(record.payload, arrival_ns, handover=Handover(record.retained)))
             count += 1
             if len(waiting) >= FEED_AHEAD:
                 waiting.pop(0).result()

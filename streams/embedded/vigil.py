@@ -29,12 +29,13 @@ from sinks.delivery import Delivery
 from sinks.items import Item, account_item
 from streams.embedded.statistics import Statistics, statistics
 from streams.pipeline.core import Core, CoreOutput
+from streams.pipeline.handovers import DIRECT, Handover
 from streams.pipeline.partition import Applied, Partition, command_in
 from streams.pipeline.records import Kind
 from streams.pipeline.registry_change import RegistryChange
 from streams.storage.crash_log import CrashLog, read, skipped_because, written
 from streams.storage.journal import Journal, JournalError, new_future, short_of_descriptors
-from streams.storage.journal_records import Entry, Topic, as_input, keyed
+from streams.storage.journal_records import Entry, Topic, as_input, brokered, keyed
 from streams.storage.snapshots import KEPT, DirectoryStore, Snapshot
 
 log = structlog.get_logger("vigil")
@@ -156,8 +157,10 @@ class Vigil:
 
     # -- input ------------------------------------------------------------------------------------------------------
 
-    def telemetry(self, payload: bytes, arrival_ns: int | None = None, key: str = "") -> Future[int]:
-        """Store a wire message; the future resolves when it is on disk. A `key` makes sending it again harmless."""
+    def telemetry(self, payload: bytes, arrival_ns: int | None = None, key: str = "", handover: Handover = DIRECT) -> Future[int]:
+        """Store a wire message; the future resolves when it is on disk. A `key` makes sending it again harmless; `handover` is a broker's."""
+        if handover != DIRECT:
+            return self.journal.append(Topic.BROKER_TELEMETRY, brokered(handover, payload), arrival_ns)
         if key:
             return self.journal.append(Topic.KEYED_TELEMETRY, keyed(key, payload), arrival_ns)
         return self.journal.append(Topic.TELEMETRY, payload, arrival_ns)

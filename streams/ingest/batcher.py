@@ -27,7 +27,7 @@ from streams.ingest.spool import SpooledMessage
 from streams.ingest.wards import Wards
 from streams.kafka import topics
 from streams.kafka.records import Headers, frame, headers
-from streams.pipeline.core import BATCHES_REMEMBERED
+from streams.pipeline.core import BATCHES_REMEMBERED, is_numbered
 from streams.storage.journal_records import Entry
 
 GATEWAY: Final = "ingest"
@@ -97,17 +97,21 @@ class Batcher:
     def remember(self, entry: Entry) -> None:
         """Note a message that an earlier process published, so that a repetition of it is dropped."""
         message = msgspec.msgpack.decode(entry.payload, type=SpooledMessage)
-        self._is_repeat(message, decode(message.payload, keep=True))
+        self._is_repeat(message, decode(message.payload, keep=True), entry.arrival_ns)
 
     def add(self, entry: Entry) -> None:
         """Add a record to the open window. Call `close` before adding one of a later window."""
         self.window = self.window_of(entry.arrival_ns)
         message = msgspec.msgpack.decode(entry.payload, type=SpooledMessage)
         decoded = decode(message.payload, keep=True)
-        if self._is_repeat(message, decoded):
+        if self._is_repeat(message, decoded, entry.arrival_ns):
             self.repeated += 1
             return
         default_ward, parts, foreign = self._divide_by_ward(decoded, message, entry)
+        if message.retained:
+            for ward, block in parts:
+                self._put_retained(ward, block, entry)
+            parts = []
         whole = not (decoded.rejects or foreign) and len({ward for ward, _ in parts}) == 1
         if whole and len(message.payload) >= self._batch_bytes and decoded.ward:
             self._forward_unchanged(parts[0][0], message.payload, entry)
@@ -170,14 +174,19 @@ class Batcher:
             self.refused[FOREIGN_WARD] += 1
         self._records_of.append(BatchRecord(topics.QUARANTINE, default_ward, frame(items), ()))
 
-    def _is_repeat(self, message: SpooledMessage, decoded: Decoded) -> bool:
+    def _is_repeat(self, message: SpooledMessage, decoded: Decoded, arrival_ns: int) -> bool:
         """Whether the same message came before: by its Idempotency-Key and bytes, or by its gateway's sequence number."""
         keys: list[tuple[str, ...]] = []
         if message.key:
             keys.append((message.name, message.key, hashlib.blake2b(message.payload, digest_size=16).hexdigest()))
-        if decoded.seq != NO_SEQ:
+        if is_numbered(decoded, arrival_ns):
             keys.append((message.name, decoded.ward, decoded.gateway, str(decoded.seq), str(decoded.sent_ns)))
         repeat = any(key in self._seen for key in keys)
+        if message.packet:
+            # Only what the broker itself calls a second try is one: packet numbers come round again.
+            digest = hashlib.blake2b(message.payload, digest_size=16).hexdigest()
+            keys.append((message.name, "packet", str(message.packet), digest))
+            repeat = repeat or (message.again and keys[-1] in self._seen)
         for key in keys:
             self._seen[key] = None
             if len(self._seen) > BATCHES_REMEMBERED:
@@ -198,6 +207,13 @@ class Batcher:
             self._close(ward)
         self._put(ward, payload, entry.offset, entry.arrival_ns)
 
+    def _put_retained(self, ward: str, block: Block, entry: Entry) -> None:
+        """What a broker had kept goes alone, behind what came before it: the mark counts for a whole record."""
+        if ward in self._open:
+            self._close(ward)
+        for value in batch_payloads(ward, [block], self._batch_bytes):
+            self._put(ward, value, entry.offset, entry.arrival_ns, retained=True)
+
     def _close(self, ward: str) -> None:
         opened = self._open.pop(ward)
         for value in batch_payloads(ward, merged(opened.blocks), self._batch_bytes):
@@ -205,14 +221,14 @@ class Batcher:
         for value in opened.refused:
             self._put(ward, value, opened.offset, opened.arrival_ns)
 
-    def _put(self, ward: str, value: bytes, offset: int, arrival_ns: int) -> None:
+    def _put(self, ward: str, value: bytes, offset: int, arrival_ns: int, *, retained: bool = False) -> None:
         # The first arrival in a batch counts for all of it, so that no latency is reported shorter than it was.
         key = f"{self._identity}-{offset}-{self._records_in_window}"
         self._records_in_window += 1
         value = value[
             : MESSAGE_BYTES_MAX + 1
         ]  # one byte too many: the core sees that it is too long and quarantines it; Kafka stores no longer record
-        self._records_of.append(BatchRecord(topics.TELEMETRY, ward, value, headers(arrival_ns, key)))
+        self._records_of.append(BatchRecord(topics.TELEMETRY, ward, value, headers(arrival_ns, key, retained=retained)))
 
 
 def split(block: Block, wards: list[str]) -> Iterator[tuple[str, Block]]:

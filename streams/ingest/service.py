@@ -28,6 +28,7 @@ from streams.ingest.wards import Wards
 from streams.intake.http_server import BACKLOG, bound_socket, raise_descriptor_limit, server_config
 from streams.intake.mqtt import MqttSource
 from streams.kafka.config import KafkaConfig
+from streams.pipeline.handovers import Handover
 
 log = structlog.get_logger("vigil.ingest")
 
@@ -103,9 +104,9 @@ class Ingest:
         await self.registry.ready.wait()
         await readings.run()
 
-    def _spool_mqtt(self, topic: str, payload: bytes) -> Future[int]:
+    def _spool_mqtt(self, topic: str, payload: bytes, handover: Handover) -> Future[int]:
         """Spool a message from the MQTT broker, which has authenticated its sender."""
-        kept = self.spool.put(SpooledMessage(*self._mqtt_sender(topic), "", payload))
+        kept = self.spool.put(SpooledMessage(*self._mqtt_sender(topic), "", payload, handover.retained, handover.again, handover.packet))
         if not kept.done():
             self.metrics.received.labels("mqtt").inc()
             self.metrics.received_bytes.inc(len(payload))

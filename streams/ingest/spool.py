@@ -29,12 +29,16 @@ SEGMENTS_A_SPOOL: Final = 8
 
 
 class SpooledMessage(msgspec.Struct, array_like=True, frozen=True):
-    """A wire message in the spool: its sender, its Idempotency-Key ("" without), its bytes."""
+    """A wire message in the spool: its sender, its Idempotency-Key ("" without), its bytes; how a broker handed it over, as in
+    `streams.pipeline.handovers.Handover`."""
 
     name: str
     wards: tuple[str, ...] | None
     key: str
     payload: bytes
+    retained: bool = False
+    again: bool = False
+    packet: int = 0
 
     @property
     def sender(self) -> Sender:

@@ -13,6 +13,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from schemas.wire import MESSAGE_BYTES_MAX
+from streams.pipeline.handovers import Handover
 from streams.storage.journal import JournalBusy
 
 log = structlog.get_logger("vigil.mqtt")
@@ -21,8 +22,8 @@ RETRY_S: Final = 0.2
 """Between two attempts to store a message on a disk that does not keep up."""
 
 
-StoreMessage = Callable[[str, bytes], Future[int]]
-"""Stores a message (topic, payload); the future is done when it is on disk. JournalBusy: try the same message again shortly."""
+StoreMessage = Callable[[str, bytes, Handover], Future[int]]
+"""Stores a message (topic, payload, how the broker handed it over); the future is done when it is on disk. JournalBusy: try the same message again shortly."""
 
 
 class SourceStatus(NamedTuple):
@@ -115,7 +116,7 @@ class MqttSource:
                 client.ack(mid, qos)
 
         while not self._stopping.is_set():
-            written = self._store(message.topic, payload)
+            written = self._store(message.topic, payload, Handover(message.retain, message.dup, mid))
             if not (written.done() and isinstance(written.exception(), JournalBusy)):
                 written.add_done_callback(stored)
                 break

@@ -18,6 +18,7 @@ from engine.frame import NS_PER_S
 from sinks.codec import decode
 from sinks.items import AlertChange, AuditEntry, Item, ItemKind, alert_item, audit_item, event_item
 from streams.kafka import topics
+from streams.pipeline.handovers import Handover
 from streams.pipeline.records import Input, Kind
 
 NS_PER_MS: Final = NS_PER_S // 1_000
@@ -28,6 +29,8 @@ ARRIVAL_HEADER: Final = "arrival_ns"
 KEY_HEADER: Final = "key"
 """Idempotency key of a telemetry record, ASCII."""
 OFFSET_HEADER: Final = "vigil-registry-offset"
+RETAINED_HEADER: Final = "vigil-retained"
+"""On telemetry that an MQTT broker had kept: when it was sent is unknown."""
 
 CANARY_PREFIX: Final = policy.CANARY_PREFIX
 """Subjects of simulated wearers (`vigil canary`): sinks that call people, boards and statistics leave their items out."""
@@ -37,13 +40,17 @@ CANARY: Final = "vigil/canary"
 Headers = Sequence[tuple[str, bytes]]
 
 
-def headers(arrival_ns: int | None = None, key: str = "", kind: Kind = Kind.TELEMETRY) -> list[tuple[str, bytes]]:
+def headers(
+    arrival_ns: int | None = None, key: str = "", kind: Kind = Kind.TELEMETRY, *, retained: bool = False
+) -> list[tuple[str, bytes]]:
     """Headers of a record for the telemetry, commands or registry topic."""
     found = [] if arrival_ns is None else [(ARRIVAL_HEADER, b"%d" % arrival_ns)]
     if key:
         found.append((KEY_HEADER, key.encode()))
     if kind is not Kind.TELEMETRY:
         found.append((KIND_HEADER, kind.encode()))
+    if retained:
+        found.append((RETAINED_HEADER, b"1"))
     return found
 
 
@@ -64,6 +71,7 @@ def parse(offset: int, stamp_ns: int, message_key: bytes | None, value: bytes | 
         value or b"",
         (message_key or b"").decode("utf-8", "replace"),
         _number(found.get(OFFSET_HEADER)) or 0,
+        Handover(retained=RETAINED_HEADER in found),
     )
 
 

@@ -15,15 +15,19 @@ from pydantic import BaseModel
 from alerts.book import AlertBook
 from alerts.model import Alert, Command, Refusal, Transition
 from alerts.policy import CANARY_WARD_PREFIX, Policy, is_canary
+from engine.clocks import AdmissionLimits
 from engine.engine import Engine
 from engine.outputs import Outputs
 from engine.registry import Registry, RegistryData
-from schemas.codec import decode
+from engine.technical import DEVICE_UNBOUND
+from schemas.codec import Decoded, decode
 from streams.pipeline.assembly import HomePolicy, detectors
+from streams.pipeline.handovers import DIRECT, Handover, Mark, SecondTries
 
 BATCHES_REMEMBERED: Final = 4096
 """Gateway batches whose repetition is recognised (a gateway repeats what was not acknowledged, at once)."""
 STATE_VERSION: Final = 1
+_LIMITS: Final = AdmissionLimits()
 
 
 class CoreOutput(NamedTuple):
@@ -52,6 +56,7 @@ class _Saved(msgspec.Struct, array_like=True):
     batches: list[tuple[str, str, int, int]]
     messages: int
     repeated: int
+    handovers: list[Mark] = []  # a snapshot of before has none
 
 
 class Core:
@@ -63,23 +68,31 @@ class Core:
         self.messages = 0
         self.repeated = 0
         self._batches: dict[tuple[str, str, int, int], None] = {}
+        self._second_tries = SecondTries()
 
-    def telemetry(self, payload: bytes, arrival_ns: int, key: str = "") -> CoreOutput:
+    def telemetry(self, payload: bytes, arrival_ns: int, key: str = "", handover: Handover = DIRECT) -> CoreOutput:
         """Apply one wire message (JSON chunks or a ward batch). arrival_ns never goes back.
 
-        A message with a `key`, or a batch with a number, that was applied before is counted as repeated and nothing else.
+        A message with a `key`, a batch with a number, or a broker's second try at what was applied before is counted as repeated and
+        nothing else.
         """
         output = self.advance(arrival_ns)
         self.messages += 1
         if key and self._is_repeat((key, hashlib.blake2b(payload, digest_size=16).hexdigest(), 0, 0)):
             return output
+        if self._second_tries.is_one(handover, payload):
+            self.repeated += 1
+            return output
         decoded = decode(payload)
         # JSON chunks carry no batch number: their repeats are dropped per device.
-        if decoded.seq >= 0 and self._is_repeat((decoded.ward, decoded.gateway, decoded.seq, decoded.sent_ns)):
+        if is_numbered(decoded, arrival_ns) and self._is_repeat((decoded.ward, decoded.gateway, decoded.seq, decoded.sent_ns)):
             return output
-        if decoded.rejects or decoded.partly:
-            output.outputs.add(self.engine.refuse([*decoded.rejects, *decoded.partly], arrival_ns))
+        if decoded.rejects:
+            output.outputs.add(self.engine.refuse(decoded.rejects, arrival_ns))
+        output.outputs.rejects.extend(decoded.partly)  # their readings go on: nothing to account for
         for block in decoded.blocks:
+            if handover.retained:
+                block = block._replace(retained=True)  # noqa: PLW2901 - the same block, marked
             self._apply_events(self.engine.step(block, arrival_ns), output)
         return output
 
@@ -114,7 +127,15 @@ class Core:
     def snapshot(self) -> bytes:
         """Everything, as bytes."""
         return msgspec.msgpack.encode(
-            _Saved(STATE_VERSION, self.engine.snapshot(), self.book.snapshot(), list(self._batches), self.messages, self.repeated)
+            _Saved(
+                STATE_VERSION,
+                self.engine.snapshot(),
+                self.book.snapshot(),
+                list(self._batches),
+                self.messages,
+                self.repeated,
+                self._second_tries.marks(),
+            )
         )
 
     def restore(self, data: bytes) -> None:
@@ -128,6 +149,7 @@ class Core:
         self.engine.restore(saved.engine)
         self.book.restore(saved.book)
         self._batches = dict.fromkeys(saved.batches)
+        self._second_tries = SecondTries(saved.handovers)
         self.messages, self.repeated = saved.messages, saved.repeated
 
     def _is_repeat(self, batch: tuple[str, str, int, int]) -> bool:
@@ -140,9 +162,11 @@ class Core:
         return False
 
     def _apply_events(self, outputs: Outputs, output: CoreOutput) -> None:
-        output.outputs.add(outputs)
         for event in outputs.events:
             self._add_transitions(self.book.apply(event), output)
+        # What only moves alerts is told by their transitions, and is no event for whoever counts events.
+        outputs.events[:] = [event for event in outputs.events if event.code != DEVICE_UNBOUND]
+        output.outputs.add(outputs)
 
     def _add_transitions(self, transitions: Iterable[Transition], output: CoreOutput) -> None:
         for transition in transitions:
@@ -150,6 +174,12 @@ class Core:
             if alert is None:
                 raise RuntimeError(f"transition {transition.id} has no alert: the book shed one, which it must never do")
             output.transitions.append((transition, alert))
+
+
+def is_numbered(decoded: Decoded, arrival_ns: int) -> bool:
+    """Whether a batch is known by its number and the gateway's clock. Without a possible clock the numbers of a gateway that starts again
+    would be taken for those of before, and with the batch a press: then its chunks are told apart one by one."""
+    return decoded.seq >= 0 and -_LIMITS.past_ns <= decoded.sent_ns - arrival_ns <= _LIMITS.future_ns
 
 
 def _refuse_canaries_elsewhere(data: RegistryData) -> None:

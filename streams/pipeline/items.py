@@ -32,4 +32,6 @@ def audit_of(command: Command, refusal: Refusal | None) -> Item:
 
 def _kept(late: Late) -> Reject:
     why = f"came {late.behind_ns / NS_PER_S:.1f} s after its time was processed"
+    if late.earlier:
+        why = "measured before the device was bound to its present subject; signals of a time that is over are not judged"
     return Reject(Reason.LATE, why, late.device, late.kind, late.readings, late.payload)

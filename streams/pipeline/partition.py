@@ -91,7 +91,7 @@ class Partition:
         audit: list[Item] = []
         error = ""
         if record.kind is Kind.TELEMETRY:
-            output = self.core.telemetry(record.value, at_ns, record.key)
+            output = self.core.telemetry(record.value, at_ns, record.key, record.handover)
         elif record.kind is Kind.COMMAND:
             output, audit = self._command(record, at_ns)
         elif record.kind is Kind.REGISTRY:

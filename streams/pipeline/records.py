@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
+from streams.pipeline.handovers import DIRECT, Handover
+
 
 class Kind(StrEnum):
     """What a record is."""
@@ -23,7 +25,7 @@ class Input(NamedTuple):
 
     `stamp_ns` is when the log took it (the broker's or the journal's clock), `arrival_ns` when it reached Vigil where that is known to
     be earlier (None: not given); both UTC ns. `key` is the idempotency key of telemetry, "" without. `message_key` and
-    `registry_offset` belong to a registry record: its ward, and its offset in the registry topic.
+    `registry_offset` belong to a registry record: its ward, and its offset in the registry topic. `delivery` belongs to telemetry.
     """
 
     offset: int
@@ -34,8 +36,9 @@ class Input(NamedTuple):
     value: bytes
     message_key: str
     registry_offset: int
+    handover: Handover = DIRECT
 
 
-def telemetry(offset: int, arrival_ns: int, value: bytes, key: str = "") -> Input:
+def telemetry(offset: int, arrival_ns: int, value: bytes, key: str = "", handover: Handover = DIRECT) -> Input:
     """A wire message whose arrival is known."""
-    return Input(offset, Kind.TELEMETRY, key, arrival_ns, arrival_ns, value, "", 0)
+    return Input(offset, Kind.TELEMETRY, key, arrival_ns, arrival_ns, value, "", 0, handover)

@@ -9,6 +9,7 @@ import msgspec
 from engine.frame import NS_PER_S
 from engine.registry import RegistryData
 from schemas.recording import Meta, Record
+from streams.pipeline.handovers import SecondTries
 from streams.pipeline.records import Kind
 from streams.recordings.format import Writer
 from streams.storage.journal_records import as_input, entries
@@ -31,11 +32,13 @@ def capture(data: Path, target: Path, minutes: float | None = None) -> int:
     registry_path = data / "registry.json"
     registry = msgspec.json.decode(registry_path.read_bytes(), type=RegistryData) if registry_path.exists() else RegistryData()
     count = 0
-    with Writer(target, Meta(target.name.removesuffix(".vigil"), "captured from a journal"), registry) as writer:
+    tries = SecondTries()
+    with Writer(target, Meta(target.name.removesuffix(".vigil"), "captured from a journal"), registry, marked=True) as writer:
         for start in starts:
             for entry in entries(folder / f"{start:016d}.log", start):
                 record = as_input(entry)
-                if record.kind is Kind.TELEMETRY and entry.arrival_ns >= since_ns:
-                    writer.append(Record(entry.arrival_ns, record.value))
+                repeated = tries.is_one(record.handover, record.value)
+                if record.kind is Kind.TELEMETRY and entry.arrival_ns >= since_ns and not repeated:
+                    writer.append(Record(entry.arrival_ns, record.value, record.handover.retained))
                     count += 1
     return count

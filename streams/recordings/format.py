@@ -3,7 +3,8 @@
 A recording is a folder `<name>.vigil/`:
     meta.json       format version, name, source, licence, notes, whether it is labelled
     registry.json   engine.registry.RegistryData
-    frames.parquet  columns arrival_ns int64, payload binary (a wire payload: JSON chunk(s) or a binary ward batch), zstd
+    frames.parquet  columns arrival_ns int64, payload binary (a wire payload: JSON chunk(s) or a binary ward batch), zstd;
+                    of a journal also retained bool (an MQTT broker had kept the message)
     truth.jsonl     one Truth a line
 """
 
@@ -32,6 +33,8 @@ FORMAT_VERSION: Final = 1
 """`Meta.version` of the folders this module writes and reads."""
 
 _SCHEMA: Final = pa.schema([("arrival_ns", pa.int64()), ("payload", pa.binary())])
+_MARKED_SCHEMA: Final = _SCHEMA.append(pa.field("retained", pa.bool_()))
+"""Of a recording from a journal: what a broker had kept is marked."""
 _GROUP_BYTES: Final = 16 * 1024 * 1024
 _GROUP_ROWS: Final = 4096
 """A row group ends at either: what a reader or a live writer holds in memory."""
@@ -47,10 +50,12 @@ class Writer:
     """Writes a recording record by record, in order of arrival: `with Writer(path, meta, registry) as writer: writer.append(record)`.
 
     The folder is made, or taken when it is empty. `frames.parquet` gets its name when the writer closes without an error; until
-    then the data is in `frames.parquet.part`.
+    then the data is in `frames.parquet.part`. `marked`: with the marks of messages that a broker had kept.
     """
 
-    def __init__(self, path: Path, meta: Meta, registry: RegistryData | None = None, truth: Iterable[Truth] = ()) -> None:
+    def __init__(
+        self, path: Path, meta: Meta, registry: RegistryData | None = None, truth: Iterable[Truth] = (), *, marked: bool = False
+    ) -> None:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise RecordingError(f"{path} exists already: choose another name, or remove it first")
         path.mkdir(parents=True, exist_ok=True)
@@ -62,7 +67,8 @@ class Writer:
         (path / "meta.json").write_bytes(msgspec.json.format(msgspec.json.encode(meta)) + b"\n")
         (path / "registry.json").write_bytes(msgspec.json.format(msgspec.json.encode(registry or RegistryData())) + b"\n")
         (path / "truth.jsonl").write_bytes(b"".join(msgspec.json.encode(entry) + b"\n" for entry in truth))
-        self._file = parquet.ParquetWriter(path / "frames.parquet.part", _SCHEMA, compression="zstd", use_dictionary=False)
+        self._schema = _MARKED_SCHEMA if marked else _SCHEMA
+        self._file = parquet.ParquetWriter(path / "frames.parquet.part", self._schema, compression="zstd", use_dictionary=False)
 
     def append(self, record: Record) -> None:
         """Add one record; RecordingError when it arrived before the one before it."""
@@ -77,8 +83,8 @@ class Writer:
 
     def _flush(self) -> None:
         if self._rows:
-            arrival_ns, payload = zip(*self._rows, strict=True)
-            self._file.write_table(pa.table([pa.array(arrival_ns, pa.int64()), pa.array(payload)], schema=_SCHEMA))
+            columns = [pa.array(column, field.type) for column, field in zip(zip(*self._rows, strict=True), self._schema, strict=False)]
+            self._file.write_table(pa.table(columns, schema=self._schema))
         self._rows = []
         self._bytes = 0
 
@@ -146,7 +152,7 @@ def _opened(path: Path) -> Any:
         file = parquet.ParquetFile(path)
     except (OSError, pa.ArrowInvalid) as error:
         raise RecordingError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from error
-    if not file.schema_arrow.equals(_SCHEMA):
+    if not (file.schema_arrow.equals(_SCHEMA) or file.schema_arrow.equals(_MARKED_SCHEMA)):
         raise RecordingError(
             f"{path} must have the columns arrival_ns int64 and payload binary, it has {', '.join(map(str, file.schema_arrow))}"
         )
@@ -160,11 +166,12 @@ def _records(file: Any) -> Iterator[Record]:
             table = file.read_row_group(group)
         except (OSError, pa.ArrowInvalid) as error:
             raise RecordingError(f"row group {group} of the recording is damaged: {str(error).splitlines()[0]}") from error
-        for arrival_ns, payload in zip(table[0].to_pylist(), table[1].to_pylist(), strict=True):
+        marks = table[2].to_pylist() if table.num_columns == len(_MARKED_SCHEMA) else [False] * table.num_rows
+        for arrival_ns, payload, retained in zip(table[0].to_pylist(), table[1].to_pylist(), marks, strict=True):
             if arrival_ns is None or payload is None or arrival_ns < last_ns:
                 raise RecordingError(f"a record of row group {group} has no payload, or arrived before its predecessor")
             last_ns = arrival_ns
-            yield Record(arrival_ns, payload)
+            yield Record(arrival_ns, payload, bool(retained))
 
 
 class _Form(NamedTuple):

@@ -14,6 +14,7 @@ from engine.frame import NS_PER_S
 from engine.outputs import Account, Late, Measurements, Reject
 from schemas.recording import Recording
 from streams.pipeline.core import CoreOutput
+from streams.pipeline.handovers import Handover
 from streams.pipeline.partition import Applied, Partition
 from streams.pipeline.records import telemetry
 from streams.pipeline.registries import Registries
@@ -81,7 +82,7 @@ def replay(
 
     for done, record in enumerate(recording.records, 1):
         last_ns = record.arrival_ns
-        collect(partition.apply(telemetry(done - 1, last_ns, record.payload)))
+        collect(partition.apply(telemetry(done - 1, last_ns, record.payload, handover=Handover(record.retained))))
         if progress is not None and done % PROGRESS_EVERY == 0:
             progress(done, last_ns)
     if done:

@@ -12,6 +12,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
+from streams.pipeline.handovers import DIRECT, Handover
 from streams.pipeline.records import Input, Kind
 
 _HEAD: Final = struct.Struct("<IIqB")
@@ -26,16 +27,19 @@ class Topic(IntEnum):
     COMMAND = 1
     REGISTRY = 2
     KEYED_TELEMETRY = 3  # an idempotency key, a zero byte, then the wire payload
+    BROKER_TELEMETRY = 4  # flags u8 (1 retained, 2 a second try), packet number u16, then the wire payload
 
 
 _TOPICS: Final = frozenset(int(topic) for topic in Topic)
 _KINDS: Final = {
     Topic.TELEMETRY: Kind.TELEMETRY,
     Topic.KEYED_TELEMETRY: Kind.TELEMETRY,
+    Topic.BROKER_TELEMETRY: Kind.TELEMETRY,
     Topic.COMMAND: Kind.COMMAND,
     Topic.REGISTRY: Kind.REGISTRY_CHANGE,
 }
 _KEY_END: Final = b"\0"
+_HANDOVER: Final = struct.Struct("<BH")
 
 
 class Entry(NamedTuple):
@@ -52,12 +56,21 @@ def keyed(key: str, payload: bytes) -> bytes:
     return key.encode() + _KEY_END + payload
 
 
+def brokered(handover: Handover, payload: bytes) -> bytes:
+    """The payload of a BROKER_TELEMETRY record."""
+    return _HANDOVER.pack(handover.retained | handover.again << 1, handover.packet) + payload
+
+
 def as_input(entry: Entry) -> Input:
     """The journal record as a partition takes it: the journal's stamp is its arrival."""
-    key, value = b"", entry.payload
+    key, value, handover = b"", entry.payload, DIRECT
     if entry.topic is Topic.KEYED_TELEMETRY:
         key, _, value = value.partition(_KEY_END)
-    return Input(entry.offset, _KINDS[entry.topic], key.decode(errors="replace"), entry.arrival_ns, entry.arrival_ns, value, "", 0)
+    elif entry.topic is Topic.BROKER_TELEMETRY:
+        flags, packet = _HANDOVER.unpack_from(value)
+        handover, value = Handover(bool(flags & 1), bool(flags & 2), packet), value[_HANDOVER.size :]
+    arrival_ns = entry.arrival_ns
+    return Input(entry.offset, _KINDS[entry.topic], key.decode(errors="replace"), arrival_ns, arrival_ns, value, "", 0, handover)
 
 
 def encoded(topic: Topic, payload: bytes, arrival_ns: int) -> bytes:

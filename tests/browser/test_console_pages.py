@@ -398,6 +398,16 @@ def test_a_stopped_engine_is_said_though_the_server_answers(stage: Stage, visit:
     expect(page.locator("#banner")).to_contain_text("Detection has stopped", timeout=15_000)
 
 
+def test_a_stopped_engine_is_said_when_the_clock_was_set_back(stage: Stage, visit: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = visit(stage)
+    page.locator(".tile").first.wait_for()
+    wall_ns = time.time_ns
+    monkeypatch.setattr("time.time_ns", lambda: wall_ns() - 3600 * 10**9)
+    expect(page.locator("#banner")).to_be_hidden()
+    stage.home.engine_runs = False
+    expect(page.locator("#banner")).to_contain_text("Detection has stopped", timeout=20_000)
+
+
 def test_a_page_whose_script_died_says_so_by_itself(stage: Stage, visit: Open, browser: Browser) -> None:
     context = browser.new_context(locale="en")
     page = context.new_page()

@@ -102,7 +102,7 @@ def test_a_pressed_button_becomes_an_alert(service: Service, client: httpx.Clien
         (msgspec.json.encode({**chunk(), "kind": "accel", "rate_hz": 1e9, "samples": [[0, 0, 1]]}), "bad_rate"),
         (msgspec.json.encode({**chunk(), "kind": "accel", "rate_hz": 50, "samples": [[0, 1]]}), "bad_shape"),
         (b'{"v":1,"device":"pendant-1","kind":"accel","t0_ns":1,"rate_hz":50,"samples":[[1e999,0,0]]}', "non_finite"),
-        (msgspec.json.encode(chunk(t0_ns=-5)), "bad_time"),
+        (msgspec.json.encode({**chunk(t0_ns=-5), "kind": "accel", "rate_hz": 50, "samples": [[0, 0, 1]]}), "bad_time"),
         (b"\x81\xa1v", "truncated"),
     ],
     ids=lambda value: value if isinstance(value, str) else "sent",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,6 +72,22 @@ def test_a_type_conflict_is_reported_for_the_item_that_has_it(database: influx.I
     assert isinstance(outcomes[4], Rejected)
     assert "field type conflict" in outcomes[4].why
     assert len(database.query("SELECT * FROM vitals")) == 8
+
+
+def test_one_point_of_another_type_takes_nobody_with_it(database: influx.Influx, tmp_path: Path) -> None:
+    sink = sink_of(database)
+    sink._api.write("vigil/autogen", "home", f'vitals,subject=resident/7 x="text" {T0_NS}')  # somebody else's program
+    delivery = Delivery(sink, tmp_path / "spool", DeliverySettings(batch_max=500))
+    delivery.put([*(rows("vitals", "x", n, t_ns=T0_NS + 1000 * n, subject=f"resident/{n}") for n in range(25)), item(ItemKind.ALERT)])
+    delivery.run_once()
+    refused = delivery.statistics().dead
+    assert delivery.statistics().queued == 0
+    delivery.close()
+    stored = {row["subject"] for row in database.query("SELECT * FROM vitals") if row["time"] > T0_NS or row["subject"] != "resident/7"}
+    assert len(stored) + refused == 25  # nothing is lost without a word
+    assert len(database.query("SELECT * FROM alerts")) == 1
+    for line in (tmp_path / "spool" / "dead-measurements.jsonl").read_text().splitlines() if refused else ():
+        assert "field type conflict" in json.loads(line)["why"]
 
 
 def test_an_alert_is_one_point_that_follows_its_state(database: influx.Influx, tmp_path: Path) -> None:

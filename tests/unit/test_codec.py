@@ -153,6 +153,13 @@ def test_a_single_reading_counts_for_one_second_and_a_chunk_of_several_needs_its
     assert only_reason(json.dumps({**reading, "samples": [[71] + [None] * 5] * 2}).encode()) is Reason.BAD_RATE
 
 
+@pytest.mark.parametrize("t0_ns", [-1, -(2**63), 2**63 - 1, 2**70, -(2**70)])
+def test_a_press_is_taken_whatever_its_clock_says(t0_ns: int) -> None:
+    press = {"v": 1, "device": "call", "kind": "button", "t0_ns": t0_ns, "values": {"pressed": 1}}
+    decoded = decode(json.dumps(press).encode())
+    assert (decoded.rejects, decoded.blocks[0].t0_ns.tolist()) == ([], [0])
+
+
 def test_bad_chunks_are_cut_out_and_the_rest_of_the_batch_goes_on() -> None:
     samples = np.zeros((4, 2, 3), np.float32)
     samples[1, 0, 0], samples[2, 1, 2] = 90.0, np.inf

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tarfile
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +49,11 @@ def begins_alike(captured: Path, original: Path) -> bool:
     return len(payloads) > 20 and payloads == [record.payload for record in read(original).records][: len(payloads)]
 
 
+def members(path: Path) -> list[str]:
+    with tarfile.open(path) as tar:
+        return tar.getnames()
+
+
 def commands_left() -> list[Command | None]:
     return [command for _, command in StateFolder(load(Path("vigil.toml")).canary.folder).left_commands()]
 
@@ -57,6 +63,7 @@ SHOWS: Final[dict[str, Callable[[str], bool]]] = {
     "replay": lambda said: "falls.fall" in said and "falls.fall" in event_codes(),
     "evaluate": lambda _: "falls.fall" in scorecard("json") and "falls.fall" in scorecard("html"),
     "record": lambda _: begins_alike(Path("captured.vigil"), Path("examples/fall.vigil")),
+    "backup": lambda _: "vigil-data/vigil.db" in members(Path("vigil-backup.tar.gz")),
     "import": lambda _: read(Path("night.vigil")).meta.source == "RR series" and count(Path("night.vigil")) > 50,
     "simulate": lambda _: "falls.fall" in {truth.code for truth in read(Path("mine.vigil")).truth},
     "config sample": lambda _: tomllib.loads(Path("vigil.toml").read_text(encoding="utf-8")) == {},

@@ -201,7 +201,7 @@ def test_a_flood_is_cut_off_but_the_first_press_is_not(engine: Engine) -> None:
 def test_a_bed_reports_about_whoever_lies_in_it() -> None:
     stays = (Assignment("resident/a", "bed/1", at(0), at(10)), Assignment("resident/b", "bed/1", at(20)))
     engine = Engine([Level()], home(assignments=stays))
-    subjects = [engine.step(block("m1", t, 9.0), at(t + 1)).events[0].subject for t in (0, 12, 25)]
+    subjects = [engine.step(block("m1", t, 9.0), at(t + 1)).events[-1].subject for t in (0, 12, 25)]
     assert subjects == ["resident/a", "bed/1", "resident/b"]
     late = engine.step(block("m1", 13, 9.0), at(27))
     assert (len(late.late), late.events) == (1, [])
@@ -395,7 +395,10 @@ def test_the_silence_of_a_replaced_device_ends(engine: Engine) -> None:
     engine.step(block("w1", 0), at(1))
     assert [e.phase for e in engine.advance(at(200)).events] == ["onset"]
     out = engine.set_registry(RegistryData(bindings=(Binding("new", "resident/a", "h/1"),)), at(201))
-    assert [(e.code, e.phase, e.subject) for e in out.events] == [("device.silent", "clear", "resident/a")]
+    assert [(e.code, e.phase, e.subject) for e in out.events] == [
+        ("device.unbound", "onset", "resident/a"),
+        ("device.silent", "clear", "resident/a"),
+    ]
 
 
 def test_a_device_whose_data_cannot_be_used_is_announced(engine: Engine) -> None:

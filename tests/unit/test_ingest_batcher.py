@@ -23,6 +23,7 @@ from streams.ingest.spool import SpooledMessage
 from streams.ingest.wards import Wards
 from streams.kafka import topics
 from streams.kafka.records import items_in, parse
+from streams.pipeline.handovers import DIRECT, Handover
 from streams.storage.journal_records import Entry, Topic
 
 MS = 1_000_000
@@ -53,8 +54,18 @@ class Feed:
     def __post_init__(self) -> None:
         self.batcher = Batcher(self.wards, identity=7, linger_ns=LINGER_NS, batch_bytes=self.batch_bytes, unbound_ward="vigil/unbound")
 
-    def put(self, payload: bytes, *, at_ms: int = 0, key: str = "", name: str = "", wards: tuple[str, ...] | None = None) -> None:
-        message = msgspec.msgpack.encode(SpooledMessage(name, wards, key, payload))
+    def put(
+        self,
+        payload: bytes,
+        *,
+        at_ms: int = 0,
+        key: str = "",
+        name: str = "",
+        wards: tuple[str, ...] | None = None,
+        handover: Handover = DIRECT,
+    ) -> None:
+        given = SpooledMessage(name, wards, key, payload, handover.retained, handover.again, handover.packet)
+        message = msgspec.msgpack.encode(given)
         self.batcher.add(Entry(self.offset, START_NS + at_ms * MS, Topic.TELEMETRY, message))
         self.offset += 1
 
@@ -212,7 +223,7 @@ def test_too_long_a_message_still_says_so() -> None:
 
 def test_sent_again_is_taken_once() -> None:
     feed = Feed(some_wards(one=("a",)))
-    batch, press = encode_batch("h/one", [block("a")], seq=3, sent_ns=4), button("a")
+    batch, press = encode_batch("h/one", [block("a")], seq=3, sent_ns=START_NS), button("a")
     for key in ("", "k1"):
         feed.put(batch)
         feed.put(press, key=key)
@@ -261,3 +272,22 @@ def test_the_first_arrival_counts_for_the_batch() -> None:
     feed.put(button("a", START_NS + 1), at_ms=90)
     (out,) = telemetry(feed.batcher.close())
     assert parse(0, 0, None, None, out.headers).arrival_ns == START_NS + 3 * MS
+
+
+def test_what_a_broker_had_kept_goes_alone_and_marked_in_its_place() -> None:
+    feed = Feed(some_wards(east=("a", "b")))
+    feed.put(button("a"))
+    feed.put(button("b", 0), handover=Handover(retained=True))
+    feed.put(button("a", START_NS + 1))
+    out = telemetry(feed.batcher.close())
+    assert [parse(0, 0, None, None, each.headers).handover.retained for each in out] == [False, True, False]
+    assert [decode(each.value).blocks[0].devices for each in out] == [("a",), ("b",), ("a",)]
+    assert len({key_of(each) for each in out}) == 3
+
+
+def test_only_what_the_broker_calls_a_second_try_is_dropped_as_one() -> None:
+    feed = Feed(some_wards(east=("a",)))
+    for handover in (Handover(packet=7), Handover(again=True, packet=7), Handover(packet=7), Handover(again=True, packet=8)):
+        feed.put(button("a", 0), handover=handover)
+    assert feed.batcher.repeated == 1
+    assert len(chunks([each.value for each in telemetry(feed.batcher.close())])) == 3

@@ -38,7 +38,7 @@ function device(name) {
 function values(alert) {
   // What has no name in the locale files is for engineers (the details of the API show it), not for whoever runs to a room.
   const entries = Object.entries(alert.values).filter(([quantity, value]) => has(`quantity.${quantity}`) && !(quantity === "rate_k_per_min" && value < RISE_SEEN_K_PER_MIN));
-  return entries.slice(0, VALUES_MAX).map(([quantity, value]) => `${quantityName(quantity)} ${measured(quantity, value)}`).join(" · ");
+  return entries.slice(0, VALUES_MAX).map(([quantity, value]) => (quantity === "time_unknown" ? quantityName(quantity) : `${quantityName(quantity)} ${measured(quantity, value)}`)).join(" · ");
 }
 
 class Card {

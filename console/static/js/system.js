@@ -47,6 +47,12 @@ function accounting(totals) {
   );
 }
 
+// What to do in this language; the sentence that names the reason stands beside it.
+function detail(delivery) {
+  if (!delivery.undelivered) return delivery.detail;
+  return el("span", {}, t("system.undelivered", { n: count(delivery.undelivered) }), " ", el("small", { class: "muted", lang: "en" }, delivery.detail));
+}
+
 function health(delivery) {
   return el("span", { class: "health", "data-health": delivery.health }, t(`health.${delivery.health}`));
 }
@@ -120,7 +126,7 @@ await start("system", (main, live) => {
     boxes.deliveries.replaceChildren(
       table(
         ["name", "role", "health", "waiting", "given_up", "last_ok", "detail"].map((key) => t(`system.${key}`)),
-        system.deliveries.map((d) => [d.name, t(`role.${d.role}`), health(d), number(d.waiting), number(d.given_up), age(d.last_ok_ms), d.detail]),
+        system.deliveries.map((d) => [d.name, t(`role.${d.role}`), health(d), number(d.waiting), number(d.given_up), age(d.last_ok_ms), detail(d)]),
         "–",
       ),
     );
