@@ -10,10 +10,11 @@ import msgspec
 
 from benchmarks.faults.play import Played, play
 from benchmarks.faults.stream import Chunk, chunks_of, led_in, looped, numbered, on_time
-from engine.detector import Detector
+from engine.detector import Detector, Spec
 from engine.frame import NS_PER_S
 from engine.kinds import KINDS
-from engine.registry import Registry, RegistryData
+from engine.registry import CareSetting, Registry, RegistryData
+from engine.watch import CARE
 from schemas.codec import decode
 from schemas.recording import Recording, Truth
 from streams.pipeline.assembly import CLASSES, EVENT_BY_CODE
@@ -64,6 +65,11 @@ class Case(NamedTuple):
     def device(self) -> str:
         """Whose stream it is."""
         return self.chunks[0].device
+
+    @property
+    def spec(self) -> Spec:
+        """Of the detector."""
+        return next(cls.spec for cls in CLASSES if cls.spec.name == self.detector)
 
     @property
     def timing(self) -> str:
@@ -167,6 +173,13 @@ def _clean(case: Case) -> Case | None:
     case = case._replace(chunks=chunks, loop=loop, onset_ns=onset_ns, alarm_ns=alarm_ns)
     whole = play(case.until(alarm_ns + _ns(AFTERWARDS_S)), case.registry, start_ns, alarm_ns + _ns(AFTERWARDS_S), never)
     return case._replace(expected=frozenset(ring.code for ring in whole.rings) | case.codes)
+
+
+def watched_closely(case: Case, limit_s: float) -> Case:
+    """`case` with a care plan by which somebody is told after `limit_s` that nobody watches: shorter runs than the home's own limits."""
+    hazards = {signal.hazard for signals in case.spec.watches.values() for signal in signals}
+    care = (CareSetting(case.subject, CARE, f"{hazard}_s", limit_s) for hazard in sorted(hazards))
+    return case._replace(registry=msgspec.structs.replace(case.registry, care=(*case.registry.care, *care)))
 
 
 def never(_: Played, __: int) -> bool:

@@ -43,7 +43,7 @@ class Fault(NamedTuple):
     fault takes no information away, so the alarm itself is due. `delay_s`: how much later it may come because the messages do;
     `stretch`: by this share of all that came before as well. `applies`: to which cases. `subject`: about whom the alarm must be, if the
     fault changes that. `call`: any call to the person counts as well (missing life signs on a device that says it is worn).
-    `blind_s`: within this of the danger somebody must have been told that nobody watches.
+    `blind_s`: so long it takes at least until somebody can be told that nobody watches, where the limits of the watch are shorter.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Fault(NamedTuple):
     applies: Callable[[Case], bool] = everywhere
     subject: str = ""
     call: bool = False
-    blind_s: float = 900.0
+    blind_s: float = 0.0
 
 
 def scene(case: Case, seed: int) -> Scene:

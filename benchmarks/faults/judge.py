@@ -13,11 +13,25 @@ from benchmarks.faults.case import SLACK_S, Case
 from benchmarks.faults.fault import Fault, scene
 from benchmarks.faults.play import Played, Ring, Technical, play
 from engine.frame import NS_PER_S
+from engine.watch import CARE, WatchLimits
 
 ALLOWANCE_S: Final = 60.0
 """So much later than without the fault an alarm may come, beside what the fault itself delays."""
 ALLOWANCE_PERIODS: Final = 3
 """Or so many periods of the stream, if that is more."""
+
+
+TOLD_SLACK_S: Final = 300.0
+"""So much later than the limits of the watch say somebody may be told: what is missing must first be missed."""
+
+
+def blind_s(case: Case) -> float:
+    """Within this of the danger somebody must have been told that nobody watches: the home's limit, or the resident's own."""
+    limits = WatchLimits()
+    own = {setting.field: setting.value for setting in case.registry.care if setting.detector == CARE and setting.value is not None}
+    hazards = {signal.hazard for signal in case.spec.watches.get(case.kind, ())}
+    told_s = [own.get(f"{hazard}_s", limits.told_ns[hazard] / NS_PER_S) for hazard in hazards]
+    return max([*told_s, limits.never_heard_ns / NS_PER_S]) + TOLD_SLACK_S
 
 
 class Outcome(StrEnum):
@@ -73,7 +87,7 @@ def run(case: Case, fault: Fault, seed: int) -> Result:
         fault.subject or case.subject,
         case.onset_ns - _ns(SLACK_S + stretched_s),
         due_ns,
-        max(due_ns, case.onset_ns + _ns(fault.blind_s + fault.delay_s)),
+        max(due_ns, case.onset_ns + _ns(max(fault.blind_s, blind_s(case)) + fault.delay_s)),
         one.begin_ns,
     )
 
