@@ -216,8 +216,10 @@ class AlertBook:
         # was never reported (a device taken away) must not swallow the next case.
         news = rules.life_safety or at_ns - alert.last_at_ns > _ns(rules.regroup_s)
         back = self._back(alert, at_ns) if alert.state is State.STALE else []
-        alert = self._open[alert.id]
-        if len(alert.active) < self.policy.active_max:
+        gone, alert = alert.device_gone, self._open[alert.id]
+        if gone:
+            active: tuple[str, ...] = (onset_key(event),)  # nobody is left to report the end of what the device taken away began
+        elif len(alert.active) < self.policy.active_max:
             active = (*alert.active, onset_key(event))
         else:
             self.counters.onsets_untracked += 1

@@ -134,11 +134,14 @@ class _Console:
         return encoded(self._backend.system())
 
     async def health(self, _: Request) -> Response:
-        """200 while the engine moves and every alert got out or still may; else 503: somebody has to be called. No resident is named."""
-        lost = [
-            f"sink {d.name}: {d.undelivered} alerts or audit entries given up" for d in self._backend.system().deliveries if d.undelivered
-        ]
-        return self._alive(lost)
+        """200 while the engine moves and alerts get out; else 503: somebody has to be called. No resident is named."""
+        faults = []
+        for delivery in self._backend.system().deliveries:
+            if delivery.undelivered:
+                faults.append(f"sink {delivery.name}: {delivery.undelivered} alerts or audit entries given up")
+            if delivery.overdue:
+                faults.append(f"sink {delivery.name}: alerts wait to be delivered")
+        return self._alive(faults)
 
     async def live(self, _: Request) -> Response:
         """200 while the engine moves, 503 when it does not: whether a restart would help."""

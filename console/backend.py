@@ -193,7 +193,8 @@ class UnboundDevice(msgspec.Struct, frozen=True):
 class Delivery(msgspec.Struct, frozen=True):
     """A sink or a source: how it is, how many items wait, how many were given up.
 
-    `undelivered`: alerts and audit entries that were given up and that nobody has acknowledged or had delivered again.
+    `undelivered`: alerts and audit entries that were given up and that nobody has acknowledged or had delivered again. `overdue`: people
+    should have been called by this sink and have not been, for longer than a receiver may be away without somebody's knowing.
     """
 
     name: str
@@ -204,6 +205,7 @@ class Delivery(msgspec.Struct, frozen=True):
     last_ok_ms: int | None = None
     detail: str = ""
     undelivered: int = 0
+    overdue: bool = False
 
 
 class SystemView(msgspec.Struct, frozen=True):

@@ -10,13 +10,13 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from engine import device_clock as dc
 from engine.block import QUALITY_POOR
-from engine.frame import GAP_NONE, GAP_RESTART, NS_PER_S, Bool, Float64, Int32, Int64, UInt8
+from engine.frame import GAP_NONE, GAP_RESTART, NS_PER_S, Bool, Float64, Int32, Int64, Samples, UInt8
 from engine.jit import kernel
 
-NEVER_NS: Final = -(2**63)
+NEVER_NS: Final = dc.NEVER_NS
 """Value of a time that has not happened."""
-
 RECENT: Final = 32
 """How many recent chunks a stream remembers to tell a duplicate from a late chunk."""
 
@@ -39,16 +39,11 @@ HEARD_AGAIN: Final = 4
 """Some of the streams were silent."""
 
 _JITTER_NS: Final = 20_000_000
-"""Start times of contiguous chunks may differ from the sample grid by this much: radio devices stamp on sending."""
-WOBBLE_NS: Final = 250_000_000
-"""By so much where the chunks are numbered: connection intervals and retries of a radio reach 100 ms either way, and what is numbered
-without a hole has none. Early by up to half a chunk, if that is more: a device that trims its clock. Later than this: it paused."""
-
-
+"""Start times of contiguous chunks may differ from the sample grid by this much and still be taken as they are."""
 RATE_TOLERANCE: Final = 0.02
 """Devices that report a measured rate wobble by well under this; a real change of rate is at least a quarter."""
-BACK_RUN: Final = 5
-"""So many chunks on end, contiguous among themselves but in the past: the device's clock was set back."""
+UNKNOWN_PERIOD_NS: Final = 240 * NS_PER_S
+"""Assumed of single readings until a second one has come, and only to say when the stream is silent: they may be ten minutes apart."""
 
 
 class AdmissionLimits(NamedTuple):
@@ -85,12 +80,12 @@ class Streams(NamedTuple):
     covered_ns: Int64  # device time processed
     last_seq: Int64
     arrival_ns: Int64  # last arrival of something usable (at first: of anything)
-    period_ns: Int64  # time between samples; 0 for kinds without a rate
-    rate_hz: Float64  # the rate this stream runs at; a measured rate that wobbles around it changes nothing
-    back_next_ns: Int64  # where a stream that fell behind, and does not number its chunks, would go on
-    back_run: Int64  # how many chunks in a row went on there
+    period_ns: Int64  # time between samples, declared or measured; 0 for kinds without a rate
+    rate_hz: Float64  # the rate this stream runs at (a measured rate that wobbles around it changes nothing); 0: not known yet
+    clock_offset_ns: Int64  # to be added to the device's stamps; 0: its own clock is good
+    clock: Int64  # (s, device_clock.COLUMNS) what its stamps have been like
     recent_t0_ns: Int64  # (s, RECENT)
-    recent_seq: Int64  # (s, RECENT)
+    recent_seq: Int64  # (s, RECENT) numbers; of a chunk without one, what was in it, as a number below 0
     recent_at: Int64
     tokens: Float64
     tokens_ns: Int64
@@ -112,8 +107,8 @@ def initial_streams(size: int, limits: AdmissionLimits) -> Streams:
         arrival_ns=never.copy(),
         period_ns=np.zeros(size, np.int64),
         rate_hz=np.zeros(size),
-        back_next_ns=never.copy(),
-        back_run=np.zeros(size, np.int64),
+        clock_offset_ns=np.zeros(size, np.int64),
+        clock=dc.initial_clock(size),
         recent_t0_ns=np.full((size, RECENT), NEVER_NS, np.int64),
         recent_seq=np.full((size, RECENT), -1, np.int64),
         recent_at=np.zeros(size, np.int64),
@@ -138,10 +133,13 @@ def take_token(streams: Streams, s: int, arrival_ns: int, limits: AdmissionLimit
 
 
 @kernel
-def _seen(streams: Streams, s: int, t0_ns: int, seq: int) -> bool:
+def _seen(streams: Streams, s: int, t0_ns: int, mark: int) -> bool:
+    """`mark`: the number of the chunk, or below 0 where it has none; one that is numbered and one that is not are told apart by time alone."""
     for j in range(RECENT):
-        if streams.recent_t0_ns[s, j] == t0_ns and (seq < 0 or streams.recent_seq[s, j] < 0 or streams.recent_seq[s, j] == seq):
-            return True
+        if streams.recent_t0_ns[s, j] == t0_ns:
+            before = streams.recent_seq[s, j]
+            if before == mark or (before < 0) != (mark < 0):
+                return True
     return False
 
 
@@ -152,11 +150,13 @@ def admit(
     t0_ns: Int64,
     seq: Int64,
     quality: UInt8,
+    samples: Samples,
     each_ns: int,
     duration_ns: Int64,
     readings: int,
     rate_hz: float,
     arrival_ns: int,
+    single: bool,
     release: bool,
     limits: AdmissionLimits,
     mark: Int64,
@@ -166,74 +166,149 @@ def admit(
     fate: UInt8,
     valid: Bool,
 ) -> int:
-    """Judge k chunks; writes fate, start_ns (device time after absorbing small clock slips), gap_ns and valid of each.
+    """Judge k chunks; writes fate, start_ns (when it began, by the device's clock or, where that is wrong, by the estimated one), gap_ns and
+    valid of each.
 
-    A chunk covers `each_ns` of device time, or where `duration_ns` (k,) is not empty, its own; instants have an admission of their own
-    (engine/instants.py). `release` is True for chunks that were held: none is held again. `mark` (capacity,) is scratch, `stamp` a number
-    not used before. Returns what is unusual: the sum of REFUSED, UNEVEN and HEARD_AGAIN. One call for all of it, because a call costs more
-    than the work.
+    A chunk covers `each_ns` of device time, or where `duration_ns` (k,) is not empty, its own: beat intervals; instants
+    have an admission of their own (engine/instants.py). `single`: each is a reading by itself, `each_ns` apart as the device says (0: it does
+    not say); how far apart they are is measured. `release` is True for chunks that were held: none is held again. `mark` (capacity,) is scratch, `stamp` a number not used before.
+    Returns what is unusual: the sum of REFUSED, UNEVEN and HEARD_AGAIN. One call for all of it, because a call costs more than the work.
     """
     unusual = 0
     same = duration_ns.shape[0] == 0
+    clock = streams.clock
+    future_ns = limits.future_ns
     for i in range(index.shape[0]):
         s = index[i]
-        t0 = t0_ns[i]
-        duration = each_ns if same else duration_ns[i]
+        number = seq[i]
+        next_ns = streams.next_ns[s]
+        duration = 0 if single else each_ns if same else duration_ns[i]
         valid[i] = quality[i] & QUALITY_POOR == 0
         if streams.silent[s]:
             unusual |= HEARD_AGAIN
-        strange = t0 > arrival_ns + limits.future_ns or t0 < arrival_ns - limits.past_ns
+        t0 = t0_ns[i]
+        stands = set_right = False
+        if streams.clock_offset_ns[s] != 0:
+            t0 = dc.corrected(clock, streams.clock_offset_ns, s, t0, duration, arrival_ns, next_ns, future_ns)
+            stands = clock[s, dc.STOPPED] != 0
+            set_right = streams.clock_offset_ns[s] == 0
+        next_seq = streams.last_seq[s] + 1
+        numbered = number >= 0 and next_seq > 0
+        if numbered and number >= next_seq and next_ns != NEVER_NS and abs(arrival_ns - duration - t0) > future_ns:
+            expected_ns = next_ns + (number - next_seq) * max(duration, 1)
+            t0 = dc.jumped(clock, streams.clock_offset_ns, s, t0_ns[i], t0, expected_ns, duration, arrival_ns, future_ns)
+        strange = t0 > arrival_ns + future_ns or t0 < arrival_ns - limits.past_ns
         start_ns[i] = t0
         gap_ns[i] = GAP_NONE
-        period = duration // readings
+        newest_ns = 0
+        period = each_ns if single else duration // readings
+        if single:
+            if clock[s, dc.LAST] != NEVER_NS and t0 > clock[s, dc.LAST]:
+                newest_ns = t0 - clock[s, dc.LAST]
+            period = dc.interval_ns(newest_ns, clock[s, dc.INTERVAL_1], clock[s, dc.INTERVAL_2], each_ns)
+            if period != each_ns and streams.rate_hz[s] > 0.0:
+                before = int(NS_PER_S / streams.rate_hz[s])
+                period = before if 4 * abs(period - before) <= before else period  # jitter
         slack = period // 2 + _JITTER_NS
+        newest = clock[s, dc.NEWEST]
+        # two chunks may have one stamp (a clock that stands still, a batch stamped at once): without numbers, the same says the same
+        tag = -2 - dc.digest(samples, i) if number < 0 else number
+        repeated = (t0 < next_ns or t0_ns[i] <= newest) and _seen(streams, s, t0_ns[i], tag)
+        if stands and number < 0 and 2 * (arrival_ns - streams.arrival_ns[s]) >= period:
+            repeated = False
         outcome = ACCEPTED
+        odd = stands or t0_ns[i] == newest  # the clock, as it is known, does not explain this chunk
+        pull = 0
+        deviation = 0
         if streams.slot[s] < 0:
             outcome = UNBOUND
+        elif t0 < streams.since_ns[s] and not strange:
+            outcome = LATE  # about whoever had the device before
+            odd = not repeated
+        elif repeated:
+            outcome = DUPLICATE
         elif strange:
             outcome = FUTURE if t0 > arrival_ns else PAST
-        elif t0 < streams.since_ns[s]:
-            outcome = LATE  # about whoever had the device before
-        elif t0 < streams.next_ns[s] and _seen(streams, s, t0, seq[i]):
-            outcome = DUPLICATE
-        elif streams.next_ns[s] == NEVER_NS:
+            odd = True
+        elif next_ns == NEVER_NS:
             gap_ns[i] = GAP_RESTART
         else:
-            ahead = t0 - streams.next_ns[s]
-            next_seq = streams.last_seq[s] + 1
-            numbered = seq[i] >= 0 and streams.last_seq[s] >= 0
-            # how far the stamp is from where the numbers put the chunk, if all chunks are alike
-            missing_ns = float(seq[i] - next_seq) * float(duration)
-            wobble = ahead - missing_ns
-            wobbles = abs(wobble) > slack and -max(duration // 2, WOBBLE_NS) <= wobble <= WOBBLE_NS
-            if numbered and seq[i] >= next_seq and abs(ahead) > slack and wobbles:
-                gap_ns[i] = int(missing_ns)
-                start_ns[i] = streams.next_ns[s] + gap_ns[i]  # the numbers count, not the stamp: keep the grid
-                if seq[i] > next_seq and not release and limits.hold_ns > 0:
-                    outcome = HELD
-            elif ahead > slack:
+            ahead = t0 - next_ns
+            hole = numbered and number > next_seq
+            missing_ns = float(number - next_seq) * float(duration) if hole and same else 0.0
+            off = ahead - missing_ns  # from where the numbers put the chunk, if all chunks are alike
+            early = late = slack
+            if single:
+                early = late = 0
+                if t0 != clock[s, dc.LAST] and t0 > clock[s, dc.LAST] - dc.WOBBLE_NS:
+                    start_ns[i] = max(t0, clock[s, dc.LAST])
+                    early = late = max(slack, abs(ahead))
+                    missing_ns = ahead if ahead > slack else 0.0
+            elif numbered and number < next_seq:
+                early = late = slack  # began to number anew, or comes late
+            elif stands:
+                early, late = future_ns, max(duration, dc.STOPPED_LATE_NS)
+            elif not same:
+                early = dc.INTERVALS_EARLY_NS
+                late = early if numbered and not hole else max(dc.INTERVALS_LATE_NS, duration // 2)
+            elif numbered:
+                early = late = max(duration // 2, dc.WOBBLE_NS)
+            else:
+                wander = clock[s, dc.WANDER]
+                most = max(duration // 2, dc.WOBBLE_NS)
+                allowed = min(slack + dc.WANDER_RATIO * wander, most)
+                early, late = max(allowed, duration // 2), max(allowed, duration // 4)
+                more = min(abs(ahead), most) - wander
+                clock[s, dc.WANDER] = wander + more // (dc.WANDER_UP if more > 0 else dc.WANDER_DOWN)
+            if not single and abs(ahead) <= slack:
+                pass
+            elif not single and abs(off) <= slack:
                 gap_ns[i] = ahead
-                # A hole in the numbers: the missing chunk may be on another path, a moment behind.
-                if numbered and seq[i] > next_seq and not release and limits.hold_ns > 0:
-                    outcome = HELD
-            elif ahead < -slack:
-                if numbered and seq[i] > streams.last_seq[s]:
-                    gap_ns[i] = GAP_RESTART  # newer by number, older by clock: the clock was set back
-                else:
-                    outcome = LATE
-                    if not numbered:
-                        goes_on = abs(t0 - streams.back_next_ns[s]) <= slack
-                        streams.back_run[s] = streams.back_run[s] + 1 if goes_on else 1
-                        streams.back_next_ns[s] = t0 + duration
-                        if streams.back_run[s] >= BACK_RUN:
-                            outcome = ACCEPTED
-                            gap_ns[i] = GAP_RESTART
+            elif -early <= off <= late:
+                gap_ns[i] = int(missing_ns)
+                if not single:
+                    start_ns[i] = next_ns + gap_ns[i]  # the numbers count, not the stamp: keep the grid, and let it follow slowly
+                    deviation = int(off)
+                    if deviation * clock[s, dc.DEVIATION] > 0:
+                        pull = max(deviation // dc.PULL, -(duration // (2 if same else dc.INTERVALS_PULL)))
+            elif ahead > 0:
+                gap_ns[i] = ahead
+            elif set_right or (numbered and number >= next_seq):
+                gap_ns[i] = GAP_RESTART  # newer by number, older by clock: the clock was set back
+                odd = True
+            else:
+                outcome = LATE
+                odd = True
+            # A hole in the numbers: the missing chunk may be on another path, a moment behind.
+            if hole and abs(ahead) > slack and outcome == ACCEPTED and gap_ns[i] != GAP_RESTART and not release and limits.hold_ns > 0:
+                outcome = HELD
+        if outcome not in (UNBOUND, DUPLICATE, HELD):
+            if outcome == ACCEPTED and not odd and arrival_ns - duration - t0 <= future_ns:
+                if clock[s, dc.RUN] != 0:
+                    clock[s, dc.RUN] = 0
+                if streams.clock_offset_ns[s] != 0:
+                    dc.settle(clock, streams.clock_offset_ns, s, arrival_ns - duration - t0, duration, arrival_ns)
+            else:
+                verdict = dc.follow(clock, s, t0_ns[i], number, duration, arrival_ns)
+                lag = clock[s, dc.RUN_LAG] if verdict == dc.PACED else arrival_ns - duration - t0_ns[i]
+                offset = 0 if abs(lag) <= future_ns and verdict == dc.PACED else lag
+                changed = verdict != dc.KEEPS and (offset != streams.clock_offset_ns[s] or outcome != ACCEPTED)
+                t0 = t0_ns[i] + offset
+                if changed and t0 >= streams.since_ns[s]:
+                    if not stands or outcome != ACCEPTED:
+                        outcome = ACCEPTED
+                        gap_ns[i] = GAP_RESTART
+                        start_ns[i] = t0
+                        pull = deviation = 0
+                    streams.clock_offset_ns[s] = offset
+                    clock[s, dc.STOPPED] = 1 if verdict == dc.STANDS else 0
+                    clock[s, dc.RUN] = 0
         if outcome in (DUPLICATE, LATE) and not take_token(streams, s, arrival_ns, limits):
             outcome = FLOOD
         fate[i] = outcome
         if outcome in (ACCEPTED, HELD) or streams.arrival_ns[s] == NEVER_NS:
             streams.arrival_ns[s] = max(streams.arrival_ns[s], arrival_ns)
-        streams.period_ns[s] = period
+        streams.period_ns[s] = period if period > 0 else UNKNOWN_PERIOD_NS
         if outcome != ACCEPTED:
             unusual |= REFUSED
         if outcome == HELD:
@@ -249,17 +324,28 @@ def admit(
         if outcome in (ACCEPTED, LATE):
             at = streams.recent_at[s] % RECENT
             streams.recent_t0_ns[s, at] = t0_ns[i]
-            streams.recent_seq[s, at] = seq[i]
+            streams.recent_seq[s, at] = tag
             streams.recent_at[s] += 1
         if outcome == ACCEPTED:
+            start = start_ns[i]
             if streams.first_ns[s] == NEVER_NS:
-                streams.first_ns[s] = start_ns[i]
-            streams.next_ns[s] = start_ns[i] + duration
-            streams.covered_ns[s] += duration
-            streams.last_seq[s] = seq[i]
-            streams.back_run[s] = 0
-            if abs(rate_hz - streams.rate_hz[s]) > RATE_TOLERANCE * rate_hz:
-                streams.rate_hz[s] = rate_hz
+                streams.first_ns[s] = start
+            covered = period if single else duration
+            streams.next_ns[s] = start + covered + pull
+            streams.covered_ns[s] += covered
+            streams.last_seq[s] = number
+            own_hz = rate_hz
+            if single:
+                own_hz = rate_hz if period == each_ns else NS_PER_S / period
+                if gap_ns[i] != GAP_RESTART and newest_ns > 0:
+                    clock[s, dc.INTERVAL_2] = clock[s, dc.INTERVAL_1]
+                    clock[s, dc.INTERVAL_1] = newest_ns
+            clock[s, dc.LAST] = start
+            clock[s, dc.DEVIATION] = deviation
+            if t0_ns[i] > newest or gap_ns[i] == GAP_RESTART:
+                clock[s, dc.NEWEST] = t0_ns[i]
+            if abs(own_hz - streams.rate_hz[s]) > RATE_TOLERANCE * own_hz:
+                streams.rate_hz[s] = own_hz
     first = -1
     for i in range(index.shape[0]):
         if fate[i] == ACCEPTED:

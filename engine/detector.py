@@ -118,6 +118,11 @@ class Detector(ABC, Generic[P, S]):
         self._columns_changed()
         self._forget_extra(slots)
 
+    def device_gone(self, slots: Int32, kind: str) -> None:
+        """A device that measured `kind` at one of `slots` was taken away, and the alerts it raised are stale: staff may close them at any time.
+        A detector whose alert may not be missed takes back here what that kind raised, without an event, so that the next device raises it
+        anew. What was learned about the resident stays. Default: nothing."""
+
     def grow(self, capacity: int) -> None:
         """Make room for `capacity` slots, keeping what is there."""
         if capacity <= self.capacity:

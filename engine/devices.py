@@ -22,8 +22,8 @@ SILENT_PERIODS: Final = 5
 """A stream is silent after SILENT_AFTER_NS without a chunk, or SILENT_PERIODS of its own period if that is longer."""
 
 
-_KEPT: Final = frozenset({"counts", "tokens", "tokens_ns", "recent_t0_ns", "recent_seq", "recent_at"})
-"""What a stream keeps when it is about somebody else: repeats stay repeats."""
+_KEPT: Final = frozenset({"counts", "tokens", "tokens_ns", "recent_t0_ns", "recent_seq", "recent_at", "clock", "clock_offset_ns"})
+"""What a stream keeps when it is about somebody else: repeats stay repeats, and a clock that was wrong is still wrong."""
 
 
 class Unbound(msgspec.Struct, array_like=True):

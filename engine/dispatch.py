@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.detector import Detector, StepResult
+from engine.device_silence import device_unbound
 from engine.events import Detection, Event, EventType, event_id
 from engine.frame import Frame
 from engine.kinds import KINDS, STORED_KINDS
@@ -74,6 +75,13 @@ class Dispatcher:
         """The subjects of `slots` have left the house."""
         for detector in self.detectors:
             detector.forget(slots)
+
+    def unbind(self, subject: str, device: str, kind: str, now_ns: int, out: Outputs) -> None:
+        """`device` no longer measures `kind` of `subject`: said to the book, and what was raised by it is to be raised anew by another."""
+        out.events.append(device_unbound(subject, device, kind, now_ns))
+        slots = np.array(self._slots.of(subject), np.int32)
+        for detector in self._by_kind.get(kind, ()):
+            detector.device_gone(slots, kind)
 
     def check_care(self, settings: Sequence[CareSetting]) -> None:
         """ValueError when a care setting names an unknown detector or field, or breaks a bound."""

@@ -17,13 +17,13 @@ from engine.accounts import Accounts
 from engine.block import Block
 from engine.clocks import NEVER_NS, AdmissionLimits
 from engine.detector import Detector
-from engine.device_silence import device_silent, device_unbound
+from engine.device_silence import device_silent
 from engine.devices import Devices
 from engine.dispatch import Dispatcher
 from engine.events import Phase
 from engine.frame import NS_PER_S, Frame, Int32, Int64
 from engine.intake import InstantIntake
-from engine.kinds import KINDS
+from engine.kinds import KINDS, RATE_SINGLE_HZ_MAX
 from engine.outputs import Account, Outputs, Reject
 from engine.refusals import late, rejected
 from engine.registry import Registry, RegistryData
@@ -141,18 +141,16 @@ class Engine:
     # -- one block --------------------------------------------------------------------------------------------------
 
     def _admit(self, block: Block, arrival_ns: int, out: Outputs, *, release: bool) -> None:
-        kind = KINDS[block.kind]
-        size, readings = block.samples.shape[0], block.samples.shape[1]
+        kind, samples = KINDS[block.kind], block.samples
+        size, readings = samples.shape[:2]
         route = self._route(block, arrival_ns, out)
         if kind.timing == "irregular":
             for s in self._intake.take(block, route.stream, route.subjects, arrival_ns, out):
                 self._silence(int(s), arrival_ns, "clear", out)
             return
+        duration = _ALL_SAME
         if kind.timing == "interval":
-            duration = np.nansum(block.samples[:, :, 0], axis=1).astype(np.int64) * 1_000_000
-            np.maximum(duration, readings, out=duration)
-        else:
-            duration = _ALL_SAME
+            duration = np.maximum(np.nansum(samples[:, :, 0], axis=1).astype(np.int64) * 1_000_000, readings)
         start_ns, gap_ns = np.empty(size, np.int64), np.empty(size, np.int64)
         fate, valid = np.empty(size, np.uint8), np.empty(size, np.bool_)
         self._stamp += 1
@@ -162,11 +160,13 @@ class Engine:
             block.t0_ns,
             block.seq,
             block.quality,
-            int(readings / block.rate_hz * NS_PER_S) if kind.timing == "regular" else 0,
+            samples,
+            int(readings / block.rate_hz * NS_PER_S) if block.rate_hz > 0.0 else 0,
             duration,
             readings,
             block.rate_hz,
             arrival_ns,
+            kind.timing == "regular" and readings == 1 and block.rate_hz <= RATE_SINGLE_HZ_MAX,
             release,
             self.limits,
             self._mark,
@@ -179,7 +179,6 @@ class Engine:
         if unusual & clocks.HEARD_AGAIN:
             for s in self.devices.returned(route.stream, fate):
                 self._silence(int(s), arrival_ns, "clear", out)
-        samples = block.samples
         if unusual & clocks.REFUSED:
             self._refuse_rows(block, route, fate, arrival_ns, out)
             keep = np.flatnonzero(fate == clocks.ACCEPTED)
@@ -245,7 +244,7 @@ class Engine:
     def _detach(self, s: int, subject: str, device: str, kind: str, now_ns: int, out: Outputs) -> None:
         """The stream is no longer about `subject`: release what was held and its lane, say so, end its silence."""
         self._release(s, now_ns, out, everything=True)
-        out.events.append(device_unbound(subject, device, kind, now_ns))
+        self._dispatcher.unbind(subject, device, kind, now_ns, out)
         if self.devices.streams.silent[s]:
             self.devices.streams.silent[s] = False
             self._silence(s, now_ns, "clear", out)

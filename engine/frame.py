@@ -30,8 +30,9 @@ class Frame(NamedTuple):
 
     What detectors may rely on (the engine guarantees it):
     - `slot` int32 (k,): unique within the frame, each < capacity;
-    - `t0_ns` int64 (k,): device time of the first sample, UTC; per slot it never goes back unless gap_ns is GAP_RESTART;
-    - `rate_hz`: common to the frame; 0 for kinds without a rate;
+    - `t0_ns` int64 (k,): device time of the first sample, UTC (estimated where the device's clock is wrong); per slot it never goes back
+      unless gap_ns is GAP_RESTART;
+    - `rate_hz`: common to the frame; 0 for kinds without a rate, and for a single reading whose interval is not known yet;
     - `samples` (k, n, c), C-contiguous: float32 with NaN = missing, never infinite; pressure_map is uint16 with
       65535 = missing; n may differ from frame to frame and is at least 1;
     - `gap_ns` int64 (k,): time missing since the end of this stream's previous chunk (0 contiguous, GAP_RESTART first);

@@ -26,7 +26,7 @@ from engine.clocks import (
     Streams,
     take_token,
 )
-from engine.frame import GAP_NONE, GAP_RESTART, NS_PER_S, Bool, Int64, Samples, UInt8
+from engine.frame import GAP_NONE, GAP_RESTART, NS_PER_S, Bool, Int32, Int64, Samples, UInt8
 from engine.jit import kernel
 from engine.kinds import CAMERA_FALL
 from engine.state import grown, pack, unpack
@@ -93,11 +93,13 @@ def is_call(kind: str, samples: Samples) -> Bool:
     return np.asarray(first == CAMERA_FALL) if kind == "camera_event" else np.zeros(first.shape[0], np.bool_)
 
 
-def _content(samples: Samples) -> Int64:
-    """A number for what each report says."""
-    bits = np.ascontiguousarray(samples[:, 0, :]).view(np.int32).astype(np.int64)
-    factors = np.array([1, 1_000_003, 998_244_353], np.int64)[: bits.shape[1]]
-    return np.asarray((bits * factors).sum(axis=1), np.int64)
+@kernel
+def _content(bits: Int32, i: int) -> int:
+    """A number for what report `i` says, from the bits of its channels (k, c)."""
+    number = np.int64(0)
+    for channel in range(bits.shape[1]):
+        number = number * 1_000_003 + bits[i, channel]
+    return number  # type: ignore[return-value]
 
 
 @kernel
@@ -183,7 +185,7 @@ def admit(
     row: Int64,
     t0_ns: Int64,
     seq: Int64,
-    content: Int64,
+    bits: Int32,
     quality: UInt8,
     wanted: Bool,
     arrival_ns: int,
@@ -198,7 +200,7 @@ def admit(
 ) -> int:
     """Judge k reports; arguments and result as of `clocks.admit`. `owned_ns` (k,): whoever had the device then, it is theirs.
 
-    `row` (k,): of `memory`. `wanted` (k,): remember the report even if its device is bound to nobody. What is EARLIER or UNBOUND is
+    `row` (k,): of `memory`. `bits` (k, c): of the samples. `wanted` (k,): remember the report even if its device is bound to nobody. What is EARLIER or UNBOUND is
     counted by the caller, who knows whether somebody had the device then.
     """
     unusual = 0
@@ -208,7 +210,8 @@ def admit(
         valid[i] = quality[i] & QUALITY_POOR == 0
         if streams.silent[s]:
             unusual |= HEARD_AGAIN
-        same, repeated, told_nothing = _recall(memory, row[i], t0, seq[i], content[i], arrival_ns, retained, limits)
+        content = _content(bits, i)
+        same, repeated, told_nothing = _recall(memory, row[i], t0, seq[i], content, arrival_ns, retained, limits)
         unknown[i] = told_nothing or t0 > arrival_ns + limits.future_ns or t0 < arrival_ns - limits.past_ns
         start = arrival_ns if unknown[i] else t0
         start_ns[i] = start
@@ -237,7 +240,7 @@ def admit(
         elif outcome == FLOOD:
             streams.counts[s, 3] += 1
         elif outcome != UNBOUND or wanted[i]:
-            remember(memory, row[i], same, t0, seq[i], content[i], arrival_ns)
+            remember(memory, row[i], same, t0, seq[i], content, arrival_ns)
         if outcome == ACCEPTED:
             streams.counts[s, 0] += 1
             if streams.first_ns[s] == NEVER_NS:
@@ -262,21 +265,22 @@ class Instants:
 
     def __init__(self) -> None:
         self._memory = initial_memory(2)
-        self._row: dict[int, int] = {}
+        self._row: Int64 = np.full(64, -1, np.int64)
+        self._streams: list[int] = []
 
     def admit(
         self,
         streams: Streams,
         block: Block,
         index: Int64,
+        calls: Bool,
         wanted: Bool,
         arrival_ns: int,
         limits: AdmissionLimits,
     ) -> Admitted:
-        """Judge the reports of `block`, which are about the streams `index`."""
+        """Judge the reports of `block`, which are about the streams `index`. `calls`: `is_call` of each."""
         size = index.shape[0]
-        row = np.array([self._row_of(int(s)) for s in index], np.int64) + is_call(block.kind, block.samples)
-        content = _content(block.samples)
+        row = self._rows(index) + calls
         found = Admitted(
             start_ns=np.empty(size, np.int64),
             gap_ns=np.empty(size, np.int64),
@@ -287,30 +291,38 @@ class Instants:
             unusual=0,
         )
         unusual = admit(
-            streams, self._memory, index, row, block.t0_ns, block.seq, content, block.quality, wanted, arrival_ns, block.retained, limits,
+            streams, self._memory, index, row, block.t0_ns, block.seq, np.ascontiguousarray(block.samples[:, 0, :]).view(np.int32), block.quality, wanted, arrival_ns, block.retained, limits,
             *found[:-1],
         )  # fmt: skip
         return found._replace(unusual=unusual)
 
-    def _row_of(self, stream: int) -> int:
-        row = self._row.get(stream)
-        if row is None:
-            row = self._row[stream] = 2 * len(self._row)
-            if row >= self._memory.at.shape[0]:
-                self._memory = grown(self._memory, initial_memory(2 * row))
+    def _rows(self, index: Int64) -> Int64:
+        """The first of the two rows of each stream; new ones for streams not met before."""
+        if index.size and index.max() >= self._row.size:
+            more = np.full(int(index.max()) + 1, -1, np.int64)
+            self._row = np.concatenate([self._row, more])
+        row = self._row[index]
+        if (row < 0).any():
+            for stream in index[row < 0].tolist():
+                if self._row[stream] < 0:
+                    self._row[stream] = 2 * len(self._streams)
+                    self._streams.append(stream)
+            row = self._row[index]
+            if 2 * len(self._streams) > self._memory.at.shape[0]:
+                self._memory = grown(self._memory, initial_memory(4 * len(self._streams)))
         return row
 
     def save(self) -> bytes:
         """For the snapshot."""
-        used = 2 * len(self._row)
-        return msgspec.msgpack.encode(_Saved(list(self._row), pack(Memory._make(column[:used] for column in self._memory))))
+        used = 2 * len(self._streams)
+        return msgspec.msgpack.encode(_Saved(self._streams, pack(Memory._make(column[:used] for column in self._memory))))
 
     def load(self, data: bytes) -> None:
         """Inverse of `save`; empty: nothing was remembered."""
+        self._memory, self._row, self._streams = initial_memory(2), np.full(64, -1, np.int64), []
         if not data:
-            self._memory, self._row = initial_memory(2), {}
             return
         saved = msgspec.msgpack.decode(data, type=_Saved)
-        self._row = {stream: 2 * i for i, stream in enumerate(saved.streams)}
+        self._rows(np.array(saved.streams, np.int64))
         stored = unpack(initial_memory(1), saved.memory)
         self._memory = grown(stored, initial_memory(max(2, stored.at.shape[0])))

@@ -46,11 +46,13 @@ class InstantIntake:
         """Give every report of `block` to whom it belongs; returns the streams that were silent and are heard again."""
         streams = self._devices.streams
         calls = is_call(block.kind, block.samples)
-        known = np.array([self._dispatcher.registry.knows(device) for device in block.devices], np.bool_)
-        found = self.instants.admit(streams, block, stream, calls & known, arrival_ns, self._limits)
-        back = self._devices.returned(stream, found.fate) if found.unusual & HEARD_AGAIN else stream[:0]
         slot = streams.slot[stream]
-        if not found.unusual & (REFUSED | UNEVEN) and np.unique(slot).size == slot.size:
+        wanted = calls & (slot < 0)  # of a device that is bound to nobody, but was
+        for i in np.flatnonzero(wanted).tolist():
+            wanted[i] = self._dispatcher.registry.knows(block.devices[i])
+        found = self.instants.admit(streams, block, stream, calls, wanted, arrival_ns, self._limits)
+        back = self._devices.returned(stream, found.fate) if found.unusual & HEARD_AGAIN else stream[:0]
+        if not found.unusual & (REFUSED | UNEVEN) and len(set(block.devices)) == len(block.devices):
             frame = Frame(block.kind, slot, found.start_ns, 0.0, block.samples, found.gap_ns, found.valid, block.shape, arrival_ns)
             self._dispatcher.frame(frame, subjects, arrival_ns, out)
             return back

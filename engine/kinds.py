@@ -18,6 +18,9 @@ Timing = Literal["regular", "irregular", "interval"]
 MISSING_MAP: Final = 65535
 """The value of a pressure-map cell that was not measured."""
 
+RATE_SINGLE_HZ_MAX: Final = 1.0
+"""A kind that may be this slow may send single readings without a rate: how far apart they are is measured."""
+
 
 NO_VALUES: Final[dict[str, tuple[float, ...]]] = {
     "customary in serial protocols and vendors' JSON": (-1, 999, -999, 9999, -9999),

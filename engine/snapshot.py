@@ -11,7 +11,7 @@ from engine.registry import RegistryData
 from engine.reorder import HeldChunk
 from engine.slots import SlotsSaved
 
-STATE_VERSION: Final = 1
+STATE_VERSION: Final = 3
 
 
 class EngineSnapshot(msgspec.Struct, array_like=True):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from engine.block import NO_SEQ, QUALITY_POOR, QUALITY_TEST, Block
 from engine.frame import NS_PER_S, Int64, UInt8
-from engine.kinds import KINDS, MISSING_MAP, Kind
+from engine.kinds import KINDS, MISSING_MAP, RATE_SINGLE_HZ_MAX, Kind
 from engine.outputs import Reason, Reject
 from schemas.encode import take
 from schemas.kernel import SUSPICIOUS, suspicious
@@ -31,8 +31,6 @@ TIME_RULE: Final = (
 )
 """What a sentence says about a t0 that is no time."""
 QUALITY_BITS: Final = QUALITY_POOR | QUALITY_TEST
-RATE_SINGLE_HZ: Final = 1.0
-"""A single reading without a rate counts for one second: claiming more would hide that the next one is late."""
 _MISSING: Final = {"float64": "null", "float32": "NaN", "int16": f"{MISSING_I2}", "uint16": f"{MISSING_U2}"}
 """What "not measured" is in samples of each type (float64: JSON); uint8 has none."""
 SHOWN_MAX: Final = 40
@@ -123,7 +121,7 @@ def judge(raw: Raw, *, keep: bool = False) -> Judged:
         samples = _cells(samples)
     if no_value is not None and (keep or not no_value.any()):
         no_value = None
-    block = Block(raw.kind, raw.devices, raw.t0_ns, raw.seq, rate_of(raw, kind), samples, raw.quality, raw.shape, no_value)
+    block = Block(raw.kind, raw.devices, raw.t0_ns, raw.seq, raw.rate_hz, samples, raw.quality, raw.shape, no_value)
     cut = [
         _reject(raw, row, reason, f"{detail}; it is taken for not measured", readings=0)
         for row, (reason, detail) in partly.items()
@@ -136,11 +134,9 @@ def judge(raw: Raw, *, keep: bool = False) -> Judged:
     return Judged(take(block, np.array(rows)) if rows else None, rejects, cut)
 
 
-def rate_of(raw: Raw, kind: Kind) -> float:
-    """The block's rate: a single reading of a sampled kind may leave it out."""
-    if raw.rate_hz == 0 and kind.timing == "regular" and raw.samples.shape[1] == 1:
-        return RATE_SINGLE_HZ
-    return raw.rate_hz
+def single(kind: Kind) -> bool:
+    """Whether a single reading of the kind may leave out its rate, which is then 0 in the Block: the engine measures the interval."""
+    return kind.timing == "regular" and kind.rate_hz_min <= RATE_SINGLE_HZ_MAX
 
 
 def _reject(raw: Raw, row: int, reason: Reason, detail: str, readings: int | None = None) -> Reject:
@@ -170,16 +166,13 @@ def _rule_broken(raw: Raw) -> tuple[Reason, str] | None:
 
 
 def _bad_rate(raw: Raw, kind: Kind) -> tuple[Reason, str] | None:
-    rate_hz = rate_of(raw, kind)
+    rate_hz = raw.rate_hz
     if kind.timing != "regular":
         if rate_hz == 0:
             return None
         return Reason.BAD_RATE, f"rate_hz of {kind.name} is {rate_hz:g}: this kind has no rate, leave it out"
-    if kind.rate_hz_min <= rate_hz <= kind.rate_hz_max:
+    if kind.rate_hz_min <= rate_hz <= kind.rate_hz_max or (rate_hz == 0 and raw.samples.shape[1] == 1 and single(kind)):
         return None
-    if rate_hz != raw.rate_hz:
-        needed = f"{kind.name} needs {kind.rate_hz_min:g} to {kind.rate_hz_max:g}"
-        return Reason.BAD_RATE, f"rate_hz is missing: a single reading counts as {rate_hz:g} Hz, {needed}"
     said = f"is {rate_hz:g}" if rate_hz else "is missing"
     return Reason.BAD_RATE, f"rate_hz of {kind.name} {said}, allowed are {kind.rate_hz_min:g} to {kind.rate_hz_max:g}"
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from engine.kinds import KINDS, NO_VALUES, Channel, Kind
 from engine.outputs import Reason
-from schemas.check import QUALITY_BITS, RATE_SINGLE_HZ, T_MAX_NS
+from schemas.check import QUALITY_BITS, T_MAX_NS, single
 from schemas.models import NO_VALUE_TEXTS, Chunk
 from schemas.wire import BLOCKS_MAX, CHUNKS_MAX, MESSAGE_BYTES_MAX, TEXT_BYTES_MAX, VERSION, Envelope
 
@@ -93,12 +93,12 @@ def _shape(kind: Kind) -> Json:
 
 
 def _rate(kind: Kind) -> Json:
-    """A rate in range; none for kinds without one; none needed for a single reading that may count for one second."""
+    """A rate in range; none for kinds without one; none needed for a single reading of a slow kind."""
     if kind.timing != "regular":
         return {"properties": {"rate_hz": {"const": 0}}}
     ranged: Json = {"minimum": kind.rate_hz_min, "maximum": kind.rate_hz_max}
     needed: Json = {"required": ["rate_hz"], "properties": {"rate_hz": ranged}}
-    if not kind.rate_hz_min <= RATE_SINGLE_HZ <= kind.rate_hz_max:
+    if not single(kind):
         return needed
     several: Json = {"required": ["samples"], "properties": {"samples": {"minItems": 2}}}
     return {"if": several, "then": needed, "else": {"properties": {"rate_hz": {"anyOf": [{"const": 0}, ranged]}}}}

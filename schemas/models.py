@@ -43,7 +43,7 @@ class Chunk(BaseModel):
     t0_ns: int = Field(description="Device time of the first sample: UTC nanoseconds since 1970-01-01.")
     rate_hz: float = Field(
         0.0,
-        description="Samples a second. Left out by kinds without a rate; a single reading without it counts as 1 Hz, where the kind allows it.",
+        description="Samples a second. Left out by kinds without a rate; a single reading of a slow kind may leave it out: the interval is measured.",
     )
     seq: int = Field(
         NO_SEQ, description="The device's own number of the chunk, counting up by one; the same number with the same t0_ns is a repeat."

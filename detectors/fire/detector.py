@@ -10,10 +10,24 @@ from detectors.fire.events import EVENTS
 from detectors.fire.filters import COHB_START_PERCENT
 from detectors.fire.kernel import electrical, room_air
 from detectors.fire.params import FireParams
-from detectors.fire.state import CHANNELS, CONDITIONS, DB_PER_OD, NEVER, ROOM_COLUMNS, Columns, FireLimits, FireState, Found
+from detectors.fire.state import (
+    C_CABLE,
+    C_PREWARNING,
+    C_RESIDUAL,
+    C_SMOKE,
+    CHANNELS,
+    CONDITIONS,
+    DB_PER_OD,
+    NEVER,
+    ROOM_COLUMNS,
+    Columns,
+    FireLimits,
+    FireState,
+    Found,
+)
 from engine.detector import NOTHING, Detector, Spec, StepResult
 from engine.events import Detection, Phase
-from engine.frame import NS_PER_S, Float64, Frame, frame
+from engine.frame import NS_PER_S, Float64, Frame, Int32, frame
 
 ROOM_VALUES: Final = ("smoke_db_per_m", "temperature_c", "rate_k_per_min", "co_ppm", "cohb_percent", "criteria")
 ELECTRICAL_VALUES: Final = ("residual_current_ma", "cable_temperature_c")
@@ -34,7 +48,8 @@ class FireDetector(Detector[FireParams, FireState]):
     heat and CO agree (GB 50116 4.1.6 wants two before anything is switched).
 
     Warm-up: 20 s for the smoke baseline; everything else decides from the third reading on. Worst-case latency is the
-    confirm time plus two readings, for CO the dose of UL 2034. Chunks flagged invalid by the device are not used.
+    confirm time plus two readings, for CO the dose of UL 2034; where the next reading is more than 45 s away (`rate_hz`
+    0: nobody knows), one that is far over its limit decides at once. Chunks flagged invalid by the device are not used.
     Missing data never clears a condition. Emits "feature.room" once a minute of device time.
 
     Sources: README.md beside this file names the clause behind every limit.
@@ -55,9 +70,11 @@ class FireDetector(Detector[FireParams, FireState]):
         latency_bound_s=60.0,
         warmup_s=20.0,
         references=(
+            "EN 54-2 7.12.1, confirmation of a first alarm signal within 60 s",
             "EN 54-5:2017 / GB 4716-2005, heat detectors, class A1",
             "EN 54-7:2018 / GB 4715-2005, smoke detectors, 0.05 dB/m and slowly developing fires",
             "UL 2034, CO alarms, carboxyhaemoglobin dose",
+            "EN 50291-1, CO alarms, 300 ppm within 3 min",
             "Coburn, Forster, Kane. J Clin Invest 1965;44:1899",
             "GB 50116-2013 4.1.6, 9.2.3; GB 14287, electrical fire monitoring",
             "NIST TN 1455-1, Performance of home smoke alarms",
@@ -124,6 +141,12 @@ class FireDetector(Detector[FireParams, FireState]):
             counts=np.zeros((capacity, ROOM_COLUMNS)),
         )
 
+    def device_gone(self, slots: Int32, kind: str) -> None:
+        """The next sensor raises anew what this one had raised."""
+        conditions = slice(C_SMOKE, C_PREWARNING + 1) if kind == "room_air" else slice(C_RESIDUAL, C_CABLE + 1)
+        for column, fresh in ((self.state.active, False), (self.state.since_ns, NEVER), (self.state.below_ns, NEVER)):
+            column[slots, conditions] = fresh
+
     def step(self, frame: Frame) -> StepResult:
         """Take one frame of room_air or electrical."""
         columns = self.columns
@@ -135,7 +158,7 @@ class FireDetector(Detector[FireParams, FireState]):
             columns["residual_current_ma"],
             columns["cable_c"],
         )
-        period_ns = NS_PER_S / frame.rate_hz
+        period_ns = NS_PER_S / frame.rate_hz if frame.rate_hz > 0 else 0.0
         hold_ns = int(max(self.params.hold_s * NS_PER_S, HOLD_INTERVALS * period_ns))
         run, names = (room_air, ROOM_VALUES) if frame.kind == "room_air" else (electrical, ELECTRICAL_VALUES)
         found = run(frame.slot, frame.t0_ns, period_ns, hold_ns, frame.samples, frame.gap_ns, frame.valid, self.state, self._limits, limits)

@@ -7,7 +7,17 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.fire.filters import median_of_three, update_co, update_heat, update_smoke
+from detectors.fire.filters import (
+    ALONE_S,
+    POWER_ON_C,
+    SURE_CABLE_K,
+    SURE_CURRENT_RATIO,
+    median_of_three,
+    until_next_s,
+    update_co,
+    update_heat,
+    update_smoke,
+)
 from detectors.fire.state import (
     C_CO,
     C_HEAT,
@@ -150,6 +160,7 @@ def room_air(
                 state.sums[s, :] = 0.0
                 state.counts[s, :] = 0.0
             before = NEVER
+            sure_smoke = sure_co = sure_heat = False
             for c in range(ROOM_COLUMNS):
                 x = samples[k, i, c]
                 if math.isnan(x):
@@ -172,12 +183,13 @@ def room_air(
                         _pause(state, s, C_HEAT, C_RISE + 1)
                     _pause(state, s, C_PREWARNING, C_PREWARNING + 1)
                 before = max(before, seen if seen != NEVER and t - seen <= hold_ns else t)
+                wait = until_next_s(t, seen, period_ns, samples.shape[1] > 1)
                 if c == SMOKE:
-                    update_smoke(state, s, x, t, hold_ns, smoke_alarm, limits)
+                    sure_smoke = update_smoke(state, s, x, t, hold_ns, wait, smoke_alarm, limits)
                 elif c == CO:
-                    update_co(state, s, x, t, hold_ns)
+                    sure_co = update_co(state, s, x, t, hold_ns, wait, columns.cohb_alarm_percent[s])
                 else:
-                    update_heat(state, s, x, t, hold_ns)
+                    sure_heat = update_heat(state, s, x, t, wait, static)
                 state.seen_ns[s, c] = t
             if before == NEVER:
                 continue
@@ -207,15 +219,16 @@ def room_air(
                     if not smoke_here:
                         continue
                     limit = limits.smoke_corroborated_per_m if heat_agrees or co_agrees else smoke_alarm
-                    above = excess >= min(limit, smoke_alarm)
-                    if heat_agrees or co_agrees:  # a second criterion is the confirmation
+                    above = excess >= min(limit, smoke_alarm) or sure_smoke
+                    if heat_agrees or co_agrees or sure_smoke:  # a second criterion is the confirmation
                         confirm_ns = 0
                     below = not above and excess < HALF * smoke_alarm
                     state.raised[s, SMOKE] = excess >= (QUARTER if state.raised[s, SMOKE] else HALF) * smoke_alarm
                 elif condition == C_HEAT:
                     if not heat_here:
                         continue
-                    above = fast >= heat_limit
+                    above = fast >= heat_limit or sure_heat
+                    confirm_ns = 0 if sure_heat else confirm_ns
                     below = fast < static - limits.heat_fast_below_c - HEAT_HYSTERESIS_K
                     slack = HEAT_HYSTERESIS_K if state.raised[s, TEMPERATURE] else 0.0
                     state.raised[s, TEMPERATURE] = fast >= heat_limit - HEAT_PREWARNING_K - slack
@@ -229,8 +242,9 @@ def room_air(
                 elif condition == C_CO:
                     if not co_here:
                         continue
-                    above = cohb >= columns.cohb_alarm_percent[s] and co >= limits.co_floor_ppm
-                    below = co < limits.co_floor_ppm
+                    above = (cohb >= columns.cohb_alarm_percent[s] and co >= limits.co_floor_ppm) or sure_co
+                    confirm_ns = 0 if sure_co else confirm_ns
+                    below = co < limits.co_floor_ppm and not sure_co
                     slack = COHB_HYSTERESIS_PERCENT if state.raised[s, CO] else 0.0
                     state.raised[s, CO] = cohb >= limits.cohb_prewarning_percent - slack and co >= limits.co_floor_ppm
                 else:
@@ -296,11 +310,15 @@ def electrical(
                 fresh = seen == NEVER or t <= seen or t - seen > hold_ns
                 if fresh:
                     _pause(state, s, condition, condition + 1)
-                u = median_of_three(state, s, channel, x, fresh)
+                u = median_of_three(state, s, channel, x, seen == NEVER or t <= seen)
+                confirm_ns = limits.confirm_ns[condition]
+                sure = SURE_CURRENT_RATIO * limit if c == 0 else limit + SURE_CABLE_K
+                wait = until_next_s(t, seen if t > seen else NEVER, period_ns, samples.shape[1] > 1)
+                if x >= sure and wait > ALONE_S and not (c == 1 and x == POWER_ON_C):
+                    u = x
+                    confirm_ns = 0
                 state.seen_ns[s, channel] = t
-                verdict = _judge(
-                    state, s, condition, u >= limit, u < clear, t if fresh else seen, t, limits.confirm_ns[condition], limits.clear_ns
-                )
+                verdict = _judge(state, s, condition, u >= limit, u < clear, t if fresh else seen, t, confirm_ns, limits.clear_ns)
                 if verdict < 0:
                     continue
                 if found == when.shape[0]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, Final
 
 import numpy as np
 
 from detectors.heart import kernel, readings
+from detectors.heart.blindness import Blindness, blindness
 from detectors.heart.events import EVENTS
 from detectors.heart.params import HeartParams
 from detectors.heart.qrs import Grid, grid
@@ -15,10 +17,17 @@ from detectors.heart.state import (
     BEAT_COUNT,
     BEATS_KEPT,
     CODES,
+    ECG,
     FEATURES,
     MINUTE_NS,
+    NEVER,
+    ONSET_NS,
     PER_SLOT,
+    RAISED_BY,
+    RR,
+    SINCE_NS,
     VALUES,
+    VITALS,
     Found,
     HeartLimits,
     HeartState,
@@ -28,10 +37,24 @@ from detectors.heart.state import (
 )
 from engine.detector import NOTHING, Detector, Spec, StepResult
 from engine.events import Detection
-from engine.frame import NS_PER_S, Float64, Frame, Int64, frame
+from engine.frame import NS_PER_S, Float64, Frame, Int32, Int64, frame
 
 FEATURE: Final = "feature.heart"
 _FEATURE_RATE_HZ: Final = 1 / 60
+_SOURCES: Final = {"ecg": int(ECG), "rr_interval": int(RR), "vitals": int(VITALS)}
+CLEAR_LONGEST_S: Final = 900.0
+"""What keeps coming back must stay away so long before it is over."""
+WORSE: Final = {
+    "heart.bradycardia": -10.0,
+    "heart.tachycardia": 20.0,
+    "heart.atrial_fibrillation": math.inf,
+    "heart.spo2_low": -4.0,
+    "heart.respiration_low": -2.0,
+    "heart.respiration_high": 5.0,
+}
+"""What may wander about its limit, and by how much its value must be worse to be reported while it does: about twice what the
+sensor may err. What stops the heart is reported each time."""
+_WORSE: Final = np.array([WORSE.get(code, math.inf) for code in CODES])
 KEPT_S: Final = 20_000.0
 """Slots times seconds for which buffers are kept: some 35 MB at most. What comes after hours offline gets its own."""
 
@@ -115,6 +138,20 @@ class HeartDetector(Detector[HeartParams, HeartState]):
             return NOTHING
         return StepResult(_detections(found), _features(found))
 
+    def device_gone(self, slots: Int32, kind: str) -> None:
+        """The next device raises anew what this one had raised."""
+        source = _SOURCES[kind]
+        latch = self.state.latch
+        for slot in slots.tolist():
+            raised = latch[slot, RAISED_BY] == source + 1
+            latch[slot, RAISED_BY, raised] = 0
+            latch[slot, ONSET_NS:SINCE_NS, raised] = NEVER
+            latch[slot, SINCE_NS + source] = NEVER
+
+    def blind(self, slot: int) -> tuple[Blindness, ...]:
+        """What cannot be judged at `slot` although data comes; see `blindness`."""
+        return blindness(self.state, slot)
+
     def _columns_changed(self) -> None:
         self._limits = None
 
@@ -123,6 +160,7 @@ class HeartDetector(Detector[HeartParams, HeartState]):
         return HeartLimits(
             per_slot=np.column_stack([self.columns[name] for name in PER_SLOT]),
             turn_ns=self._turn_ns,
+            worse=_WORSE,
             rate_hysteresis_bpm=p.rate_hysteresis_bpm,
             rate_window_beats=p.rate_window_beats,
             asystole_s=p.asystole_s,
@@ -140,7 +178,8 @@ def _turn_ns(p: HeartParams) -> Int64:
     confirm |= dict.fromkeys(("heart.respiration_low", "heart.respiration_high"), p.respiration_confirm_s)
     confirm |= {"heart.atrial_fibrillation": p.atrial_confirm_s, "heart.spo2_low": p.spo2_confirm_s}
     clear = dict.fromkeys(CODES, p.clear_s) | {"heart.asystole": 0.0}
-    seconds = [[confirm[code] for code in CODES], [clear[code] for code in CODES]]
+    longest = {code: max(clear[code], CLEAR_LONGEST_S) if code in WORSE else clear[code] for code in CODES}
+    seconds = [[row[code] for code in CODES] for row in (confirm, clear, longest)]
     return np.array(np.array(seconds) * NS_PER_S, np.int64)
 
 

@@ -6,7 +6,9 @@ from typing import Final
 
 import numpy as np
 
+from detectors.heart.flat import note_line
 from detectors.heart.inline import borrow, inline_kernel
+from detectors.heart.latches import judge_condition
 from detectors.heart.pacing import look_again, take_out_spikes
 from detectors.heart.qrs import (
     NOISY,
@@ -25,7 +27,6 @@ from detectors.heart.rhythm import (
     EPISODE_END_BEATS,
     STALE_WORDS_NS,
     forget_pattern,
-    judge_condition,
     minute_of,
     on_interval,
     pass_time,
@@ -82,6 +83,7 @@ from detectors.heart.state import (
     N,
 )
 from detectors.heart.timeline import bridged, come_back, go_down, open_stream, sample_ns
+from detectors.heart.twave import is_dome
 from detectors.heart.ventricles import on_shape, on_wave_second
 from engine.frame import NS_PER_S, Bool, Float32, Int64
 from engine.jit import kernel
@@ -113,6 +115,7 @@ def on_beat(state: HeartState, limits: HeartLimits, g: Grid, found: Found, slot:
     t_ns = sample_ns(state, g, slot, beat.at)
     now_ns = sample_ns(state, g, slot, now_n)
     wide = on_shape(state, limits, g, found, slot, beat, interval_ms, t_ns, now_n, now_ns)
+    note_line(state, g, slot, now_n)
     index = count[BEAT_COUNT] % BEATS_KEPT
     state.beats[slot, 0, index] = t_ns
     state.beats[slot, 1, index] = 1 if wide else 0
@@ -175,7 +178,8 @@ def on_peak(
                 on_learning(state, g, slot, now_n, height)
             else:
                 candidate = measure(state, g, slot, leads, peak_n, height)
-                if consider(state, g, slot, candidate):
+                tall = candidate.height > level[THRESHOLD]
+                if not (tall and is_dome(state, g, slot, leads, candidate, now_n)) and consider(state, g, slot, candidate):
                     on_beat(state, limits, g, found, slot, candidate, now_n)
             if again < 0:
                 count[PEAK_FROM] = now_n

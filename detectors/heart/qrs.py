@@ -73,6 +73,7 @@ from detectors.heart.state import (
     SEARCH_DUE,
     SLOPE_0,
     SLOPE_1,
+    SMOOTH,
     TEMPLATED,
     THRESHOLD,
     TYPICAL_RR,
@@ -228,6 +229,7 @@ def restart(state: HeartState, g: Grid, slot: int, n: int, relearn: bool) -> Non
     level[LAST_POSSIBLE] = n
     level[LAST_SLOPE] = 0.0
     level[FADED] = 1.0
+    level[SMOOTH] = 0.0
     level[BASE_0] = 0.0
     level[BASE_0 + 1] = 0.0
     count[MISSING_0] = g.bridge + 1  # as after a hole: the next value becomes the base line

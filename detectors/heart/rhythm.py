@@ -8,12 +8,12 @@ from typing import Final
 import numpy as np
 
 from detectors.heart.inline import inline_kernel
+from detectors.heart.latches import interrupt_code, judge_condition
 from detectors.heart.state import (
     ATRIAL_FIBRILLATION,
     BRADYCARDIA,
     BREATH_SUM,
     BREATHS,
-    CALM_NS,
     CODES,
     COVERED_RR_S,
     COVERED_S,
@@ -34,17 +34,13 @@ from detectors.heart.state import (
     MINUTE_NS,
     NEITHER,
     NEVER,
-    ONSET_NS,
     OVER,
-    RAISED_BY,
     RATE_BPM_MAX,
     RATE_BPM_MIN,
     RR,
     RR_CHAIN,
     RR_COUNT,
     RR_WINDOW,
-    SINCE_NS,
-    SOURCES,
     SPO2_SUM,
     SPO2S,
     SYMBOLS,
@@ -81,76 +77,6 @@ GRACE_NS: Final = 10 * NS_PER_S
 """A minute is summed up this long after its end: beats found by search-back and slower sources still belong to it."""
 STALE_WORDS_NS: Final = 300 * NS_PER_S
 """RR patterns on both sides of a longer interruption are not one episode."""
-
-
-@inline_kernel
-def report(found: Found, slot: int, code: int, onset: int, onset_ns: int, decided_ns: int, value: float) -> None:
-    """Write one finding; a full buffer cannot happen while conditions turn at most once a second (see `buffers`)."""
-    row = found.used[0]
-    if row < found.event.shape[0]:
-        found.event[row, 0] = slot
-        found.event[row, 1] = code
-        found.event[row, 2] = onset
-        found.event[row, 3] = onset_ns
-        found.event[row, 4] = decided_ns
-        found.value[row] = value
-        found.used[0] = row + 1
-
-
-@inline_kernel
-def judge_condition(
-    state: HeartState,
-    limits: HeartLimits,
-    found: Found,
-    slot: int,
-    source: int,
-    code: int,
-    verdict: int,
-    start_ns: int,
-    now_ns: int,
-    period_ns: float,
-    value: float,
-) -> None:
-    """Latch one condition of one slot.
-
-    `verdict`: HOLDS (since `start_ns` when new), OVER (beyond the hysteresis) or NEITHER. A condition is raised once, by
-    whichever source confirms it first, and only that source can clear it, after the code's time of OVER. Readings
-    that come further apart (`period_ns`) than the confirmation time stand for themselves.
-    """
-    latch = state.latch[slot]
-    raised_by = latch[RAISED_BY, code]
-    if raised_by == 0:
-        if verdict != HOLDS:
-            latch[SINCE_NS + source, code] = NEVER
-            return
-        if latch[SINCE_NS + source, code] == NEVER:
-            latch[SINCE_NS + source, code] = start_ns
-        since = latch[SINCE_NS + source, code]
-        confirm_ns = limits.turn_ns[0, code]
-        if now_ns - since >= confirm_ns or period_ns >= confirm_ns:
-            latch[RAISED_BY, code] = source + 1
-            latch[ONSET_NS, code] = since
-            latch[CALM_NS, code] = NEVER
-            for other in range(SOURCES):
-                latch[SINCE_NS + other, code] = NEVER
-            report(found, slot, code, HOLDS, since, now_ns, value)
-    elif raised_by == source + 1:
-        if verdict != OVER:
-            latch[CALM_NS, code] = NEVER
-            return
-        if latch[CALM_NS, code] == NEVER:
-            latch[CALM_NS, code] = now_ns
-        if now_ns - latch[CALM_NS, code] >= limits.turn_ns[1, code]:
-            latch[RAISED_BY, code] = 0
-            report(found, slot, code, OVER, latch[ONSET_NS, code], now_ns, value)
-
-
-@inline_kernel
-def interrupt_code(state: HeartState, slot: int, source: int, code: int) -> None:
-    """What `source` says about one condition went missing: it starts again where it was building up, and stays raised where it is."""
-    state.latch[slot, SINCE_NS + source, code] = NEVER
-    if state.latch[slot, RAISED_BY, code] == source + 1:
-        state.latch[slot, CALM_NS, code] = NEVER
 
 
 @inline_kernel

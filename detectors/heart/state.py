@@ -107,7 +107,10 @@ RR_CHAIN: Final = 50
 """+ source: contiguous RR intervals without a hole or a missing value, however small."""
 PEAK_FROM, DOWN_N, DOWN_NS = range(52, 55)
 """Where the last candidate was judged; where and when the ECG became missing or constant (DOWN is then MISSING or CONSTANT), or NEVER."""
-INT_COLUMNS: Final = 55
+SIGN_SAME_NS: Final = 55
+SIGN_COUNT: Final = 58
+"""+ channel: since when its value has been the same, and how often it was."""
+INT_COLUMNS: Final = 61
 
 CONSTANT: Final = number(1)
 MISSING: Final = number(2)
@@ -123,19 +126,20 @@ WORD_SUM: Final = 24
 """+ source: sum of c log2 c over the distinct words."""
 LAST_POSSIBLE: Final = 27
 """The last beat, or the end of a bridged hole after it in which the next one may be hidden."""
-REPEATS: Final = 28
-"""Share of samples that repeat the one before, in the good signal of late."""
-LAST_WIDTH: Final = 29
-"""Spread of the slopes of the last beat, s."""
-FLOAT_COLUMNS: Final = 30
+SMOOTH, LINE_MV, LINE_SPAN_MV = range(28, 31)
+"""Share of the beats of late between which the line was constant; its height, and how far from it a line is the same."""
+SIGN_VALUE: Final = 31
+"""+ channel: its last value."""
+FLOAT_COLUMNS: Final = 34
 
 # rows of HeartState.past
 QRS_PEAKS, NOISE_PEAKS, RECENT_RR, RR_WINDOW = range(4)
 """The last peaks (LEVELS), the last RR intervals in internal samples (LEVELS); + source: RR intervals in ms."""
 
 # rows of HeartState.latch
-RAISED_BY, ONSET_NS, CALM_NS, SINCE_NS = range(4)
-"""0 or 1 + the source that raised it; since when it has been over; + source: since when the condition has held."""
+RAISED_BY, ONSET_NS, CALM_NS, CLEARED_NS, RETURNS, SAID, QUIET, SINCE_NS = range(8)
+"""0 or 1 + the source that raised it; since when it has been over; when it was cleared last; how often it came back soon after; its value as last
+reported, in thousandths; 1 when it would be cleared but for that; + source: since when the condition has held."""
 
 # columns of HeartLimits.per_slot
 RATE_BPM_MIN, RATE_BPM_MAX, SPO2_PERCENT_MIN, RESPIRATION_PER_MIN_MIN, RESPIRATION_PER_MIN_MAX = range(5)
@@ -185,7 +189,7 @@ def initial(capacity: int) -> HeartState:
     count[:, LAST_NS : SIGN_GAP_NS + 2 * SIGNS] = NEVER
     count[:, DOWN_NS] = NEVER
     latch = np.full((capacity, SINCE_NS + SOURCES, len(CODES)), NEVER, np.int64)
-    latch[:, RAISED_BY] = 0
+    latch[:, [RAISED_BY, RETURNS, QUIET]] = 0
     sums = np.zeros((capacity, 2, SUM_COLUMNS))
     sums[:, :, MINUTE] = NEVER
     return HeartState(
@@ -206,7 +210,8 @@ class HeartLimits(NamedTuple):
     """Parameters as the kernels take them: `per_slot` (slots, PER_SLOT) where a care plan may differ, else scalars; times in ns."""
 
     per_slot: Float64
-    turn_ns: Int64  # (2, codes) how long a condition must hold to be raised, and be over to clear
+    turn_ns: Int64  # (3, codes) how long a condition must hold to be raised, and be over to clear: at first, and at most
+    worse: Float64  # (codes,) by how much its value must be worse to be reported anew; negative where lower is worse
     rate_hysteresis_bpm: float
     rate_window_beats: int
     asystole_s: float

@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 
 from detectors.heart.inline import inline_kernel
+from detectors.heart.latches import judge_condition
 from detectors.heart.qrs import Candidate, Grid
-from detectors.heart.rhythm import judge_condition
 from detectors.heart.state import (
     ECG,
     HOLDS,

@@ -166,6 +166,7 @@ class Delivery:
                 unsaved=self._queue.unsaved_count,
                 since_accepted_s=None if self._retry.accepted_s is None else self._clock() - self._retry.accepted_s,
                 given_up=self._dead_letters.open(),
+                oldest_alert_s=self._queue.oldest_s(ItemKind.ALERT, self._clock()),
             )
 
     # -- for producers that have a log of their own (Kafka) ----------------------------------------------------------

@@ -76,6 +76,10 @@ class DeliveryQueue:
         """What waits of a kind, in the order in which it is tried."""
         return iter(self._waiting[kind].values())
 
+    def oldest_s(self, kind: ItemKind, now_s: float) -> float:
+        """How long the item of `kind` that has waited longest has waited, 0 when none waits."""
+        return max((now_s - entry.since_s for entry in self._waiting[kind].values()), default=0.0)
+
     @property
     def unsaved_count(self) -> int:
         """Items in memory alone."""

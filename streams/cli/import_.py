@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -21,8 +22,9 @@ def import_(
     target: Annotated[Path | None, typer.Option("--out", help="Folder to write (NAME.vigil).")] = None,
 ) -> None:
     """Recordings made by others into Vigil's form."""
-    from streams.recordings.format import write
+    from streams.recordings.format import RecordingError, write
     from streams.recordings.importers.catalogue import IMPORTERS
+    from streams.recordings.refusals import Refusals
 
     if source == "list" or source not in IMPORTERS:
         for name, importer in IMPORTERS.items():
@@ -34,8 +36,31 @@ def import_(
         raise fail(f"say which one: {IMPORTERS[source].help}")
     try:
         made = IMPORTERS[source].load(path, record)
-    except (ValueError, FileNotFoundError, KeyError) as error:
-        raise fail(f"{path} cannot be imported as {source}: {error}") from error
+    except Exception as error:  # readers of foreign formats raise whatever they like on a damaged file
+        raise fail(f"{path} cannot be imported as {source}: {sentence(error)}") from error
     where = target if target is not None else Path(f"{made.meta.name.replace('/', '-')}.vigil")
-    write(where, made)
-    out.print(f"written: {where}")
+    new = not where.exists()
+    refused = Refusals()
+    try:
+        write(where, made._replace(records=refused.checked(made.records)))
+    except RecordingError as error:
+        raise fail(str(error)) from error
+    except Exception as error:  # the records are made as they are written
+        if new:
+            shutil.rmtree(where, ignore_errors=True)
+        raise fail(f"{path} cannot be imported as {source}: {sentence(error)}") from error
+    for line in [*made.meta.notes.splitlines(), *refused.sentences()]:
+        out.print(line, markup=False, soft_wrap=True)
+    if not refused.accepted:
+        shutil.rmtree(where)
+        raise fail(f"{path} has no reading that Vigil could play{': see the reasons above' if refused else ''}")
+    out.print(f"written: {where}, {refused.accepted} readings", soft_wrap=True)
+
+
+def sentence(error: Exception) -> str:
+    """What is wrong: readers of Vigil say it in a sentence, those of others also by the name of their error."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'a file'}: {error.strerror}"
+    if isinstance(error, ValueError | FileNotFoundError) and str(error):
+        return str(error)
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -27,6 +27,7 @@ def replay(
     import msgspec
 
     from streams.recordings.format import RecordingError, count, read
+    from streams.recordings.refusals import Refusals
     from streams.recordings.replay import replay as run_replay
 
     settings = loaded(config)
@@ -59,5 +60,7 @@ def replay(
         f"{received} readings received, {processed} processed, {sum(a.duplicate for a in done.accounts)} duplicate, "
         f"{sum(a.late for a in done.accounts)} late, {sum(a.quarantined for a in done.accounts)} quarantined"
     )
+    for line in Refusals(done.rejects).sentences():
+        out.print(f"  {line}", markup=False, soft_wrap=True)
     alerts = {alert.id: alert for transition, alert in done.transitions if transition.notify}
     out.print(f"{len(onsets)} events, {len(alerts)} alerts: {', '.join(sorted({a.code for a in alerts.values()})) or 'none'}")

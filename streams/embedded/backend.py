@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
+from collections.abc import Container
 from concurrent.futures import Future
 from typing import Final
 
@@ -34,13 +35,15 @@ from streams.storage.journal import JournalError
 SYSTEM_EVERY_S: Final = 1.0
 """The system page is at most this old; it is put together once for all who look."""
 DEVICES_SHOWN_MAX: Final = 2_000
+CALLED_WITHIN_S: Final = 120.0
+"""An alert that has waited longer for a sink that calls people makes /healthz fail: a receiver may be restarted, but not be away unnoticed."""
 
 
 class Backend:
-    """Implements console.backend.ConsoleBackend."""
+    """Implements console.backend.ConsoleBackend. `on_call`: names of the sinks that call people."""
 
-    def __init__(self, vigil: Vigil) -> None:
-        self._vigil = vigil
+    def __init__(self, vigil: Vigil, on_call: Container[str] = ()) -> None:
+        self._vigil, self._on_call = vigil, on_call
         self._version = importlib.metadata.version("vigil-care")
         self._system: tuple[float, SystemView] | None = None
         self.sources: list[SourceStatus] = []
@@ -142,6 +145,7 @@ class Backend:
                     last_ok_ms=None if ago_s is None else now_ms - round(ago_s * 1000),
                     detail="; ".join(filter(None, [lost.sentence(), failing])),
                     undelivered=lost.open,
+                    overdue=delivery.name in self._on_call and statistics.oldest_alert_s > CALLED_WITHIN_S,
                 )
             )
         return views

@@ -20,7 +20,7 @@ from engine.registry import RegistryData
 from schemas.recording import Record
 from sinks.catalogue import SINKS, build
 from sinks.contract import Sink as AnySink
-from sinks.declaration import Runs
+from sinks.declaration import Audience, Runs
 from sinks.delivery import Delivery, DeliverySettings
 from sinks.items import ItemKind
 from sinks.jsonl import JsonlConfig, JsonlSink
@@ -81,7 +81,8 @@ class Service:
             on_registry=self._save_registry,
             on_progress=on_progress,
         )
-        self.backend = Backend(self.vigil)
+        on_call = {sink.name for sink in config.sinks if SINKS[sink.to.type].audience is Audience.ON_CALL}
+        self.backend = Backend(self.vigil, on_call)
         listen = config.listen
         token = listen.device_token.get_secret_value() if listen.device_token is not None else None
         access = Access(listen.console_password.get_secret_value() if listen.console_password is not None else None)

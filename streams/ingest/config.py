@@ -33,6 +33,10 @@ class ReadingsConfig(_Section):
     kinds: dict[str, str] = Field(
         default_factory=dict, description="what their kinds are called here: 'vitals', or 'vitals.heart_rate_bpm' for one channel"
     )
+    interval_s: dict[str, float] = Field(
+        default_factory=dict,
+        description="seconds between two readings of a device, by kind, theirs or Vigil's ('room_air' = 180); without it the interval is measured, and not known at the first reading",
+    )
     no_value: dict[str, tuple[float, ...]] = Field(
         default_factory=dict,
         description="numbers that stand for 'no value', by their kind, beside those every device is known to send (docs/contracts.md)",

@@ -43,7 +43,8 @@ class Joined(NamedTuple):
 
 
 class Reader:
-    """Decodes records by one mapping. ValueError when the mapping names a kind or channel that does not exist."""
+    """Decodes records by one mapping. ValueError when the mapping names a kind or channel that does not exist,
+    or an interval that a kind cannot have."""
 
     def __init__(self, config: ReadingsConfig) -> None:
         names = ("device", "kind", "time", "value")
@@ -56,13 +57,14 @@ class Reader:
         self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(made).decode
         self._time_ns: Callable[[Any], int] = _iso_ns if config.time_unit == "iso" else _scaled(_NS[config.time_unit])
         self._no_value = config.no_value
-        names_given = dict.fromkeys((*config.kinds, *config.no_value))
+        self._interval_s = config.interval_s
+        names_given = dict.fromkeys((*config.kinds, *config.no_value, *config.interval_s))
         self._mapped_kinds: dict[str, _MappedKind] = {name: self._mapped(name, config.kinds.get(name, name)) for name in names_given}
 
     def join(self, records: Iterable[bytes]) -> Joined:
         """Decode `records`. Readings of one device, kind and time are joined in one chunk."""
         joined = Joined([], [])
-        rows: dict[str, dict[tuple[str, int], list[float]]] = {}
+        rows: dict[tuple[str, float], dict[tuple[str, int], list[float]]] = {}
         decode_one, time_ns, mapped_kinds = self._decode, self._time_ns, self._mapped_kinds
         for record in records:
             try:
@@ -73,16 +75,16 @@ class Reader:
             except (NotAReadingError, msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
                 _add_unmapped(record, joined)
                 continue
-            of_kind = rows.setdefault(mapped.kind, {})
+            of_kind = rows.setdefault((mapped.kind, mapped.rate_hz), {})
             row = of_kind.get(key)
             if row is None:
                 row = of_kind[key] = list(mapped.empty)
             elif any(row[column] == row[column] != NO_VALUE for column, _ in values):  # not NaN: a second value for the same time
-                joined.single.append((key[0], _chunk(mapped.kind, key, _filled(list(mapped.empty), values))))
+                joined.single.append((key[0], _chunk(mapped.kind, mapped.rate_hz, key, _filled(list(mapped.empty), values))))
                 continue
             _filled(row, values)
-        for kind, of_kind in rows.items():
-            _add_block(kind, list(of_kind), list(of_kind.values()), joined)
+        for (kind, rate_hz), of_kind in rows.items():
+            _add_block(kind, rate_hz, list(of_kind), list(of_kind.values()), joined)
         return joined
 
     def _new_mapped_kind(self, name: str) -> _MappedKind:
@@ -90,17 +92,22 @@ class Reader:
             raise NotAReadingError("too many kinds")
         return self._mapped_kinds.setdefault(name, self._mapped(name, name))
 
-    def _mapped(self, name: str, ours: str) -> _MappedKind:
-        return _mapped_kind(ours, frozenset(self._no_value.get(name, ())))
+    def _mapped(self, name: str, text: str) -> _MappedKind:
+        """What `text` stands for, with what is declared for their kind `name`; an interval may be declared for Vigil's kind instead."""
+        kind, column = _kind_and_column(text)
+        interval_s = self._interval_s.get(name, self._interval_s.get(kind))
+        rate_hz = 0.0 if interval_s is None else _rate_hz(name, kind, interval_s)
+        return _MappedKind(kind, column, rate_hz, frozenset(self._no_value.get(name, ())))
 
 
 class _MappedKind:
-    """Vigil's kind for a kind of the other program. `column` -1: it has several channels and the mapping names none. `no_value`: numbers of
-    the other program that stand for "no value", beside those of the contract."""
+    """Vigil's kind for a kind of the other program. `column` -1: it has several channels and the mapping names none. `rate_hz`: of its
+    declared interval, 0 without one. `no_value`: numbers of the other program that stand for "no value", beside those of the contract."""
 
-    def __init__(self, kind: str, column: int, no_value: frozenset[float]) -> None:
+    def __init__(self, kind: str, column: int, rate_hz: float, no_value: frozenset[float]) -> None:
         self.kind = kind
         self.column = column
+        self.rate_hz = rate_hz
         self._codes = no_value
         self._none = NO_VALUE if KINDS[kind].coded else np.nan
         self.columns = {entry.name: number for number, entry in enumerate(KINDS[kind].channels)}
@@ -128,8 +135,8 @@ class _MappedKind:
         return float(value)
 
 
-def _mapped_kind(text: str, no_value: frozenset[float]) -> _MappedKind:
-    """Unreadable when there is no such kind, or no such channel of it."""
+def _kind_and_column(text: str) -> tuple[str, int]:
+    """NotAReadingError when there is no such kind, or no such channel of it."""
     name, _, part = text.partition(".")
     kind = KINDS.get(name)
     if kind is None or not kind.channels or kind.timing == "interval":
@@ -138,7 +145,18 @@ def _mapped_kind(text: str, no_value: frozenset[float]) -> _MappedKind:
         column = channel(name, part) if part else 0 if len(kind.channels) == 1 else -1
     except KeyError as error:
         raise NotAReadingError(str(error.args[0])) from error
-    return _MappedKind(name, column, no_value)
+    return name, column
+
+
+def _rate_hz(name: str, kind: str, interval_s: float) -> float:
+    """The rate of readings `interval_s` apart; ValueError when the kind cannot have it."""
+    rule = KINDS[kind]
+    if rule.timing != "regular":
+        raise ValueError(f"ingest.readings.interval_s: readings of {name} ({kind}) are single moments and have no interval")
+    if not 1 / rule.rate_hz_max <= interval_s <= 1 / rule.rate_hz_min:
+        span = f"{1 / rule.rate_hz_max:g} to {1 / rule.rate_hz_min:g} s"
+        raise ValueError(f"ingest.readings.interval_s: readings of {name} ({kind}) may be {span} apart, got {interval_s:g}")
+    return 1 / interval_s
 
 
 def _add_unmapped(record: bytes, joined: Joined) -> None:
@@ -148,14 +166,14 @@ def _add_unmapped(record: bytes, joined: Joined) -> None:
     joined.single.extend((reject.device, reject.payload) for reject in decoded.rejects)
 
 
-def _add_block(kind: str, keys: list[tuple[str, int]], rows: list[list[float]], joined: Joined) -> None:
+def _add_block(kind: str, rate_hz: float, keys: list[tuple[str, int]], rows: list[list[float]], joined: Joined) -> None:
     """Check the readings of a kind as one block; those that break a rule are added as single chunks, which a core refuses for the same reason."""
     devices = tuple(device for device, _ in keys)
     samples = np.array(rows, np.float64)[:, None, :]
     raw = Raw(
         kind=kind,
         unit="",
-        rate_hz=0.0,
+        rate_hz=rate_hz,
         scale=1.0,
         shape=(1, samples.shape[2]),
         devices=devices,
@@ -163,7 +181,7 @@ def _add_block(kind: str, keys: list[tuple[str, int]], rows: list[list[float]], 
         seq=np.full(len(keys), NO_SEQ, np.int64),
         quality=np.zeros(len(keys), np.uint8),
         samples=samples,
-        payload=lambda row: _chunk(kind, keys[row], rows[row]),
+        payload=lambda row: _chunk(kind, rate_hz, keys[row], rows[row]),
         unreadable=tuple(i for i, device in enumerate(devices) if not good_device(device)),
     )
     for start in range(0, len(keys), CHUNKS_MAX):
@@ -196,11 +214,14 @@ def _filled(row: list[float], values: Sequence[tuple[int, float]]) -> list[float
     return row
 
 
-def _chunk(kind: str, key: tuple[str, int], row: list[float]) -> bytes:
+def _chunk(kind: str, rate_hz: float, key: tuple[str, int], row: list[float]) -> bytes:
     """A reading as a chunk of Vigil's own format."""
     names = [entry.name for entry in KINDS[kind].channels]
     values = {name: value for name, value in zip(names, row, strict=True) if value == value}  # noqa: PLR0124 - not NaN
-    return msgspec.json.encode({"v": VERSION, "device": key[0], "kind": kind, "t0_ns": key[1], "values": values or {names[0]: None}})
+    rate = {"rate_hz": rate_hz} if rate_hz else {}
+    return msgspec.json.encode(
+        {"v": VERSION, "device": key[0], "kind": kind, "t0_ns": key[1], **rate, "values": values or {names[0]: None}}
+    )
 
 
 def _scaled(factor: int) -> Callable[[Any], int]:

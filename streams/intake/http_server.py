@@ -8,6 +8,7 @@ get on. A full table closes the connection that has waited longest for a request
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import resource
 import socket
@@ -30,6 +31,8 @@ BACKLOG: Final = 1024
 PER_CONNECTION: Final = 2
 """Its socket, and a file that it is being sent."""
 DESCRIPTORS_WANTED: Final = 65_536
+SELECTABLE: Final = 1024
+"""FD_SETSIZE of select(2)."""
 HEADER_S: Final = 10.0
 """From the opening of a connection, or the answer before, to the last byte of a request's header."""
 BODY_S: Final = 60.0
@@ -63,9 +66,25 @@ def connections_max(descriptors: int) -> int:
     return max(1, min(CONNECTIONS_MAX, (descriptors - min(RESERVED, descriptors // 2)) // PER_CONNECTION))
 
 
+class _ListeningSocket(socket.socket):
+    """Gives its connections descriptors from SELECTABLE on, where there are so many: what waits with select(2), as paho-mqtt does, cannot use
+    those, and must be able to connect anew however many clients there are.
+    """
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """See socket.socket."""
+        connection, address = super().accept()
+        try:
+            high = fcntl.fcntl(connection.fileno(), fcntl.F_DUPFD_CLOEXEC, SELECTABLE)
+        except OSError:  # the limit of descriptors is no higher, or there is none left
+            return connection, address
+        connection.close()
+        return socket.socket(self.family, self.type, self.proto, fileno=high), address
+
+
 def bound_socket(host: str, port: int) -> socket.socket:
     """A socket bound to an address; OSError when it is taken. Its connections send small answers at once (no Nagle)."""
-    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    bound = _ListeningSocket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # connections inherit it
     try:

@@ -14,7 +14,7 @@ Mark = tuple[int, int, int]
 
 
 class Handover(NamedTuple):
-    """How a broker handed a message over. `retained`: it had kept it and gave it to a new subscriber, so when it was sent is unknown.
+    """How a broker handed a message over. `retained`: a retained message, kept and given to a new subscriber, so when it was sent is unknown.
     `again`: it had no acknowledgement of its first try. `packet`: the number under which it tries, the same at each try; 0: none."""
 
     retained: bool = False

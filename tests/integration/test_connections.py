@@ -211,6 +211,25 @@ def test_a_small_answer_is_sent_at_once() -> None:
         assert its_socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
 
+def test_connections_leave_the_low_descriptors_to_those_who_need_them() -> None:
+    """paho-mqtt waits with select(2), which knows the first 1,024: a broker must be reached again however many devices are connected."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 2 * http_server.SELECTABLE:
+        pytest.skip(f"this machine allows {hard} descriptors at most")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2 * http_server.SELECTABLE, hard))
+    try:
+        with ExitStack() as stack:
+            server = stack.enter_context(serving())
+            held = [stack.enter_context(connected(server)) for _ in range(5)]
+            known = server._server.server_state.connections
+            wait_for(lambda: len(known) == len(held))
+            numbers = [one.transport.get_extra_info("socket").fileno() for one in known]  # type: ignore[union-attr]
+            assert min(numbers) >= http_server.SELECTABLE
+            assert httpx.get(server.url, timeout=30).text == "0"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 # -- no descriptor left all the same ----------------------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import httpx
 import msgspec
@@ -123,10 +124,10 @@ def test_a_record_that_kills_the_engine_is_skipped_after_two_crashes(
 
     real = Core.telemetry
 
-    def deadly(self: Core, payload: bytes, arrival_ns: int, key: str = "") -> object:
+    def deadly(self: Core, payload: bytes, *more: Any) -> object:
         if payload == b"poison":
             raise SystemError("a bug nobody knows yet")
-        return real(self, payload, arrival_ns, key)
+        return real(self, payload, *more)
 
     monkeypatch.setattr(Core, "telemetry", deadly)
     first = embedded(tmp_path)
@@ -154,10 +155,10 @@ def test_poison_records_between_two_snapshots_are_all_skipped(stream: Stream, tm
 
     real = Core.telemetry
 
-    def deadly(self: Core, payload: bytes, arrival_ns: int, key: str = "") -> object:
+    def deadly(self: Core, payload: bytes, *more: Any) -> object:
         if payload.startswith(b"poison"):
             raise SystemError("a bug nobody knows yet")
-        return real(self, payload, arrival_ns, key)
+        return real(self, payload, *more)
 
     monkeypatch.setattr(Core, "telemetry", deadly)
     at_ns = stream.records[0].arrival_ns

@@ -111,6 +111,25 @@ def test_vigil_is_not_well_until_the_alert_is_delivered_again(tmp_path: Path, re
     assert "nothing is undelivered" in vigil("list", "--data", str(tmp_path))
 
 
+def test_vigil_is_not_well_while_an_alert_waits_for_those_it_should_call(
+    tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.embedded.backend.CALLED_WITHIN_S", 1.0)
+    receiver.answerer = lambda _: (404, {})
+    service = Service(configured(tmp_path, receiver))
+    service.start()
+    (delivery,) = (one for one in service.vigil.deliveries if one.name == "oncall")
+    with httpx.Client(base_url=service.url, timeout=10) as client:
+        delivery.put([alert(0)])
+        wait_for(lambda: client.get("/healthz").status_code == 503)
+        assert client.get("/healthz").json()["why"] == ["sink oncall: alerts wait to be delivered"]
+        assert "check the path in the sink's url" in shown(client)["detail"]
+        receiver.answerer = accept
+        wait_for(lambda: client.get("/healthz").status_code == 200)
+    service.stop()
+    assert receiver.keys[-1] == alert(0).id
+
+
 def test_a_sink_process_is_not_well_until_somebody_has_seen_the_letter(tmp_path: Path, receiver: Receiver) -> None:
     receiver.answerer = refusing(422, 0)
     folder = tmp_path / "data" / "spool" / "oncall"

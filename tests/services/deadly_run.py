@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 from engine.outputs import Reason
 from streams.embedded.vigil import Vigil
@@ -23,10 +24,10 @@ def main() -> None:
     first = not (folder / "journal").exists()
     real = Core.telemetry
 
-    def telemetry(self: Core, payload: bytes, arrival_ns: int, key: str = "") -> CoreOutput:
+    def telemetry(self: Core, payload: bytes, *more: Any) -> CoreOutput:
         if payload == DEADLY:
             os.kill(os.getpid(), signal.SIGKILL)
-        return real(self, payload, arrival_ns, key)
+        return real(self, payload, *more)
 
     vigil = Vigil(folder, live=False, snapshot_every_s=1000)
     if first:

@@ -145,10 +145,10 @@ def test_small_cells_travel_as_bytes_and_come_back_the_same() -> None:
         assert np.array_equal(found.samples, b.samples)
 
 
-def test_a_single_reading_counts_for_one_second_and_a_chunk_of_several_needs_its_rate() -> None:
+def test_a_single_reading_may_have_no_rate_and_a_chunk_of_several_needs_one() -> None:
     reading = {"v": 1, "device": "d", "kind": "vitals", "t0_ns": T0_NS}
     (found,) = decode(json.dumps({**reading, "values": {"heart_rate_bpm": 71}}).encode()).blocks
-    assert (found.rate_hz, found.seq[0], found.samples[0, 0, 0]) == (1.0, NO_SEQ, 71)
+    assert (found.rate_hz, found.seq[0], found.samples[0, 0, 0]) == (0.0, NO_SEQ, 71)
     assert np.isnan(found.samples[0, 0, 1:]).all()
     assert only_reason(json.dumps({**reading, "samples": [[71] + [None] * 5] * 2}).encode()) is Reason.BAD_RATE
 
@@ -235,7 +235,7 @@ def ward_batch(**fields: object) -> bytes:
         (
             chunk(rate_hz=0),
             Reason.BAD_RATE,
-            "rate_hz is missing: a single reading counts as 1 Hz, accel needs 5 to 400",
+            "rate_hz of accel is missing, allowed are 5 to 400",
         ),
         (
             chunk(kind="button", rate_hz=0, samples=[1, 0]),

@@ -171,3 +171,48 @@ def test_what_is_read_again_after_a_division_is_not_joined_to_what_was_open() ->
     assert windower.take(tp, records[2:]) == []
     assert [record.offset for record in windower.close(tp)] == list(range(2, 10))
     assert windower.idle() == []
+
+
+SLOW = ReadingsConfig(kinds={"smoke": "room_air.smoke_od_per_m", "co": "room_air.co_ppm", "hr": "vitals.heart_rate_bpm"})
+
+
+def room(device: str, kind: str, value: float) -> bytes:
+    return msgspec.json.encode({"device": device, "kind": kind, "t0_ns": T0_NS, "value": value})
+
+
+@pytest.mark.parametrize("name", ["smoke", "room_air"])
+def test_a_declared_interval_is_the_rate_of_the_chunk(name: str) -> None:
+    """By the other program's name of the kind, or by Vigil's."""
+    config = SLOW.model_copy(update={"interval_s": {name: 180.0}})
+    smoke, heart = Reader(config).join([room("s-1", "smoke", 0.5), room("b-1", "hr", 70)]).blocks
+    assert (smoke.kind, smoke.rate_hz) == ("room_air", 1 / 180)
+    (undeclared,) = Reader(SLOW).join([room("b-1", "hr", 70)]).blocks
+    assert heart.rate_hz == undeclared.rate_hz
+
+
+def test_readings_with_different_intervals_are_different_chunks() -> None:
+    config = SLOW.model_copy(update={"interval_s": {"room_air": 60.0, "co": 300.0}})
+    joined = Reader(config).join([room("s-1", "smoke", 0.0), room("s-2", "co", 1.0), room("s-2", "smoke", 0.0)])
+    assert {(block.rate_hz, block.devices) for block in joined.blocks} == {(1 / 60, ("s-1", "s-2")), (1 / 300, ("s-2",))}
+    assert not joined.single
+
+
+def test_a_refused_reading_keeps_its_interval() -> None:
+    config = SLOW.model_copy(update={"interval_s": {"room_air": 600.0}})
+    ((_, message),) = Reader(config).join([room("s-1", "smoke", 400.0)]).single
+    assert msgspec.json.decode(message)["rate_hz"] == 1 / 600
+    assert [reject.reason for reject in decode(message).rejects] == [Reason.OUT_OF_RANGE]
+
+
+@pytest.mark.parametrize(
+    ("intervals", "why"),
+    [
+        ({"smoke": 601.0}, "smoke .room_air. may be 0.1 to 600 s apart, got 601"),
+        ({"room_air": 0.0}, "0.1 to 600 s apart, got 0"),
+        ({"button": 5.0}, "no interval"),
+        ({"telepathy": 5.0}, "no kind 'telepathy'"),
+    ],
+)
+def test_an_interval_that_cannot_be_is_refused_at_the_start(intervals: dict[str, float], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        Reader(SLOW.model_copy(update={"interval_s": intervals}))

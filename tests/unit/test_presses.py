@@ -492,6 +492,34 @@ def test_taking_away_the_device_makes_its_open_alerts_stale_and_they_can_be_clos
     assert home.alerts[0].state is State.RESOLVED
 
 
+@pytest.mark.parametrize("closed", [False, True])
+@pytest.mark.parametrize("code", ["heart.tachycardia", "fire.smoke"])
+def test_what_the_next_device_still_measures_is_raised_anew(code: str, closed: bool) -> None:
+    """A band changed in the middle of an alarm: the alert must not end in silence, whether or not somebody closed it meanwhile."""
+    kind, subject = ("vitals", "resident/a") if code.startswith("heart") else ("room_air", "room/1")
+    values = {"heart_rate_bpm": 160} if kind == "vitals" else {"smoke_od_per_m": 0.5, "temperature_c": 21}
+
+    def measure(device: str, begin: int, end: int, values: dict[str, float] = values) -> None:
+        for second in range(begin, end):
+            home.send(second, device=device, kind=kind, rate_hz=1.0, values=values)
+
+    home = Home(RegistryData(bindings=(Binding("old", subject, WARD),)))
+    measure("old", 0, 120)
+    assert [(alert.code, alert.state) for alert in home.alerts if alert.code == code] == [(code, State.FIRING)]
+    home.registry(130, RegistryData(bindings=(Binding("new", subject, WARD),)))
+    (alert,) = (alert for alert in home.alerts if alert.code == code)
+    assert (alert.state, alert.history[-1].reason) == (State.STALE, Reason.DEVICE_UNBOUND)
+    if closed:
+        home.say(140, Action.RESOLVE, Outcome.TRUE, alert)
+    measure("new", 150, 300)
+    calm = {"heart_rate_bpm": 70} if kind == "vitals" else {"smoke_od_per_m": 0.0, "temperature_c": 21}
+    again = [alert for alert in home.alerts if alert.code == code]
+    assert [a.state for a in again] == ([State.RESOLVED, State.FIRING] if closed else [State.FIRING])
+    assert len([ring for ring in home.rings(code) if ring[1] >= 150]) == 1
+    measure("new", 300, 500, calm)
+    assert not next(alert for alert in home.alerts if alert.id == again[-1].id).present  # the end that the new one reports counts
+
+
 def test_a_silent_device_that_is_taken_away_leaves_its_alert_stale() -> None:
     home = Home(BANDS)
     fever(home, "band-1", 5, 60, 160)

@@ -19,8 +19,8 @@ const distinct = (texts) => [...new Set(texts)];
 export const causes = (happening) => distinct(happening.alerts.map(title)).join(t("alerts.and"));
 const steps = ({ alerts, priority }) => distinct(alerts.filter((alert) => alert.priority === priority).map(whatToDo)).join("\n");
 
-function over({ present, life_safety: lifeSafety, code }) {
-  if (present || (lifeSafety && !MEASURED.test(code))) return "";
+function over({ present, state, life_safety: lifeSafety, code }) {
+  if (present || state === "stale" || (lifeSafety && !MEASURED.test(code))) return "";
   return t(lifeSafety ? "alerts.over_go" : "alerts.over");
 }
 

@@ -88,7 +88,10 @@ def occupancy(builder: Builder, path: Path, *, days: float = float("inf")) -> st
     3
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
-        header, *rows = csv.reader(file)
+        header, *rows = [row for row in csv.reader(file) if row] or [[]]
+    missing = [name for name in ("date", "Temperature", "Humidity") if name not in header]
+    if missing or not rows:
+        raise ValueError(f"{path.name} has no {f'column {missing[0]}' if missing else 'reading'}")
     wanted = [header.index(name) - len(header) for name in ("date", "Temperature", "Humidity")]
     cells = [[row[at] for at in wanted] for row in rows if len(row) in {len(header), len(header) + 1}]
     times_s = np.array([datetime.strptime(row[0], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC).timestamp() for row in cells])

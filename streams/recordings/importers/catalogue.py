@@ -78,7 +78,8 @@ def _room(path: Path, _: str) -> Recording:
 IMPORTERS: Final[dict[str, Importer]] = {
     "wfdb": Importer("any WFDB record: PATH without extension, e.g. mitdb/207", lambda path, _: wfdb_records.recording(path)),
     "rr": Importer(
-        "RR intervals in seconds, one a line: PATH of the file", lambda path, _: rr_series.recording(rr_series.day(path), "RR series")
+        "RR intervals in seconds or milliseconds, one a line: PATH of the file",
+        lambda path, _: rr_series.recording(rr_series.day(path), "RR series"),
     ),
     "sisfall": Importer("SisFall: PATH of the folder, --record F01_SA01_R01", _worn(sisfall.trials, "SisFall")),
     "weda-fall": Importer("WEDA-FALL: PATH of the folder, --record as listed", _worn(weda_fall.trials, "WEDA-FALL")),

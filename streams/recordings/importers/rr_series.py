@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -16,6 +17,11 @@ AF: Final = ("(AFIB", "(AFL")
 DROPOUT_S: Final = 3.0
 """Longer intervals in these files are holes in the recording, not pauses."""
 CHUNK_S: Final = 10.0
+MS_PER_S: Final = 1000.0
+MS_MIN: Final = 200.0
+MS_MAX: Final = 3000.0
+"""The median of a person's RR intervals is between these: 300 and 20 beats a minute."""
+SHOWN_MAX: Final = 40
 
 
 class Series(NamedTuple):
@@ -28,7 +34,10 @@ class Series(NamedTuple):
 
 
 def day(path: Path) -> Series:
-    """One file of RR intervals in seconds; the first line (offset to the first beat) is dropped.
+    """One file of RR intervals, in seconds or milliseconds, one a line; the first line (offset to the first beat) is dropped.
+
+    The unit is told by the median: no heart beats for long at intervals above 3 s or below 0.2 s. ValueError when it is neither, or a
+    line is no interval.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -40,11 +49,36 @@ def day(path: Path) -> Series:
     >>> len(list(recording(series, "RR series").records))  # 5 s are a hole in the recording
     2
     """
-    rr = np.loadtxt(path, ndmin=1)[1:]
+    rr = np.array(list(_intervals(path))[1:])
     if not rr.size:
-        raise ValueError(f"{path.name} has no interval")
+        raise ValueError(
+            f"{path.name} has no interval: it needs an offset to the first beat in the first line and an interval in each other line"
+        )
+    middle = float(np.median(rr))
+    if MS_MIN <= middle <= MS_MAX:
+        rr = rr / MS_PER_S
+    elif not MS_MIN <= middle * MS_PER_S <= MS_MAX:
+        raise ValueError(
+            f"the median of {path.name} is {middle:g}: RR intervals have one of {MS_MIN / MS_PER_S:g} to {MS_MAX / MS_PER_S:g} (seconds) or "
+            f"{MS_MIN:g} to {MS_MAX:g} (milliseconds); heart rates or sample numbers have to be converted"
+        )
     start = np.concatenate([[0.0], np.cumsum(rr)[:-1]])
     return Series(path.stem.removesuffix("_rr_secs"), start, rr, np.full(rr.size, np.nan))
+
+
+def _intervals(path: Path) -> Iterator[float]:
+    """The numbers of a text file, one a line; ValueError for a line that is none, or is not above 0."""
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+        text = line.partition("#")[0].strip()
+        if not text:
+            continue
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not 0 < value < np.inf and number > 1:  # the offset to the first beat may be 0
+            raise ValueError(f"{path.name} line {number} is {text[:SHOWN_MAX]!r}: one interval a line, a number above 0")
+        yield value
 
 
 def afdb(folder: Path, name: str) -> Series:
