@@ -47,7 +47,8 @@ INTERVALS_EARLY_NS: Final = 30 * NS_PER_S
 INTERVALS_LATE_NS: Final = 5 * NS_PER_S
 """A longer hole in beat intervals is one; less is a stamp made on arrival, or a beat or two."""
 INTERVALS_PULL: Final = 16
-"""Stamps of beat intervals that lag pull the grid back by at most 1/16 of the time covered: more than a crystal is off, less than a batch."""
+"""Stamps of beat intervals that lag pull their time back by at most 1/16 of what they cover: more than a crystal is off, less than a batch.
+Those that are ahead take it along: beats that were lost must not add up to a hole."""
 STOPPED_LATE_NS: Final = 2 * NS_PER_S
 """Where only arrival tells the time: so much later than expected is a delay."""
 

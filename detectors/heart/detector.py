@@ -8,7 +8,6 @@ from typing import ClassVar, Final
 import numpy as np
 
 from detectors.heart import kernel, readings
-from detectors.heart.blindness import Blindness, blindness
 from detectors.heart.events import EVENTS
 from detectors.heart.params import HeartParams
 from detectors.heart.qrs import Grid, grid
@@ -16,6 +15,7 @@ from detectors.heart.rhythm import RR_MS_MAX
 from detectors.heart.state import (
     BEAT_COUNT,
     BEATS_KEPT,
+    CALM_NS,
     CODES,
     ECG,
     FEATURES,
@@ -23,6 +23,7 @@ from detectors.heart.state import (
     NEVER,
     ONSET_NS,
     PER_SLOT,
+    QUIET,
     RAISED_BY,
     RR,
     SINCE_NS,
@@ -38,6 +39,7 @@ from detectors.heart.state import (
 from engine.detector import NOTHING, Detector, Spec, StepResult
 from engine.events import Detection
 from engine.frame import NS_PER_S, Float64, Frame, Int32, Int64, frame
+from engine.watch import Hazard, Line, Signal
 
 FEATURE: Final = "feature.heart"
 _FEATURE_RATE_HZ: Final = 1 / 60
@@ -96,6 +98,15 @@ class HeartDetector(Detector[HeartParams, HeartState]):
         ),
         overridable=PER_SLOT,
         features={FEATURE: FEATURES},
+        watches={
+            "ecg": (Signal(Hazard.HEART, "heart_rate", line=Line.CONSTANT),),
+            "rr_interval": (Signal(Hazard.HEART, "heart_rate", above=0.0),),
+            "vitals": (
+                Signal(Hazard.HEART, "heart_rate", "heart_rate_bpm", above=0.0),
+                Signal(Hazard.BREATHING, "respiration", "respiration_per_min"),
+                Signal(Hazard.BREATHING, "oxygen", "spo2_percent", above=0.0),
+            ),
+        },
     )
     params_type: ClassVar[type[HeartParams]] = HeartParams
 
@@ -145,12 +156,9 @@ class HeartDetector(Detector[HeartParams, HeartState]):
         for slot in slots.tolist():
             raised = latch[slot, RAISED_BY] == source + 1
             latch[slot, RAISED_BY, raised] = 0
-            latch[slot, ONSET_NS:SINCE_NS, raised] = NEVER
+            latch[slot, QUIET, raised] = 0
+            latch[slot, ONSET_NS : CALM_NS + 1, raised] = NEVER
             latch[slot, SINCE_NS + source] = NEVER
-
-    def blind(self, slot: int) -> tuple[Blindness, ...]:
-        """What cannot be judged at `slot` although data comes; see `blindness`."""
-        return blindness(self.state, slot)
 
     def _columns_changed(self) -> None:
         self._limits = None

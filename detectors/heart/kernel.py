@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from detectors.heart.flat import note_line
+from detectors.heart.flat import flat_as_ever, note_line
 from detectors.heart.inline import borrow, inline_kernel
 from detectors.heart.latches import judge_condition
 from detectors.heart.pacing import look_again, take_out_spikes
@@ -250,7 +250,6 @@ def _filter_rows(
         peak = level[PEAK]
         peak_n = count[PEAK_N]
         due = min(count[SECOND_DUE], count[SEARCH_DUE])
-        stuck = g.stuck
         usable = valid[row]
         for i in range(samples.shape[1]):
             value = samples[row, i, 0]
@@ -296,10 +295,10 @@ def _filter_rows(
                 missing_1 += 1
             same = same + 1 if next_0 == x_0 and next_1 == x_1 else 0
             x_0, x_1 = next_0, next_1
-            if same > bridge and ((missing_0 > bridge and missing_1 > bridge) or same >= stuck):
+            if same > bridge and ((missing_0 > bridge and missing_1 > bridge) or (same >= g.stuck and not flat_as_ever(state, slot, x_0))):
                 if not down:
                     down = True
-                    go_down(state, g, slot, n, same, missing_0 > bridge and missing_1 > bridge)
+                    go_down(state, slot, n, same, missing_0 > bridge and missing_1 > bridge)
                 n += 1
                 continue
             if down:

@@ -40,7 +40,6 @@ from detectors.heart.state import (
     BASE_0,
     CHAIN,
     DOWN,
-    DOWN_NS,
     FADED,
     HELD_0,
     KNOWN,
@@ -56,7 +55,6 @@ from detectors.heart.state import (
     LEARN_SUM,
     LEVELS,
     MISSING_0,
-    NEVER,
     NOISE_AT,
     NOISE_PEAKS,
     NOISE_RATIO,
@@ -237,7 +235,6 @@ def restart(state: HeartState, g: Grid, slot: int, n: int, relearn: bool) -> Non
     level[HELD_0] = 0.0
     level[HELD_0 + 1] = 0.0
     count[DOWN] = 0
-    count[DOWN_NS] = NEVER
     count[PEAK_FROM] = n
     count[RUN] = 0
     count[WAVE] = 0

@@ -36,11 +36,8 @@ from detectors.heart.state import (
     RESPIRATION_PER_MIN_MAX,
     RESPIRATION_PER_MIN_MIN,
     RR,
-    SIGN_COUNT,
     SIGN_GAP_NS,
     SIGN_NS,
-    SIGN_SAME_NS,
-    SIGN_VALUE,
     SIGNS,
     SPO2_LOW,
     SPO2_PERCENT_MIN,
@@ -116,7 +113,7 @@ def rr_frame(
 
 
 @inline_kernel
-def time_of_sign(state: HeartState, slot: int, sign: int, code: int, other: int, t_ns: int, period_ns: float, value: float) -> float:
+def time_of_sign(state: HeartState, slot: int, sign: int, code: int, other: int, t_ns: int, period_ns: float) -> float:
     """Note a value of one channel at `t_ns`: a gap in it interrupts `code` and `other`. Returns the interval at which it is measured, ns.
 
     A channel has a time of its own: a band that counts the pulse every second measures oxygen when it has time for it. What is an interval
@@ -127,11 +124,6 @@ def time_of_sign(state: HeartState, slot: int, sign: int, code: int, other: int,
     last_ns = count[SIGN_NS + sign]
     newer, older = count[SIGN_GAP_NS + sign], count[SIGN_GAP_NS + SIGNS + sign]
     count[SIGN_NS + sign] = t_ns
-    if last_ns == NEVER or value != state.level[slot, SIGN_VALUE + sign]:
-        state.level[slot, SIGN_VALUE + sign] = value
-        count[SIGN_SAME_NS + sign] = t_ns
-        count[SIGN_COUNT + sign] = 0
-    count[SIGN_COUNT + sign] += 1
     if last_ns != NEVER:
         gap_ns = t_ns - last_ns
         if gap_ns > max(float(HOLD_NS), HOLD_INTERVALS * max(period_ns, float(newer), float(older))):
@@ -184,13 +176,13 @@ def vitals_frame(
                 if parity >= 0:
                     state.sums[slot, parity, HEART_SUM] += heart
                     state.sums[slot, parity, HEARTS] += 1.0
-                every_ns = time_of_sign(state, slot, HEART_SIGN, BRADYCARDIA, TACHYCARDIA, t_ns, period_ns, heart)
+                every_ns = time_of_sign(state, slot, HEART_SIGN, BRADYCARDIA, TACHYCARDIA, t_ns, period_ns)
                 judge_rate(state, limits, found, slot, VITALS, heart, t_ns, t_ns, every_ns, True)
             if breaths >= 0.0:
                 if parity >= 0:
                     state.sums[slot, parity, BREATH_SUM] += breaths
                     state.sums[slot, parity, BREATHS] += 1.0
-                every_ns = time_of_sign(state, slot, BREATH_SIGN, RESPIRATION_LOW, RESPIRATION_HIGH, t_ns, period_ns, breaths)
+                every_ns = time_of_sign(state, slot, BREATH_SIGN, RESPIRATION_LOW, RESPIRATION_HIGH, t_ns, period_ns)
                 low = limits.per_slot[slot, RESPIRATION_PER_MIN_MIN]
                 high = limits.per_slot[slot, RESPIRATION_PER_MIN_MAX]
                 slow = judge_limits(breaths, low, high, RESPIRATION_HYSTERESIS, True)
@@ -201,7 +193,7 @@ def vitals_frame(
                 if parity >= 0:
                     state.sums[slot, parity, SPO2_SUM] += spo2
                     state.sums[slot, parity, SPO2S] += 1.0
-                every_ns = time_of_sign(state, slot, SPO2_SIGN, SPO2_LOW, SPO2_LOW, t_ns, period_ns, spo2)
+                every_ns = time_of_sign(state, slot, SPO2_SIGN, SPO2_LOW, SPO2_LOW, t_ns, period_ns)
                 verdict = judge_limits(spo2, limits.per_slot[slot, SPO2_PERCENT_MIN], 100.0, SPO2_HYSTERESIS, True)
                 judge_condition(state, limits, found, slot, VITALS, SPO2_LOW, verdict, t_ns, t_ns, every_ns, spo2)
             pass_time(state, found, slot, t_ns)

@@ -105,12 +105,9 @@ SIGN_GAP_NS: Final = 44
 """+ channel: time between its last two values, and (+ SIGNS) between the two before; NEVER where not known."""
 RR_CHAIN: Final = 50
 """+ source: contiguous RR intervals without a hole or a missing value, however small."""
-PEAK_FROM, DOWN_N, DOWN_NS = range(52, 55)
-"""Where the last candidate was judged; where and when the ECG became missing or constant (DOWN is then MISSING or CONSTANT), or NEVER."""
-SIGN_SAME_NS: Final = 55
-SIGN_COUNT: Final = 58
-"""+ channel: since when its value has been the same, and how often it was."""
-INT_COLUMNS: Final = 61
+PEAK_FROM, DOWN_N = range(52, 54)
+"""Where the last candidate was judged; where the ECG became missing or constant (DOWN is then MISSING or CONSTANT)."""
+INT_COLUMNS: Final = 54
 
 CONSTANT: Final = number(1)
 MISSING: Final = number(2)
@@ -128,9 +125,7 @@ LAST_POSSIBLE: Final = 27
 """The last beat, or the end of a bridged hole after it in which the next one may be hidden."""
 SMOOTH, LINE_MV, LINE_SPAN_MV = range(28, 31)
 """Share of the beats of late between which the line was constant; its height, and how far from it a line is the same."""
-SIGN_VALUE: Final = 31
-"""+ channel: its last value."""
-FLOAT_COLUMNS: Final = 34
+FLOAT_COLUMNS: Final = 31
 
 # rows of HeartState.past
 QRS_PEAKS, NOISE_PEAKS, RECENT_RR, RR_WINDOW = range(4)
@@ -187,7 +182,6 @@ def initial(capacity: int) -> HeartState:
     """State of `capacity` slots that have seen nothing."""
     count = np.zeros((capacity, INT_COLUMNS), np.int64)
     count[:, LAST_NS : SIGN_GAP_NS + 2 * SIGNS] = NEVER
-    count[:, DOWN_NS] = NEVER
     latch = np.full((capacity, SINCE_NS + SOURCES, len(CODES)), NEVER, np.int64)
     latch[:, [RAISED_BY, RETURNS, QUIET]] = 0
     sums = np.zeros((capacity, 2, SUM_COLUMNS))

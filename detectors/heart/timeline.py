@@ -15,7 +15,6 @@ from detectors.heart.state import (
     CONSTANT,
     DOWN,
     DOWN_N,
-    DOWN_NS,
     ECG,
     GOOD_0,
     GOOD_1,
@@ -102,12 +101,11 @@ def open_stream(state: HeartState, g: Grid, found: Found, slot: int, t0_ns: int,
 
 
 @kernel
-def go_down(state: HeartState, g: Grid, slot: int, n: int, same: int, missing: bool) -> None:
+def go_down(state: HeartState, slot: int, n: int, same: int, missing: bool) -> None:
     """The ECG has been missing for longer than is bridged, or constant for longer than any electrode on skin."""
     count = state.tally[slot]
     count[DOWN] = MISSING if missing else CONSTANT
     count[DOWN_N] = n - same
-    count[DOWN_NS] = sample_ns(state, g, slot, n - same)
     interrupt(state, slot, ECG)
 
 
