@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from benchmarks.faults.case import Case, of_recording, of_streams, watched_closely
+from benchmarks.faults.case import Case, of_recording, of_streams
 from benchmarks.faults.stream import Chunk
 from detectors.pressure_injury.posture import SUPINE
 from engine.block import NO_SEQ
@@ -32,9 +32,6 @@ EACH: Final = 10
 SEED: Final = 20_260_105
 TURN_S: Final = 1800.0
 """Turns are due this often in the nights put together here: two hours of maps would show no more and cost four times as much."""
-WATCHED_S: Final = 300.0
-"""After so long it is told that nobody watches a resident or room of a real recording: by their care plan, for the sake of short runs.
-The examples go by the home's own limits."""
 DEVICE: Final = "d-1"
 
 Source = Callable[[], list[Case]]
@@ -128,7 +125,7 @@ def _all(recordings: Iterator[Recording], source: str, each: int, most: int | No
         found += of_recording(recording, source, most=most)
         if len(found) >= each:
             break
-    return [watched_closely(case, WATCHED_S) for case in found[:each]]
+    return found[:each]
 
 
 def _falls(name: str, trials: Callable[[Path], Iterator[worn.Trial]], folder: Path, each: int) -> list[Case]:
