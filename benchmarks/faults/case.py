@@ -7,7 +7,6 @@ from itertools import groupby, islice
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from engine.watch import CARE
 
 from benchmarks.faults.play import Played, play
 from benchmarks.faults.stream import Chunk, chunks_of, led_in, looped, numbered, on_time
@@ -15,6 +14,7 @@ from engine.detector import Detector, Spec
 from engine.frame import NS_PER_S
 from engine.kinds import KINDS
 from engine.registry import CareSetting, Registry, RegistryData
+from engine.watch import CARE
 from schemas.codec import decode
 from schemas.recording import Recording, Truth
 from streams.pipeline.assembly import CLASSES, EVENT_BY_CODE

@@ -8,12 +8,12 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 import msgspec
-from engine.watch import CARE, WatchLimits
 
 from benchmarks.faults.case import SLACK_S, Case
 from benchmarks.faults.fault import Fault, scene
 from benchmarks.faults.play import Played, Ring, Technical, play
 from engine.frame import NS_PER_S
+from engine.watch import CARE, WatchLimits
 
 ALLOWANCE_S: Final = 60.0
 """So much later than without the fault an alarm may come, beside what the fault itself delays."""
