@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from engine.events import Detection, EventType
 from engine.frame import Float64, Frame, Int32
 from engine.state import grown, pack, unpack
-from engine.watch import Blindness, Signal
+from engine.watch import Signal
 
 
 class Params(BaseModel):
@@ -94,10 +94,6 @@ class Detector(ABC, Generic[P, S]):
     def tick(self, now_ns: int) -> StepResult:  # noqa: ARG002 - most detectors decide on data alone
         """Time passed. Default: no findings."""
         return NOTHING
-
-    def blind(self, slot: int) -> tuple[Blindness, ...]:  # noqa: ARG002 - most detectors judge every usable value
-        """What cannot be judged at `slot` although usable values come. Asked once a minute."""
-        return ()
 
     # -- what the base class gives ------------------------------------------------------------------------------
 

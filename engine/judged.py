@@ -19,9 +19,13 @@ AT: Final = 0
 """+ signal: arrival time up to which it could be judged."""
 GAP: Final = SIGNALS_MAX
 """+ signal: the usual time between values, as learned; 0: not known."""
-WHY: Final = 2 * SIGNALS_MAX
+SINCE: Final = 2 * SIGNALS_MAX
+"""+ signal: since when its value is the same."""
+SAME: Final = 3 * SIGNALS_MAX
+"""+ signal: chunks on end that ended with it."""
+WHY: Final = 4 * SIGNALS_MAX
 """+ signal: why the last chunk could not be judged (0: it could)."""
-COLUMNS: Final = 3 * SIGNALS_MAX
+COLUMNS: Final = 5 * SIGNALS_MAX
 
 NO_VALUE: Final = 1
 POOR: Final = 2
@@ -127,4 +131,9 @@ def judge(
                     table[s, GAP + m] = gap if known == 0 else min(gap, 2 * known + NS_PER_S)
                 table[s, AT + m] = t_ns
             table[s, WHY + m] = 0
-            last[s, m] = samples[i, row, at]
+            value = samples[i, row, at]
+            if value != last[s, m]:
+                last[s, m] = value
+                table[s, SINCE + m] = t_ns
+                table[s, SAME + m] = 0
+            table[s, SAME + m] += 1

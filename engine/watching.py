@@ -23,12 +23,10 @@ from engine.ledger import Due, Ledger, LedgerSaved
 from engine.outputs import DataChange, Outputs
 from engine.registry import Registry
 from engine.state import grown, pack, unpack
-from engine.watch import CARE, SIGNALS_MAX, Blind, Hazard, Signal, WatchLimits
+from engine.watch import CARE, FROZEN_FINE_S, FROZEN_READINGS_MIN, SIGNALS_MAX, Blind, Hazard, Signal, WatchLimits
 
 LOOK_EVERY_S: Final = 5
 """Seconds of arrival time from one look over all that is bound to the next."""
-ASK_EVERY_S: Final = 60
-"""Seconds from one question to the detectors to the next."""
 _WHY: Final = {columns.NO_VALUE: Blind.NO_VALUE, columns.POOR: Blind.POOR_QUALITY, columns.NO_SIGNAL: Blind.NO_SIGNAL}
 _NO_FAULT: Final = frozenset({Blind.EMPTY_BED, Blind.WARMING_UP, Blind.SILENT, Blind.NEVER_HEARD})
 """Nobody is told of these here: they are none, or another look tells."""
@@ -42,7 +40,6 @@ class WatchingSaved(msgspec.Struct, array_like=True):
     missing: dict[str, str] = {}
     since: dict[str, int] = {}
     told: list[str] = []
-    objections: dict[str, Blind] = {}
     coverage: CoverageSaved = msgspec.field(default_factory=CoverageSaved)
     ledger: LedgerSaved = msgspec.field(default_factory=LedgerSaved)
 
@@ -68,7 +65,8 @@ class _Plan(NamedTuple):
     row: Int64
     instants: Bool
     rate_hz_min: Float64
-    of_slot: dict[tuple[int, str, str], list[int]]  # slot, kind, hazard -> lines
+    frozen_ns: Int64
+    ceiling: Float64
 
 
 class _Seen(NamedTuple):
@@ -87,9 +85,8 @@ class Watching:
         self.limits = limits if limits is not None else WatchLimits()
         self.coverage = Coverage()
         self.ledger = Ledger(self.limits)
-        self._detectors = tuple(detectors)
         self._signals: dict[str, tuple[Signal, ...]] = {}
-        for detector in self._detectors:
+        for detector in detectors:
             for kind, signals in detector.spec.watches.items():
                 self._signals[kind] = tuple(dict.fromkeys((*self._signals.get(kind, ()), *signals)))
         for kind, signals in self._signals.items():
@@ -101,7 +98,6 @@ class Watching:
         self._missing: dict[str, str] = {}
         self._since: dict[str, int] = {}
         self._told: set[str] = set()
-        self._objections: dict[str, Blind] = {}
 
     # -- what happens -----------------------------------------------------------------------------------------------
 
@@ -169,8 +165,7 @@ class Watching:
 
     def _planned(self, devices: Devices) -> _Plan:
         lines: list[_Line] = []
-        stream, column, part, group, row, rate_hz_min = [], [], [], [], [], []
-        of_slot: dict[tuple[int, str, str], list[int]] = {}
+        stream, column, part, group, row = [], [], [], [], []
         groups: dict[tuple[str, str], int] = {}
         parts: dict[int, int] = {}
         for s, (device, kind) in enumerate(devices.names):
@@ -181,17 +176,18 @@ class Watching:
             for m, signal in enumerate(self._signals.get(kind, ())):
                 whole = f"{device}:{kind}"
                 source = f"{whole}.{signal.channel}" if signal.channel else whole
-                of_slot.setdefault((int(devices.streams.slot[s]), kind, signal.hazard), []).append(len(lines))
                 lines.append(_Line(source, whole, subject, signal, -1 if bed is None else bed))
                 stream.append(s)
                 column.append(m)
                 part.append(parts.setdefault(s, len(parts)))
                 group.append(groups.setdefault((subject, signal.quantity), len(groups)))
                 row.append(self.coverage.row(subject, signal.hazard))
-                rate_hz_min.append(signal.rate_hz_min)
         instants = np.array([KINDS[devices.names[s][1]].timing == "irregular" for s in stream], np.bool_)
         numbers = [np.array(values, np.int64) for values in (stream, column, part, group, row)]
-        return _Plan._make((lines, *numbers, instants, np.array(rate_hz_min), of_slot))
+        signals = [line.signal for line in lines]
+        rate_hz_min, ceiling = np.array([one.rate_hz_min for one in signals]), np.array([one.ceiling for one in signals])
+        frozen_ns = np.array([round(one.frozen_s * NS_PER_S) for one in signals], np.int64)
+        return _Plan._make((lines, *numbers, instants, rate_hz_min, frozen_ns, ceiling))
 
     def _seen(self, plan: _Plan, streams: Streams, now_ns: int) -> _Seen:
         table = self._judged.table
@@ -206,28 +202,19 @@ class Watching:
         usable = heard & (plan.instants | (np.where(heard, now_ns - at_ns, 0) <= patience_ns))
         rate_hz = streams.rate_hz[plan.stream]
         objections = {int(i): Blind.RATE_UNUSABLE for i in np.flatnonzero(usable & (rate_hz > 0) & (rate_hz < plan.rate_hz_min))}
-        if now_ns // NS_PER_S % ASK_EVERY_S == 0:
-            self._objections = self._asked(plan, streams)
-        if self._objections:
-            objections |= {
-                i: self._objections[line.source] for i, line in enumerate(plan.lines) if usable[i] and line.source in self._objections
-            }
+        objections |= dict.fromkeys(np.flatnonzero(usable & self._frozen(plan)).tolist(), Blind.NO_SIGNAL)
         for i in objections:
             usable[i] = False
         return _Seen(at_ns, expected, usable, objections)
 
-    def _asked(self, plan: _Plan, streams: Streams) -> dict[str, Blind]:
-        """What the detectors themselves say that they cannot judge, for as long as counts as missing."""
-        found: dict[str, Blind] = {}
-        for detector in self._detectors:
-            if type(detector).blind is Detector.blind:
-                continue
-            kinds = set(detector.spec.watches)
-            for slot in sorted({slot for slot, kind, _ in plan.of_slot if kind in kinds}):
-                for said in detector.blind(slot):
-                    for i in plan.of_slot.get((slot, said.kind, said.hazard), ()):
-                        if streams.next_ns[plan.stream[i]] - said.since_ns >= self.limits.missing_ns:
-                            found[plan.lines[i].source] = Blind(said.reason)
+    def _frozen(self, plan: _Plan) -> Bool:
+        """Values that have been the same to the last digit for longer than a living body keeps them."""
+        table, value = self._judged.table, self._judged.last[plan.stream, plan.column]
+        stood_ns = table[plan.stream, plan.column] - table[plan.stream, columns.SINCE + plan.column]
+        fine = (2 * value) % 1 != 0
+        long = stood_ns >= np.where(fine, np.minimum(plan.frozen_ns, round(FROZEN_FINE_S * NS_PER_S)), plan.frozen_ns)
+        often = table[plan.stream, columns.SAME + plan.column] >= FROZEN_READINGS_MIN
+        found: Bool = (plan.frozen_ns > 0) & long & often & (value != plan.ceiling)
         return found
 
     def _waiting(self, registry: Registry, now_ns: int) -> dict[int, tuple[str, Blind | None]]:
@@ -305,15 +292,12 @@ class Watching:
 
     def save(self) -> WatchingSaved:
         """For the snapshot."""
-        return WatchingSaved(
-            pack(self._judged), self._missing, self._since, sorted(self._told), self._objections, self.coverage.save(), self.ledger.save()
-        )
+        return WatchingSaved(pack(self._judged), self._missing, self._since, sorted(self._told), self.coverage.save(), self.ledger.save())
 
     def load(self, saved: WatchingSaved, size: int) -> None:
         """Inverse of `save`, for `size` rows of the stream table; what was stored before there was a watch begins with none."""
         self._judged = unpack(initial_judged(0), saved.judged) if saved.judged else initial_judged(size)
         self._missing, self._since, self._told = dict(saved.missing), dict(saved.since), set(saved.told)
-        self._objections = dict(saved.objections)
         self.coverage.load(saved.coverage)
         self.ledger.load(saved.ledger)
         self._plan = None

@@ -102,9 +102,9 @@ class HeartDetector(Detector[HeartParams, HeartState]):
             "ecg": (Signal(Hazard.HEART, "heart_rate", line=Line.CONSTANT),),
             "rr_interval": (Signal(Hazard.HEART, "heart_rate", above=0.0),),
             "vitals": (
-                Signal(Hazard.HEART, "heart_rate", "heart_rate_bpm", above=0.0),
-                Signal(Hazard.BREATHING, "respiration", "respiration_per_min"),
-                Signal(Hazard.BREATHING, "oxygen", "spo2_percent", above=0.0),
+                Signal(Hazard.HEART, "heart_rate", "heart_rate_bpm", above=0.0, frozen_s=6 * 3600.0),
+                Signal(Hazard.BREATHING, "respiration", "respiration_per_min", frozen_s=12 * 3600.0),
+                Signal(Hazard.BREATHING, "oxygen", "spo2_percent", above=0.0, frozen_s=12 * 3600.0, ceiling=100.0),
             ),
         },
     )

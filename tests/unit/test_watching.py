@@ -129,6 +129,11 @@ def test_a_pulse_that_never_changes_is_told_after_hours() -> None:
     home = core(OX)
     output = lived(home, range(0, 9 * 3600, 30), ({"heart_rate_bpm": 72, "spo2_percent": 97}, {"rate_hz": 1 / 30}))
     assert technical(output) == [("device.no_signal", "onset", "resident/a", "ox-1:vitals.heart_rate_bpm")]
+    output = lived(home, range(9 * 3600, 20 * 3600, 30), ({"heart_rate_bpm": 72.3, "spo2_percent": 100}, {"rate_hz": 1 / 30}))
+    assert [entry[:2] for entry in technical(output)] == [
+        ("device.no_signal", "clear"),
+        ("device.no_signal", "onset"),
+    ]  # 100 % stays for days
 
 
 def test_a_flat_ecg_is_no_heart_watched() -> None:
