@@ -126,10 +126,7 @@ _SMALL: Final[dict[str, tuple[Change, str]]] = {
     "ecg": (lambda v: v / 1000, "V sent as mV"),
     "rr_interval": (lambda v: v / 1000, "s sent as ms"),
     "vitals": (lambda v: v / 100, "fractions sent as percent"),
-    "bed": (lambda v: v / 100, "scaled twice"),
     "pressure_map": (lambda v: np.floor(v / 100), "counts scaled down"),
-    "room_air": (lambda v: v / 1000, "per thousand sent as wholes"),
-    "electrical": (lambda v: v / 1000, "A sent as mA"),
 }
 _COARSE: Final[dict[str, float]] = {
     "accel": 1 / 16,

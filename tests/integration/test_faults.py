@@ -12,10 +12,10 @@ from typing import Final
 
 import pytest
 
-from benchmarks.faults.case import Case
+from benchmarks.faults.case import Case, watched_closely
 from benchmarks.faults.catalogue import FAULT_BY_NAME, FAULTS
 from benchmarks.faults.fault import Fault, everywhere, scene
-from benchmarks.faults.judge import Outcome, run
+from benchmarks.faults.judge import GOOD, Outcome, run
 from benchmarks.faults.page import page
 from benchmarks.faults.report import Writer, loaded
 from benchmarks.faults.sources import examples
@@ -36,9 +36,35 @@ SHORT: Final = (
 SEED: Final = 1
 
 
+TOLD_AFTER_S: Final = 120.0
+_HOLES: Final = ("every second chunk null", "every second chunk lost", "bursts of 30 s, newest first", "neighbours swapped, no seq")
+_RATES: Final = ("rate declared double", "half of the samples, not said")
+OPEN: Final = {
+    "detectors/falls": frozenset({*_HOLES, *_RATES, "rate declared half", "unit too small", "stuck at the last value"}),
+    "detectors/heart": frozenset({*_HOLES, *_RATES, "30 % of the chunks lost", "restarts every 20 s"}),
+    "examples/asystole": frozenset({*_HOLES, *_RATES, "30 % of the chunks lost"}),
+    "detectors/fire": frozenset({"only 0"}),
+    "examples/spo2-low": frozenset({"unit too large", "unit too small", "bursts of 30 s, newest first"}),
+}
+"""Silent to this day, and said so in docs/faults.md: too little of the data is usable, but some always is; a rate that is wrong by two;
+a sensor that stands still at a value it could have."""
+
+
 @cache
 def dangers(source: str) -> tuple[Case, ...]:
-    return tuple(examples()[source]())
+    return tuple(watched_closely(case, TOLD_AFTER_S) for case in examples()[source]())
+
+
+@pytest.mark.parametrize("source", SHORT)
+def test_each_fault_ends_in_the_alarm_or_in_the_true_reason(source: str) -> None:
+    found = [run(case, fault, SEED) for case in dangers(source)[:1] for fault in FAULTS if fault.applies(case) and not fault.blind_s]
+    assert len(found) >= FAULTS_LEAST
+    failed = {
+        r.fault: f"{r.outcome}: alarm {r.alarm_s}, due {r.due_s}, told {r.technical} {r.error}" for r in found if r.outcome not in GOOD
+    }
+    known = OPEN.get(source, frozenset())
+    assert {name: why for name, why in failed.items() if name not in known} == {}
+    assert known <= set(failed), "what is mended leaves the list, and docs/faults.md"
 
 
 def test_there_are_enough_faults_and_each_says_what_does_so() -> None:
