@@ -81,7 +81,8 @@ STANDS: Final = 2
 INTERVAL_MIN_NS: Final = NS_PER_S // 10
 INTERVAL_MAX_NS: Final = 7200 * NS_PER_S
 """Single readings further apart have no interval."""
-DIGEST_VALUES: Final = 64
+DIGEST_VALUES: Final = 16
+"""So many values of a chunk, spread over it, tell it from another with the same stamp."""
 
 
 def initial_clock(size: int) -> Int64:
@@ -96,7 +97,7 @@ def initial_clock(size: int) -> Int64:
 def digest(samples: Samples, row: int) -> int:
     """A number for what is in one chunk: two chunks of a sensor have the same only if their values are the same."""
     n, c = samples.shape[1], samples.shape[2]
-    step = max(1, n * c // DIGEST_VALUES)
+    step = (n * c + DIGEST_VALUES - 1) // DIGEST_VALUES
     result = n
     for at in range(0, n * c, step):
         value = float(samples[row, at // c, at % c])

@@ -22,11 +22,13 @@ from detectors.heart.qrs import (
     measure,
     overdue,
     recalled,
+    restart,
 )
 from detectors.heart.rhythm import (
     EPISODE_END_BEATS,
     STALE_WORDS_NS,
     forget_pattern,
+    interrupt,
     minute_of,
     on_interval,
     pass_time,
@@ -82,7 +84,7 @@ from detectors.heart.state import (
     HeartState,
     N,
 )
-from detectors.heart.timeline import bridged, come_back, go_down, open_stream, sample_ns
+from detectors.heart.timeline import bridged, open_stream, sample_ns
 from detectors.heart.twave import is_dome
 from detectors.heart.ventricles import on_shape, on_wave_second
 from engine.frame import NS_PER_S, Bool, Float32, Int64
@@ -298,12 +300,13 @@ def _filter_rows(
             if same > bridge and ((missing_0 > bridge and missing_1 > bridge) or (same >= g.stuck and not flat_as_ever(state, slot, x_0))):
                 if not down:
                     down = True
-                    go_down(state, slot, n, same, missing_0 > bridge and missing_1 > bridge)
+                    count[DOWN] = 1
+                    interrupt(state, slot, ECG)
                 n += 1
                 continue
             if down:
                 down = False
-                come_back(state, g, slot, n)
+                restart(state, g, slot, n, False)
                 due = min(count[SECOND_DUE], count[SEARCH_DUE])
                 base_0 += x_0
                 base_1 += x_1

@@ -105,13 +105,9 @@ SIGN_GAP_NS: Final = 44
 """+ channel: time between its last two values, and (+ SIGNS) between the two before; NEVER where not known."""
 RR_CHAIN: Final = 50
 """+ source: contiguous RR intervals without a hole or a missing value, however small."""
-PEAK_FROM, DOWN_N = range(52, 54)
-"""Where the last candidate was judged; where the ECG became missing or constant (DOWN is then MISSING or CONSTANT)."""
-INT_COLUMNS: Final = 54
-
-CONSTANT: Final = number(1)
-MISSING: Final = number(2)
-"""Values of DOWN."""
+PEAK_FROM: Final = 52
+"""Where the last candidate was judged."""
+INT_COLUMNS: Final = 53
 
 # float columns of the ECG front end
 SUM_0, SUM_1, HELD_0, HELD_1, BASE_0, BASE_1, SLOPE_0, SLOPE_1, AREA_0, AREA_1, LAST_S, PEAK = range(12)

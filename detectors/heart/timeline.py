@@ -12,15 +12,11 @@ from detectors.heart.state import (
     ANCHOR_NS,
     ANCHOR_RAW,
     CARRY,
-    CONSTANT,
-    DOWN,
-    DOWN_N,
     ECG,
     GOOD_0,
     GOOD_1,
     KNOWN,
     LAST_NS,
-    MISSING,
     NEVER,
     RATE_MHZ,
     RAW,
@@ -32,7 +28,6 @@ from detectors.heart.state import (
     N,
 )
 from engine.frame import GAP_RESTART, NS_PER_S
-from engine.jit import kernel
 
 SAME_CONTACT_NS: Final = 5 * NS_PER_S
 """A hole in time up to this long is packets that a radio lost; who takes a device off, or charges it, is gone for longer."""
@@ -98,23 +93,3 @@ def open_stream(state: HeartState, g: Grid, found: Found, slot: int, t0_ns: int,
     count[RATE_MHZ] = rate_mhz(g)
     count[ANCHOR_NS] = t0_ns
     count[ANCHOR_RAW] = count[RAW]
-
-
-@kernel
-def go_down(state: HeartState, slot: int, n: int, same: int, missing: bool) -> None:
-    """The ECG has been missing for longer than is bridged, or constant for longer than any electrode on skin."""
-    count = state.tally[slot]
-    count[DOWN] = MISSING if missing else CONSTANT
-    count[DOWN_N] = n - same
-    interrupt(state, slot, ECG)
-
-
-@kernel
-def come_back(state: HeartState, g: Grid, slot: int, n: int) -> None:
-    """There is a signal again. What was missing for a moment is lost packets: the beats known before still count."""
-    count = state.tally[slot]
-    same_contact = count[DOWN] == MISSING and n - count[DOWN_N] <= SAME_CONTACT_NS * 1e-9 * g.rate_internal_hz
-    known = count[KNOWN]
-    restart(state, g, slot, n, False)
-    if same_contact:
-        count[KNOWN] = known
