@@ -91,11 +91,14 @@ class Ledger:
         self._refusals: dict[tuple[str, str], Refusal] = {}
         self._outages: dict[str, Outage] = {}
         self._edge_ns = NEVER_NS
+        self.changes = 0
+        """Goes up with every change of who waits, or why; not part of the state."""
 
     # -- what happens -----------------------------------------------------------------------------------------------
 
     def rebind(self, registry: Registry, devices: Devices, now_ns: int, out: Outputs) -> None:
         """Look up what is bound from `now_ns` on; what is no longer about its subject is no longer blind about it."""
+        self.changes += 1
         before, self.waiting = self.waiting, {}
         subjects = {device: registry.subject(device, now_ns) for device in registry.devices()}
         for device, subject in subjects.items():
@@ -148,6 +151,7 @@ class Ledger:
 
     def end(self, source: str, now_ns: int, out: Outputs) -> None:
         """`source` watches again, or is no longer bound to do so."""
+        self.changes += 1
         fault = self.faults.pop(source, None)
         if fault is not None and fault.ward:
             out.data.append(DataChange(fault.subject, source, False, now_ns))
@@ -166,6 +170,7 @@ class Ledger:
         for device, row in list(self.waiting.items()):
             if device in devices.known and devices.heard(device, row.subject):
                 del self.waiting[device]
+                self.changes += 1
                 self.end(device, now_ns, out)
             elif device in refused:
                 if (fault := self.faults.get(device)) is not None and fault.reason is Blind.NEVER_HEARD:
@@ -235,6 +240,7 @@ class Ledger:
     def begin(self, source: str, due: Due, now_ns: int, out: Outputs, together: Together | None = None) -> None:
         """Announce, once; anew when more is known than that nothing comes. What stopped with many others is announced with them."""
         before = self.faults.get(source)
+        self.changes += before is None or before.reason != due.reason
         if before is not None:
             if before.subject == due.subject and before.reason in {due.reason, *OF_REJECT.values()}:
                 return

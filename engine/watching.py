@@ -25,7 +25,7 @@ from engine.registry import Registry
 from engine.state import grown, pack, unpack
 from engine.watch import CARE, FROZEN_FINE_S, FROZEN_READINGS_MIN, SIGNALS_MAX, Blind, Hazard, Signal, WatchLimits
 
-LOOK_EVERY_S: Final = 5
+LOOK_EVERY_S: Final = 10
 """Seconds of arrival time from one look over all that is bound to the next."""
 _WHY: Final = {columns.NO_VALUE: Blind.NO_VALUE, columns.POOR: Blind.POOR_QUALITY, columns.NO_SIGNAL: Blind.NO_SIGNAL}
 _NO_FAULT: Final = frozenset({Blind.EMPTY_BED, Blind.WARMING_UP, Blind.SILENT, Blind.NEVER_HEARD})
@@ -98,6 +98,8 @@ class Watching:
         self._missing: dict[str, str] = {}
         self._since: dict[str, int] = {}
         self._told: set[str] = set()
+        self._waited: tuple[int, dict[int, tuple[str, Blind | None]]] | None = None
+        self._said: tuple[int, dict[int, tuple[str, Blind | None]]] | None = None
 
     # -- what happens -----------------------------------------------------------------------------------------------
 
@@ -135,30 +137,32 @@ class Watching:
     def _look(self, registry: Registry, devices: Devices, now_ns: int, out: Outputs) -> None:
         if closed := self.coverage.close_day(now_ns):
             out.measurements.extend(closed)
-            self._plan = None  # rows of the day before are gone
+            self._plan = self._waited = None  # rows of the day before are gone
         plan = self._plan = self._plan if self._plan is not None else self._planned(devices)
         seen = self._seen(plan, devices.streams, now_ns)
-        waiting = self._waiting()
+        if self._waited is None or self._waited[0] != self.ledger.changes:
+            self._waited = (self.ledger.changes, self._waiting())
+        waiting = self._waited[1]
         size = len(self.coverage.keys)
         bound, watched = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
         judged_ns = np.full(size, NEVER_NS, np.int64)
         bound[plan.row[seen.expected]] = True
         watched[plan.row[seen.usable]] = True
         np.maximum.at(judged_ns, plan.row, seen.at_ns)
-        for r in waiting:
-            bound[r] = True
+        bound[list(waiting)] = True
         changed = frozenset(self.coverage.note(bound, watched, judged_ns, now_ns).tolist())
         blind = np.flatnonzero(seen.expected & ~seen.usable)
         reasons = {int(i): self._reason(plan, int(i), seen, devices, now_ns) for i in blind}
-        why = dict(waiting)
+        why: dict[int, tuple[str, Blind | None]] = {}
         for i in sorted(reasons, key=lambda i: int(seen.at_ns[i])):
             why[int(plan.row[i])] = (plan.lines[i].source, reasons[i])
-        for r in sorted(changed | why.keys()):
-            said = ("", None) if watched[r] else why.get(r, ("", Blind.WARMING_UP))
+        for r in sorted(changed | why.keys() | (waiting.keys() if self._waited is not self._said else frozenset())):
+            said = ("", None) if watched[r] else why.get(r) or waiting.get(r) or ("", Blind.WARMING_UP)
             if self.coverage.why[r] != said or r in changed:
                 self.coverage.why[r] = said
                 if bound[r]:
                     out.watch.append(self.coverage.change(r, now_ns))
+        self._said = self._waited
         self._tell(plan, seen, reasons, watched, registry, devices, now_ns, out)
 
     # -- how --------------------------------------------------------------------------------------------------------
@@ -302,6 +306,7 @@ class Watching:
         self._missing, self._since, self._told = dict(saved.missing), dict(saved.since), set(saved.told)
         self.coverage.load(saved.coverage)
         self.ledger.load(saved.ledger)
+        self._waited = self._said = None
         self._plan = None
 
 

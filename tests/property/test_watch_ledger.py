@@ -18,7 +18,7 @@ EVERY_S = 20
 DAY_S = 86_400
 T0 = 1_767_571_200 * NS_PER_S  # a midnight
 PATIENCE_S = 120
-LOOK_S = 5
+LOOK_S = 10
 FAULTS = ("silent", "no_value", "no_pulse", "zero", "poor")
 QUANTITIES = {Hazard.HEART: ("heart_rate_bpm",), Hazard.BREATHING: ("respiration_per_min", "spo2_percent")}
 

@@ -61,7 +61,7 @@ def test_a_bound_device_that_never_sends_is_announced_once_and_ends_with_its_fir
     (alert,) = home.book.open()
     assert (alert.code, alert.subject, alert.onset_ns) == ("device.never_heard", "resident/b", at(1))
     home.telemetry(vitals(3600, "ox-2"), at(3601))
-    assert technical(home.advance(at(3606))) == [("device.never_heard", "clear", "resident/b", "ox-2")]
+    assert technical(home.advance(at(3611))) == [("device.never_heard", "clear", "resident/b", "ox-2")]
     assert home.book.open() == []
 
 
