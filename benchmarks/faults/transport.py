@@ -257,7 +257,7 @@ NETWORK: Final = (
     _of("outage of a minute, kept", "backlog beside live data", outage(60.0, kept=True), applies=measuring),
     _of("garbage between", "damaged messages", amid_garbage),
     _of("chunks of 10 s", "large buffer", gathered(10.0), delay_s=10.0, applies=regular),
-    _of("chunks of 60 s", "very large buffer", gathered(60.0), delay_s=60.0, applies=regular),
+    _of("chunks of 60 s", "very large buffer", gathered(60.0), REFUSED, delay_s=60.0, applies=regular),
     _of("chunks of 8 samples", "packets of a radio", tiny, applies=waveform),
     _of("ward batches", "binary form of a gateway", in_batches),
 )
