@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.ready-dev
 
-.PHONY: run check test quality bench soak lint lock generated clean
+.PHONY: run check test quality faults bench soak lint lock generated clean
 
 run: $(READY)  ## start the embedded Vigil with a simulated ward
 	$(BIN)/vigil run --demo --data build/run
@@ -26,6 +26,9 @@ test: $(DEV_READY)  ## run all tests
 quality: $(READY)  ## figures on real recordings against the committed floors; QUALITY_DATA names another folder
 	$(BIN)/python -m benchmarks.quality
 
+faults: $(READY)  ## every danger at hand through every device fault, in minutes; QUALITY_DATA as for quality
+	$(BIN)/python -m benchmarks.faults $(FAULTS_ARGS)
+
 bench: $(READY)  ## speed, in one run, as ratios
 	$(BIN)/python -m benchmarks.speed
 
@@ -43,6 +46,7 @@ generated: $(READY)  ## everything that is generated and committed
 	$(BIN)/vigil config sample > deploy/vigil.sample.toml
 	$(BIN)/vigil config schema > deploy/vigil.schema.json
 	$(BIN)/vigil config reference > docs/configuration.md
+	$(BIN)/python -m benchmarks.faults.table
 
 # One resolution for everything; what `make run` needs, and what is added for developing. Good for every interpreter and both systems.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --generate-hashes --no-header --no-emit-package pip

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from alerts.commands import refusal
+from alerts.missing import Missing, rests_on
 from alerts.model import (
     NEVER_NS,
     Action,
@@ -25,36 +26,14 @@ from alerts.model import (
     onset_key,
 )
 from alerts.policy import CodePolicy, Policy, is_canary
+from alerts.saved import BookSaved, Counters
 from engine.events import Ends, Event
 from engine.frame import NS_PER_S
-from engine.technical import DEVICE_SILENT, DEVICE_UNBOUND
+from engine.technical import DEVICE_CODES, DEVICE_UNBOUND
 
 SNAPSHOT_VERSION: Final = 1
 _UNTRACKED: Final = "untracked"
 """Stands in `Alert.active` for onsets beyond the bound: no clear event ever matches it, so only staff end the alert."""
-
-
-class Counters(msgspec.Struct):
-    """What the book did besides opening alerts, for metrics; part of the snapshot."""
-
-    events: int = 0
-    duplicates: int = 0
-    unknown_codes: int = 0
-    clears_unmatched: int = 0
-    joined_at_bound: int = 0
-    refusals: int = 0
-    closed_dropped: int = 0
-    history_dropped: int = 0
-    onsets_untracked: int = 0
-
-
-class _Saved(msgspec.Struct, array_like=True):
-    version: int
-    now_ns: int
-    open: list[Alert]
-    closed: list[Alert]
-    seen: list[str]
-    counters: Counters
 
 
 class AlertBook:
@@ -68,6 +47,7 @@ class AlertBook:
         self._closed: dict[str, Alert] = {}
         self._seen: dict[str, None] = {}
         self._by_subject: dict[str, dict[str, None]] = {}
+        self._missing = Missing()
 
     # -- input ------------------------------------------------------------------------------------------------------
 
@@ -81,9 +61,15 @@ class AlertBook:
         if event.code == DEVICE_UNBOUND:
             return self._unbound(event, at_ns)
         done = self._clear(event, at_ns) if event.phase == "clear" else self._onset(event, at_ns)
-        if event.code == DEVICE_SILENT.code:
+        if event.code in DEVICE_CODES:
             done += self._silence(event, at_ns)
         return done
+
+    def data(self, subject: str, source: str, at_ns: int, *, missing: bool) -> list[Transition]:
+        """The data of a signal went missing although its device sends, or is back (`engine.outputs.DataChange`)."""
+        at_ns = self._advance(at_ns)
+        self._missing.note(subject, source, missing=missing)
+        return self._lost(subject, source, at_ns) if missing else self._found(subject, source, at_ns)
 
     def command(self, command: Command) -> list[Transition] | Refusal:
         """Carry out a command of staff; a Refusal says why not. The same command id again changes nothing."""
@@ -142,13 +128,14 @@ class AlertBook:
 
     def snapshot(self) -> bytes:
         """The whole book as bytes; `restore` continues exactly as if nothing had happened."""
-        saved = _Saved(SNAPSHOT_VERSION, self.now_ns, list(self._open.values()), self.closed(), list(self._seen), self.counters)
+        missing = self._missing.saved()
+        saved = BookSaved(SNAPSHOT_VERSION, self.now_ns, list(self._open.values()), self.closed(), list(self._seen), self.counters, missing)
         return msgspec.msgpack.encode(saved)
 
     def restore(self, data: bytes) -> None:
         """Continue from a snapshot; ValueError when it is damaged or of another version."""
         try:
-            saved = msgspec.msgpack.decode(data, type=_Saved)
+            saved = msgspec.msgpack.decode(data, type=BookSaved)
         except msgspec.DecodeError as error:
             raise ValueError(f"this is no alert book snapshot ({error}): replay the events instead") from error
         if saved.version != SNAPSHOT_VERSION:
@@ -158,7 +145,7 @@ class AlertBook:
         self._open = {alert.id: alert for alert in saved.open}
         self._closed = {alert.id: alert for alert in saved.closed}
         self._seen = dict.fromkeys(saved.seen)
-        self._by_subject = {}
+        self._by_subject, self._missing = {}, Missing(saved.missing)
         for alert in saved.open:
             self._by_subject.setdefault(alert.subject, {})[alert.id] = None
 
@@ -264,16 +251,25 @@ class AlertBook:
 
     def _silence(self, event: Event, at_ns: int) -> list[Transition]:
         """A device of the subject fell silent or is heard again: alerts that rest on its data become stale, or leave that state."""
-        related = [alert for alert in self._of_subject(event.subject) if self._concerns(event.device, alert)]
         if event.phase == "onset":
-            return [self._stale(alert, event.id, at_ns) for alert in related if alert.state is not State.STALE]
-        silent = [alert for alert in self._of_subject(event.subject) if alert.code == DEVICE_SILENT.code]
+            return self._lost(event.subject, event.device, at_ns, event.id)
+        return self._found(event.subject, event.device, at_ns, event.id)
+
+    def _lost(self, subject: str, source: str, at_ns: int, event: str = "") -> list[Transition]:
+        own = self._of_subject(subject)
+        return [self._stale(alert, event, at_ns) for alert in own if alert.state is not State.STALE and self._concerns(source, alert)]
+
+    def _found(self, subject: str, source: str, at_ns: int, event: str = "") -> list[Transition]:
+        own = list(self._of_subject(subject))
+        silent = [alert for alert in own if alert.code in DEVICE_CODES]
         missing = [device for alert in silent for device in (("",) if _UNTRACKED in alert.active else alert.devices)]
+        missing += self._missing.of(subject)
         return [
             step
-            for alert in related
-            if alert.state is State.STALE and not alert.device_gone and not any(self._concerns(device, alert) for device in missing)
-            for step in self._back(alert, at_ns, event.id)
+            for alert in own
+            if alert.state is State.STALE and not alert.device_gone and self._concerns(source, alert)
+            if not any(self._concerns(device, alert) for device in missing)
+            for step in self._back(alert, at_ns, event)
         ]
 
     def _unbound(self, event: Event, at_ns: int) -> list[Transition]:
@@ -281,10 +277,8 @@ class AlertBook:
         related = [alert for alert in self._of_subject(event.subject) if self._concerns(event.device, alert) and not alert.device_gone]
         return [self._stale(alert, event.id, at_ns, Reason.DEVICE_UNBOUND, note=event.device) for alert in related]
 
-    def _concerns(self, device: str, alert: Alert) -> bool:
-        """Whether silence of `device` ("<device>:<kind>", "" when nobody knows) leaves `alert` without its data."""
-        kinds = self.policy.of(alert.code).data_kinds
-        return kinds is None or (bool(kinds) and (not device or device.rpartition(":")[2] in kinds))
+    def _concerns(self, source: str, alert: Alert) -> bool:
+        return rests_on(self.policy.of(alert.code).data_kinds, source)
 
     def _stale(self, alert: Alert, event: str, at_ns: int, reason: Reason = Reason.DATA_MISSING, *, note: str = "") -> Transition:
         # The hold time of a cleared condition stops too: without data nobody knows that it stayed away.

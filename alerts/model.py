@@ -129,7 +129,7 @@ class Alert(msgspec.Struct, frozen=True):
 
     @property
     def devices(self) -> tuple[str, ...]:
-        """The devices ("<device>:<kind>") the alert is about as long as they are, for device.silent; else empty."""
+        """The devices ("<device>:<kind>") the alert is about as long as they are, for codes about devices; else empty."""
         return tuple(sorted({key.split(_SEPARATOR)[2] for key in self.active if key.count(_SEPARATOR) == 2} - {""}))
 
     @property

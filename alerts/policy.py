@@ -35,7 +35,7 @@ class CodePolicy(BaseModel):
     hold_s: float = Field(default=60.0, ge=0.0, le=3600.0, description="seconds a cleared condition must stay away; damps flapping")
     data_kinds: frozenset[str] | None = Field(
         default=None,
-        description="sensor kinds whose silence makes the alert stale; null: any; empty: none, for what happened and stays true (a fall, a call)",
+        description="sensor kinds, or channels (vitals.spo2_percent), whose missing data makes the alert stale; null: any; empty: none, for what happened and stays true (a fall, a call)",
     )
 
     @model_validator(mode="after")

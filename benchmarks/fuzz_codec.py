@@ -241,7 +241,8 @@ def broken_rule(block: Block) -> str | None:
         return f"{kind.name}: device, quality or seq"
     if block.t0_ns.min() < 0 or block.t0_ns.max() > T_MAX_NS or block.shape[0] * block.shape[1] != c:
         return f"{kind.name}: time or shape"
-    if not (block.rate_hz == 0 if kind.timing != "regular" else kind.rate_hz_min <= block.rate_hz <= kind.rate_hz_max):
+    without = kind.timing != "regular" or (n == 1 and kind.rate_hz_min <= 1.0 and block.rate_hz == 0)  # a single reading may have no rate
+    if not (block.rate_hz == 0 if without else kind.rate_hz_min <= block.rate_hz <= kind.rate_hz_max):
         return f"{kind.name}: rate {block.rate_hz}"
     limits = [(entry.low, entry.high) for entry in kind.channels] or [kind.wide] * c
     for j, (low, high) in enumerate(limits):

@@ -96,7 +96,8 @@ def history(alert: Alert) -> list[HistoryEntry]:
 class Tile(msgspec.Struct):
     """What is known of one subject: `readings` maps a quantity (unit last) to (value, time in ms).
 
-    `turn_due_s` is the care plan's turning interval, None where nobody told.
+    `turn_due_s` is the care plan's turning interval, None where nobody told. `not_watched`: hazards that no device watches now, each with the
+    reason and since when (ms).
     """
 
     subject: str
@@ -107,6 +108,7 @@ class Tile(msgspec.Struct):
     seen_ms: int | None = None
     turn_due_s: float | None = None
     readings: dict[str, tuple[float, int]] = {}
+    not_watched: dict[str, tuple[str, int]] = {}
 
 
 class Board(msgspec.Struct, frozen=True):

@@ -16,6 +16,7 @@ from console.backend import NS_PER_MS, OPEN_STATES, AlertView, Board, Patch, Spa
 from console.live import Broadcaster
 from engine.outputs import Measurements
 from engine.registry import RegistryData
+from engine.watch import WatchChange
 from streams.pipeline.assembly import HEARD_BY_EVENT
 from streams.storage.identity import Person
 
@@ -205,18 +206,26 @@ class BoardModel:
             return
         self._changed_alerts[alert.id] = alert_view(alert)
 
+    def watch(self, changes: Iterable[WatchChange]) -> None:
+        """Take what is watched from now on, and what is not."""
+        for change in changes:
+            tile = self._tile(change.subject)
+            if change.reason is None:
+                tile.not_watched.pop(change.hazard, None)
+            else:
+                tile.not_watched[change.hazard] = (change.reason, change.since_ns // NS_PER_MS)
+            self._changed_tiles.add(change.subject)
+
     def board(self, now_ms: int, engine_age_ms: int = 0) -> Board:
         """Everything, for a browser that has just come."""
-        tiles = [msgspec.structs.replace(t, readings=dict(t.readings)) for t in self._tiles.values()]
+        tiles = [_copy(tile) for tile in self._tiles.values()]
         alerts = sorted(self._alerts.values(), key=lambda a: (a.acknowledged, -a.priority, a.raised_ms))
         return Board(self._seq, now_ms, self._engine_ms, self.home, tiles, alerts, self._people, engine_age_ms)
 
     def patch(self, now_ms: int) -> Patch:
         """What changed since the last patch; forgets it."""
         self._seq += 1
-        tiles = [
-            msgspec.structs.replace(self._tiles[s], readings=dict(self._tiles[s].readings)) for s in self._changed_tiles if s in self._tiles
-        ]
+        tiles = [_copy(self._tiles[s]) for s in self._changed_tiles if s in self._tiles]
         patch = Patch(self._seq, now_ms, self._engine_ms, tiles, list(self._changed_alerts.values()))
         self._changed_tiles.clear()
         self._changed_alerts.clear()
@@ -226,10 +235,14 @@ class BoardModel:
         tile = self._tiles.get(subject)
         if tile is None:
             space = space_of(subject)
-            tile = Tile(subject, space, room=bare(subject) if space == "room" else "", readings={})
+            tile = Tile(subject, space, room=bare(subject) if space == "room" else "", readings={}, not_watched={})
             self._tiles[subject] = tile
             self._changed_tiles.add(subject)
         return tile
+
+
+def _copy(tile: Tile) -> Tile:
+    return msgspec.structs.replace(tile, readings=dict(tile.readings), not_watched=dict(tile.not_watched))
 
 
 class LiveBoard:
@@ -255,12 +268,13 @@ class LiveBoard:
         """Since the engine last moved, on the monotonic clock."""
         return time.monotonic() - self._beat_s
 
-    def feed(self, measurements: Iterable[Measurements], alerts: Iterable[Alert], now_ns: int) -> None:
+    def feed(self, measurements: Iterable[Measurements], alerts: Iterable[Alert], now_ns: int, watch: Iterable[WatchChange] = ()) -> None:
         """Take the results of one step, `now_ns` being the wall clock."""
         self.beat()
         now_ms = now_ns // NS_PER_MS
         with self._lock:
             self._model.apply(measurements, now_ns)
+            self._model.watch(watch)
             for alert in alerts:
                 self._model.put_alert(alert)
             due = abs(now_ms - self._published_ms) >= PUBLISH_EVERY_MS

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from alerts.texts import LANGUAGES, Language, Texts
+from engine.watch import BLIND_NAMES, HAZARD_NAMES
 from streams.pipeline.assembly import TEXTS
 
 FOLDER: Final = Path(__file__).parent / "locale"
@@ -26,6 +27,9 @@ def texts(language: Language, events: Texts = TEXTS) -> Mapping[str, str]:
     for code in events:
         title, what_to_do = events.of(code, language)
         words |= {f"code.{code}": title, f"do.{code}": what_to_do}
+    at = 0 if language == "zh-CN" else 1
+    words |= {f"hazard.{hazard}": name[at] for hazard, name in HAZARD_NAMES.items()}
+    words |= {f"blind.{reason}": name[at] for reason, name in BLIND_NAMES.items()}
     return words
 
 

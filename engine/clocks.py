@@ -269,8 +269,10 @@ def admit(
                 if not single:
                     start_ns[i] = next_ns + gap_ns[i]  # the numbers count, not the stamp: keep the grid, and let it follow slowly
                     deviation = int(off)
-                    if deviation * clock[s, dc.DEVIATION] > 0:
-                        pull = max(deviation // dc.PULL, -(duration // (2 if same else dc.INTERVALS_PULL)))
+                    if not same:
+                        pull = max(deviation, -(duration // dc.INTERVALS_PULL))
+                    elif deviation * clock[s, dc.DEVIATION] > 0:
+                        pull = max(deviation // dc.PULL, -(duration // 2))
             elif ahead > 0:
                 gap_ns[i] = ahead
             elif set_right or (numbered and number >= next_seq):

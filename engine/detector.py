@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from engine.events import Detection, EventType
 from engine.frame import Float64, Frame, Int32
 from engine.state import grown, pack, unpack
+from engine.watch import Signal
 
 
 class Params(BaseModel):
@@ -26,7 +27,8 @@ class Spec(NamedTuple):
     `kinds`: the frames it wants, raw kinds or feature kinds ("feature.<name>"). `latency_bound_s`: the longest device
     time from onset to decision on a textbook case. `warmup_s`: data it needs before it can decide. `overridable`:
     parameter fields (floats) a care plan may set per resident; they reach the kernel as a column.
-    `features`: feature kinds it emits, each with its column names (unit last). `references`: sources.
+    `features`: feature kinds it emits, each with its column names (unit last). `references`: sources. `watches`: for each raw kind, the quantities it
+    judges and the hazards it watches by them; what is not judged for long is told (engine/watch.py).
     """
 
     name: str
@@ -38,6 +40,7 @@ class Spec(NamedTuple):
     references: tuple[str, ...]
     overridable: tuple[str, ...] = ()
     features: dict[str, tuple[str, ...]] = {}  # noqa: RUF012 - class constant, never mutated
+    watches: dict[str, tuple[Signal, ...]] = {}  # noqa: RUF012
 
 
 class StepResult(NamedTuple):

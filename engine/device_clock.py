@@ -47,7 +47,8 @@ INTERVALS_EARLY_NS: Final = 30 * NS_PER_S
 INTERVALS_LATE_NS: Final = 5 * NS_PER_S
 """A longer hole in beat intervals is one; less is a stamp made on arrival, or a beat or two."""
 INTERVALS_PULL: Final = 16
-"""Stamps of beat intervals that lag pull the grid back by at most 1/16 of the time covered: more than a crystal is off, less than a batch."""
+"""Stamps of beat intervals that lag pull their time back by at most 1/16 of what they cover: more than a crystal is off, less than a batch.
+Those that are ahead take it along: beats that were lost must not add up to a hole."""
 STOPPED_LATE_NS: Final = 2 * NS_PER_S
 """Where only arrival tells the time: so much later than expected is a delay."""
 
@@ -80,7 +81,8 @@ STANDS: Final = 2
 INTERVAL_MIN_NS: Final = NS_PER_S // 10
 INTERVAL_MAX_NS: Final = 7200 * NS_PER_S
 """Single readings further apart have no interval."""
-DIGEST_VALUES: Final = 64
+DIGEST_VALUES: Final = 16
+"""So many values of a chunk, spread over it, tell it from another with the same stamp."""
 
 
 def initial_clock(size: int) -> Int64:
@@ -95,7 +97,7 @@ def initial_clock(size: int) -> Int64:
 def digest(samples: Samples, row: int) -> int:
     """A number for what is in one chunk: two chunks of a sensor have the same only if their values are the same."""
     n, c = samples.shape[1], samples.shape[2]
-    step = max(1, n * c // DIGEST_VALUES)
+    step = (n * c + DIGEST_VALUES - 1) // DIGEST_VALUES
     result = n
     for at in range(0, n * c, step):
         value = float(samples[row, at // c, at % c])

@@ -55,7 +55,19 @@ class Devices:
         self.known: set[str] = set()
         self.unbound: dict[str, Unbound] = {}
         self._index: dict[tuple[str, str], int] = {}
+        self._of: dict[str, list[int]] = {}
         self._strangers = 0
+
+    def find(self, device: str, kind: str) -> int | None:
+        """The row of a stream, None when it was never met."""
+        return self._index.get((device, kind))
+
+    def heard(self, device: str, subject: str, kind: str = "") -> bool:
+        """Whether anything (of `kind`, if given) of `device` was accepted since it is about `subject`."""
+        return any(
+            self.streams.first_ns[s] != NEVER_NS and self.subject[s] == subject and kind in {"", self.names[s][1]}
+            for s in self._of.get(device, ())
+        )
 
     def index(self, device: str, kind: str, *, bound: bool) -> int:
         """The row of a stream; a new one for a stream not met before. `bound`: the registry knows the device."""
@@ -75,6 +87,7 @@ class Devices:
         self.subject.append(None)
         self.known.add(device)
         self._index[(device, kind)] = new
+        self._of.setdefault(device, []).append(new)
         return new
 
     def due(self, now_ns: int) -> list[int]:
@@ -110,7 +123,7 @@ class Devices:
         return covered
 
     def gone_silent(self, now_ns: int) -> NDArray[np.intp]:
-        """Streams that have just been silent for too long; marks them."""
+        """Streams that were heard and have just been silent for too long; marks them."""
         size = len(self.names)
         streams = self.streams
         patience = np.maximum(SILENT_AFTER_NS, SILENT_PERIODS * streams.period_ns[:size])
@@ -118,12 +131,12 @@ class Devices:
             (streams.slot[:size] >= 0)
             & ~streams.silent[:size]
             & (streams.period_ns[:size] > 0)
+            & (streams.first_ns[:size] != NEVER_NS)
             & (now_ns - streams.arrival_ns[:size] >= patience)
         )
         found = np.flatnonzero(due)
         streams.silent[found] = True
-        known = streams.next_ns[found] != NEVER_NS
-        self.silent_since_ns[found] = np.where(known, streams.next_ns[found], streams.arrival_ns[found])
+        self.silent_since_ns[found] = streams.next_ns[found]
         return found
 
     def returned(self, index: Int64, fate: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -150,3 +163,6 @@ class Devices:
         self.streams = streams
         self._index = {name: i for i, name in enumerate(self.names)}
         self.known = {device for device, _ in self.names}
+        self._of = {}
+        for i, (device, _) in enumerate(self.names):
+            self._of.setdefault(device, []).append(i)

@@ -9,14 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.detector import Detector, StepResult
-from engine.device_silence import device_unbound
 from engine.events import Detection, Event, EventType, event_id
 from engine.frame import Frame
 from engine.kinds import KINDS, STORED_KINDS
+from engine.ledger import device_unbound
 from engine.outputs import Outputs, Reason, Reject
 from engine.registry import CareSetting, Registry
 from engine.rows import measured
 from engine.slots import Slots
+from engine.watch import CARE, check_care
 
 _NO_VALUES: Final[Mapping[str, float]] = {}
 
@@ -87,6 +88,9 @@ class Dispatcher:
         """ValueError when a care setting names an unknown detector or field, or breaks a bound."""
         by_name = {d.spec.name: d for d in self.detectors}
         for setting in settings:
+            if setting.detector == CARE:
+                check_care(setting.field, setting.value)
+                continue
             target = by_name.get(setting.detector)
             if target is None:
                 raise ValueError(f"care setting for unknown detector {setting.detector!r}; there are {sorted(by_name)}")
@@ -98,6 +102,12 @@ class Dispatcher:
         for detector in self.detectors:
             for field in detector.spec.overridable:
                 detector.override(slot, field, own.get((detector.spec.name, field)))
+
+    def apply_all_care(self) -> None:
+        """The same for every slot that is somebody's."""
+        for slot, subject in enumerate(self._slots.subjects):
+            if subject:
+                self.apply_care(slot, subject)
 
     def _failed(self, detector: Detector[Any, Any], frame: Frame, error: Exception, out: Outputs) -> None:
         detail = f"detector {detector.spec.name} failed on this frame and starts afresh for its residents: {type(error).__name__}: {error}"

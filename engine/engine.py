@@ -17,14 +17,12 @@ from engine.accounts import Accounts
 from engine.block import Block
 from engine.clocks import NEVER_NS, AdmissionLimits
 from engine.detector import Detector
-from engine.device_silence import device_silent
 from engine.devices import Devices
 from engine.dispatch import Dispatcher
-from engine.events import Phase
 from engine.frame import NS_PER_S, Frame, Int32, Int64
 from engine.intake import InstantIntake
 from engine.kinds import KINDS, RATE_SINGLE_HZ_MAX
-from engine.outputs import Account, Outputs, Reject
+from engine.outputs import Account, Outputs, Reason, Reject
 from engine.refusals import late, rejected
 from engine.registry import Registry, RegistryData
 from engine.reorder import HeldChunk, ReorderBuffer
@@ -33,6 +31,7 @@ from engine.scales import WATCHED, ScaleWatch
 from engine.slots import Slots
 from engine.snapshot import STATE_VERSION, EngineSnapshot
 from engine.state import pack, unpack
+from engine.watching import Watching
 
 JUMP_NS: Final = 7 * 86_400 * NS_PER_S
 """A longer silence means that the clock was set (a box that booted in 1970) or the house was shut: its seconds are not ticked through."""
@@ -70,6 +69,7 @@ class Engine:
         self._reorder = ReorderBuffer()
         self._accounts = Accounts()
         self._scales = ScaleWatch()
+        self.watching = Watching(self.detectors)
         self._mark: NDArray[np.int64] = np.zeros(64, np.int64)
         self._stamp = 0
         self._last_tick_ns = NEVER_NS
@@ -88,9 +88,9 @@ class Engine:
         scaled: Block | None = block
         if block.kind in WATCHED:
             route = self._route(block, arrival_ns, out)
-            scaled, wrong = self._scales.sift(block, route.stream, route.slot, self.devices.silent_since_ns.shape[0])
+            scaled, wrong = self._scales.sift(block, route.stream, self.devices.streams)
             for reject in wrong:
-                self._refuse(reject, out)
+                self._refuse(reject, arrival_ns, out)
         if scaled is not None:
             self._admit(scaled, arrival_ns, out, release=False)
         self._accounts.count_no_value(block, self.devices.known)
@@ -100,12 +100,14 @@ class Engine:
         """Account for what the codec refused; the rejects come back in the outputs."""
         out = self.advance(arrival_ns)
         for reject in rejects:
-            self._refuse(reject, out)
+            self._refuse(reject, arrival_ns, out)
         return out
 
-    def _refuse(self, reject: Reject, out: Outputs) -> None:
-        device = reject.device if reject.device in self.devices.known else ""
-        self._accounts.refuse(device, reject.kind if reject.kind in KINDS else "", reject.readings)
+    def _refuse(self, reject: Reject, arrival_ns: int, out: Outputs) -> None:
+        device, kind = reject.device if reject.device in self.devices.known else "", reject.kind if reject.kind in KINDS else ""
+        self._accounts.refuse(device, kind, reject.readings)
+        if self.registry.knows(reject.device):
+            self.watching.ledger.refused(reject.device, kind, reject.reason, arrival_ns)
         out.rejects.append(reject)
 
     def set_registry(self, data: RegistryData, arrival_ns: int) -> Outputs:
@@ -115,9 +117,8 @@ class Engine:
         out = self.advance(arrival_ns)
         self.registry = self._dispatcher.registry = registry
         self._bind(range(len(self.devices.names)), arrival_ns, out, wanted=registry.here)
-        for slot, subject in enumerate(self.slots.subjects):
-            if subject:
-                self._dispatcher.apply_care(slot, subject)
+        self.watching.ledger.rebind(registry, self.devices, arrival_ns, out)
+        self._dispatcher.apply_all_care()
         return out
 
     def advance(self, now_ns: int) -> Outputs:
@@ -135,6 +136,7 @@ class Engine:
             self._accounts.start(now_ns)
         if now_ns - self._last_tick_ns > JUMP_NS:
             self._last_tick_ns = now_ns // NS_PER_S * NS_PER_S - NS_PER_S
+            self.watching.leap(now_ns)
         due = self._last_tick_ns + NS_PER_S
         return due if due <= now_ns else None
 
@@ -146,7 +148,7 @@ class Engine:
         route = self._route(block, arrival_ns, out)
         if kind.timing == "irregular":
             for s in self._intake.take(block, route.stream, route.subjects, arrival_ns, out):
-                self._silence(int(s), arrival_ns, "clear", out)
+                self.watching.ledger.heard_again(self.devices, int(s), arrival_ns, out)
             return
         duration = _ALL_SAME
         if kind.timing == "interval":
@@ -178,7 +180,7 @@ class Engine:
         )
         if unusual & clocks.HEARD_AGAIN:
             for s in self.devices.returned(route.stream, fate):
-                self._silence(int(s), arrival_ns, "clear", out)
+                self.watching.ledger.heard_again(self.devices, int(s), arrival_ns, out)
         if unusual & clocks.REFUSED:
             self._refuse_rows(block, route, fate, arrival_ns, out)
             keep = np.flatnonzero(fate == clocks.ACCEPTED)
@@ -187,6 +189,7 @@ class Engine:
                 route = _Route(route.stream[keep], route.slot[keep], tuple(route.subjects[i] for i in keep))
                 start_ns, samples, gap_ns, valid = start_ns[keep], samples[keep], gap_ns[keep], valid[keep]
         if size:
+            self.watching.take(block.kind, route.stream, samples, valid, block.rate_hz, arrival_ns)
             rate_hz = float(self.devices.streams.rate_hz[route.stream[0]])
             frame = Frame(block.kind, route.slot, start_ns, rate_hz, samples, gap_ns, valid, block.shape)
             if unusual & clocks.UNEVEN:
@@ -238,6 +241,7 @@ class Engine:
                 self._dispatcher.forget(np.array(self.slots.drop(subject), np.int32))
         for s, subject in changed:
             self._attach(s, subject, now_ns)
+        self.watching.bind(self.devices, [s for s, _ in changed])
         if changed:
             self._routes.clear()
 
@@ -245,9 +249,7 @@ class Engine:
         """The stream is no longer about `subject`: release what was held and its lane, say so, end its silence."""
         self._release(s, now_ns, out, everything=True)
         self._dispatcher.unbind(subject, device, kind, now_ns, out)
-        if self.devices.streams.silent[s]:
-            self.devices.streams.silent[s] = False
-            self._silence(s, now_ns, "clear", out)
+        self.watching.ledger.heard_again(self.devices, s, now_ns, out)
         self.slots.release(subject, kind, device)
 
     def _attach(self, s: int, subject: str | None, now_ns: int) -> None:
@@ -286,11 +288,14 @@ class Engine:
         for i in np.flatnonzero(fate != clocks.ACCEPTED):
             outcome, device, s = int(fate[i]), block.devices[i], int(route.stream[i])
             if outcome == clocks.LATE:
+                self.watching.ledger.refused(device, block.kind, Reason.LATE, arrival_ns)
                 out.late.append(late(block, int(i), int(self.devices.streams.next_ns[s]), int(self.devices.streams.since_ns[s])))
             elif outcome == clocks.HELD:
                 self._reorder.add(s, HeldChunk.row(block, int(i), arrival_ns))
             elif (reject := rejected(block, int(i), outcome, self.devices.subject[s], arrival_ns)) is not None:
                 out.rejects.append(reject)
+                if self.devices.subject[s] is not None:
+                    self.watching.ledger.refused(device, block.kind, reject.reason, arrival_ns)
                 if outcome == clocks.UNBOUND:
                     self.devices.saw_unbound(device, block.kind, readings, arrival_ns)
 
@@ -308,13 +313,8 @@ class Engine:
             for s in self._reorder.expired(now_ns, self.limits.hold_ns):
                 self._release(s, now_ns, out, everything=True)
         self._dispatcher.tick(now_ns, out)
-        for s in self.devices.gone_silent(now_ns):
-            self._silence(int(s), now_ns, "onset", out)
+        self.watching.tick(self.registry, self.devices, now_ns, out)
         out.accounts.extend(self._accounts.close_hour(self.devices, now_ns))
-
-    def _silence(self, s: int, now_ns: int, phase: Phase, out: Outputs) -> None:
-        if (event := device_silent(self.devices, s, now_ns, phase)) is not None:
-            out.events.append(event)
 
     # -- accounts ---------------------------------------------------------------------------------------------------
 
@@ -363,6 +363,7 @@ class Engine:
             self._scales.save(),
             self.registry.history.spans(),
             self._intake.instants.save(),
+            self.watching.save(),
         )
         return snapshot.encode(saved, self.devices.save())
 
@@ -380,6 +381,7 @@ class Engine:
         self.registry = self._dispatcher.registry = Registry(saved.registry, saved.history)
         self._intake.instants.load(saved.instants)
         self._reorder.load(saved.held)
+        self.watching.load(saved.watching, self.devices.streams.slot.shape[0])
         self._last_tick_ns, self._accounts.hour_ns = saved.last_tick_ns, saved.hour_ns
         self._accounts.refused = {(device, kind): count for device, kind, count in saved.refused}
         self._accounts.no_value = {(device, kind): count for device, kind, count in saved.no_value}
@@ -394,6 +396,5 @@ class Engine:
         self._routes.clear()
         self._mark = np.zeros(64, np.int64)
         self._ensure_capacity()
-        for slot, subject in enumerate(self.slots.subjects):
-            if subject and self.cold:
-                self._dispatcher.apply_care(slot, subject)
+        if self.cold:
+            self._dispatcher.apply_all_care()

@@ -69,7 +69,7 @@ class EventType:
     `code` is "<detector>.<condition>", stable for ever: policies, translations and statistics hang on it. `life_safety` alerts are
     called at once and at every repeat, never rate-limited, shed, or silenced by a model. `pending_s`: seconds the condition must hold
     before anybody is called. `regroup_s`: seconds after the last onset within which another one joins the alert. `hold_s`: seconds a
-    cleared condition must stay away. `data_kinds`: sensor kinds whose silence makes the alert stale; None: any; empty: none, for what
+    cleared condition must stay away. `data_kinds`: sensor kinds, or channels as "<kind>.<channel>", whose missing data makes the alert stale; None: any; empty: none, for what
     happened and stays true. These are defaults: a home may set its own policy for a code.
     """
 

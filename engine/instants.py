@@ -141,25 +141,25 @@ def _recall(
 
 
 @kernel
-def _behind_ns(memory: Memory, r: int) -> int:
-    """How far the clock of a stream is behind, from its reports in the rows `r` and `r` + 1; 0 where they do not agree on it.
+def _behind_ns(memory: Memory, r: int, t0_ns: int, arrival_ns: int) -> int:
+    """How far the clock of a stream is behind, from its reports in the rows `r` and `r` + 1 and the one at hand; 0 where they do not agree.
 
     The least delay of a report is the clock's error, if another report at another time had it too; stored reports are late by any time.
     """
-    least_ns = np.int64(2**62)
-    taken_ns = np.int64(0)
+    delay_ns = arrival_ns - t0_ns
+    least_ns = delay_ns
+    taken_ns = arrival_ns
     for k in range(r, r + 2):
         for j in range(RECENT):
             if memory.taken_ns[k, j] != NEVER_NS and memory.taken_ns[k, j] - memory.t0_ns[k, j] < least_ns:
                 least_ns = memory.taken_ns[k, j] - memory.t0_ns[k, j]
                 taken_ns = memory.taken_ns[k, j]
+    steady = arrival_ns - taken_ns >= _STEADY_OVER_NS and delay_ns <= least_ns + _STEADY_NS
     for k in range(r, r + 2):
         for j in range(RECENT):
-            if memory.taken_ns[k, j] == NEVER_NS or abs(memory.taken_ns[k, j] - taken_ns) < _STEADY_OVER_NS:
-                continue
-            if memory.taken_ns[k, j] - memory.t0_ns[k, j] <= least_ns + _STEADY_NS:
-                return max(0, least_ns)  # type: ignore[return-value]
-    return 0
+            if memory.taken_ns[k, j] != NEVER_NS and abs(memory.taken_ns[k, j] - taken_ns) >= _STEADY_OVER_NS:
+                steady = steady or memory.taken_ns[k, j] - memory.t0_ns[k, j] <= least_ns + _STEADY_NS
+    return max(0, least_ns) if steady else 0
 
 
 @kernel
@@ -218,7 +218,7 @@ def admit(
         gap_ns[i] = GAP_RESTART if start < streams.next_ns[s] or streams.next_ns[s] == NEVER_NS else GAP_NONE
         owned_ns[i] = start
         if not unknown[i] and t0 < streams.since_ns[s]:
-            owned_ns[i] = min(arrival_ns, t0 + _behind_ns(memory, row[i] // 2 * 2))
+            owned_ns[i] = min(arrival_ns, t0 + _behind_ns(memory, row[i] // 2 * 2, t0, arrival_ns))
             if arrival_ns - owned_ns[i] <= _LIVE_NS:
                 owned_ns[i] = arrival_ns
         outcome = ACCEPTED

@@ -249,3 +249,7 @@ def channel(kind: str, name: str) -> int:
         if entry.name == name:
             return index
     raise KeyError(f"kind {kind} has no channel {name}; it has {[entry.name for entry in KINDS[kind].channels]}")
+
+
+SOURCES: Final = frozenset(KINDS) | {f"{kind.name}.{entry.name}" for kind in _ALL for entry in kind.channels}
+"""What an alert may rest on: a kind, or one channel of it as "<kind>.<channel>"."""

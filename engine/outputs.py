@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from engine.events import Event
 from engine.frame import Int64
+from engine.watch import WatchChange
 
 
 class Reason(StrEnum):
@@ -89,19 +90,33 @@ class Account(NamedTuple):
     quarantined: int
 
 
+class DataChange(NamedTuple):
+    """The data of a signal ("<device>:<kind>" or "<device>:<kind>.<channel>") went missing although its device sends, or is back."""
+
+    subject: str
+    source: str
+    missing: bool
+    at_ns: int
+
+
 class Outputs(NamedTuple):
-    """All outputs of one step or tick. `accounts` are those of closed hours, each returned once."""
+    """All outputs of one step or tick. `accounts` are those of closed hours, each returned once.
+
+    `watch`: hazards that are watched from now on, or are not, and why. `data`: what alerts rest on that went missing or came back.
+    """
 
     events: list[Event]
     measurements: list[Measurements]
     rejects: list[Reject]
     late: list[Late]
     accounts: list[Account]
+    watch: list[WatchChange]
+    data: list[DataChange]
 
     @classmethod
     def empty(cls) -> Outputs:
         """A fresh, empty set of outputs to collect into."""
-        return cls([], [], [], [], [])
+        return cls([], [], [], [], [], [], [])
 
     def add(self, other: Outputs) -> None:
         """Append the outputs of `other`, in order."""
@@ -110,3 +125,5 @@ class Outputs(NamedTuple):
         self.rejects.extend(other.rejects)
         self.late.extend(other.late)
         self.accounts.extend(other.accounts)
+        self.watch.extend(other.watch)
+        self.data.extend(other.data)

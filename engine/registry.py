@@ -25,7 +25,8 @@ class Binding(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `subject` is "resident/<id>", "bed/<id>" or "room/<id>". A device bound to a bed reports about whoever is assigned
     to that bed (Assignment); while nobody is, about the bed itself. `site` says where it sits ("wrist", "waist",
-    "chest", "mattress", "ceiling", ...).
+    "chest", "mattress", "ceiling", ...). `kinds`, if known, says what it sends: a call button that nobody has pressed
+    yet is then not taken for a device that does not work.
     """
 
     device: str
@@ -34,6 +35,7 @@ class Binding(msgspec.Struct, frozen=True, omit_defaults=True):
     site: str = ""
     from_ns: int = 0
     to_ns: int = FOREVER_NS
+    kinds: tuple[str, ...] = ()
 
 
 class Assignment(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -115,6 +117,10 @@ class Registry:
                 raise ValueError(
                     f"resident {resident} lies in two beds at one time: end the old assignment (to_ns) before the new one starts"
                 )
+
+    def devices(self) -> Iterable[str]:
+        """Every device that is, was or will be bound."""
+        return self._bindings
 
     def knows(self, device: str) -> bool:
         """Whether `device` is, was or will be bound."""

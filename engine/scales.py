@@ -17,7 +17,8 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from engine.block import Block, take
-from engine.frame import Float64, Int32, Int64, Samples, UInt8
+from engine.clocks import Streams
+from engine.frame import NS_PER_S, Float64, Int64, Samples, UInt8
 from engine.jit import kernel
 from engine.outputs import Reason, Reject
 from engine.state import grown, pack, unpack
@@ -188,17 +189,18 @@ class ScaleWatch:
     def __init__(self) -> None:
         self.state = initial_scales(64)
 
-    def sift(self, block: Block, index: Int64, slot: Int32, streams: int) -> tuple[Block | None, list[Reject]]:
+    def sift(self, block: Block, index: Int64, streams: Streams) -> tuple[Block | None, list[Reject]]:
         """`block` (of a kind in WATCHED, streams `index`) without the chunks that are in another unit, and those as rejects; None: nothing is
-        left. Streams of nobody (`slot` below 0) are refused for that. `streams`: rows of the stream table.
+        left. Streams of nobody are refused for that. A stream of which nothing was ever used counts as silent all the same, in its time.
         """
-        if streams > self.state.columns.shape[0]:
-            self.state = grown(self.state, initial_scales(streams))
+        if streams.slot.shape[0] > self.state.columns.shape[0]:
+            self.state = grown(self.state, initial_scales(streams.slot.shape[0]))
         found = np.zeros(index.shape[0], np.uint8)
         weigh = weigh_accel if block.kind == "accel" else weigh_ecg
         if not weigh(self.state.columns, index, block.samples, block.rate_hz, found):
             return block, []
-        wrong = (found != RIGHT) & (slot >= 0)
+        wrong = (found != RIGHT) & (streams.slot[index] >= 0)
+        streams.period_ns[index[wrong]] = int(NS_PER_S / block.rate_hz)
         return None if wrong.all() else take(block, np.flatnonzero(~wrong)), [
             Reject(
                 Reason.BAD_UNIT,

@@ -10,6 +10,7 @@ from engine.history import Span
 from engine.registry import RegistryData
 from engine.reorder import HeldChunk
 from engine.slots import SlotsSaved
+from engine.watching import WatchingSaved
 
 STATE_VERSION: Final = 3
 
@@ -33,6 +34,7 @@ class EngineSnapshot(msgspec.Struct, array_like=True):
     scales: bytes = b""
     history: list[Span] = []
     instants: bytes = b""
+    watching: WatchingSaved = msgspec.field(default_factory=WatchingSaved)
 
 
 def encode(saved: EngineSnapshot, devices: bytes) -> bytes:

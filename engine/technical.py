@@ -5,25 +5,64 @@ from __future__ import annotations
 from typing import Final
 
 from engine.events import Ends, EventType, Priority, Scoring, Subject, Text
+from engine.watch import EXPLANATIONS, Blind
 
-DEVICE_SILENT: Final = EventType(
-    "device.silent",
-    description="A bound device has stopped sending: its resident or room is not watched.",
-    priority=Priority.LOW,
-    life_safety=False,
-    ends=Ends.CLEAR,
-    regroup_s=3600.0,
-    hold_s=0.0,
-    data_kinds=frozenset(),
-    subject=Subject.ANY,
-    zh=Text("设备无数据", "此设备暂时不能报警。先亲自查看老人，再检查电池、佩戴和网络；两小时内修不好请用备用设备。"),
-    en=Text(
-        "Device is silent",
-        "It cannot raise an alarm now. See the resident yourself, then check battery, fit and network; not repaired in two hours: use a stand-in.",
+
+def code_of(reason: Blind) -> str:
+    """The code of the event that a device is blind for `reason`."""
+    return f"device.{reason}"
+
+
+def _technical(code: str, subject: Subject, description: str, zh: Text, en: Text) -> EventType:
+    """About equipment, and over when it works again."""
+    return EventType(
+        code,
+        description=description,
+        priority=Priority.LOW,
+        life_safety=False,
+        ends=Ends.CLEAR,
+        regroup_s=3600.0,
+        hold_s=0.0,
+        data_kinds=frozenset(),
+        subject=subject,
+        zh=zh,
+        en=en,
+        scoring=Scoring(technical=True),
+    )
+
+
+OF_DEVICES: Final = tuple(_technical(code_of(reason), Subject.ANY, *why) for reason, why in EXPLANATIONS.items())
+
+DEVICE_CODES: Final = frozenset(event.code for event in OF_DEVICES)
+"""Technical alarms that make other alerts of their subject stale."""
+
+OUTAGE: Final = _technical(
+    "device.outage",
+    Subject.WARD,
+    "Many devices of a ward stopped at once: their gateway or network.",
+    Text(
+        "多台设备同时中断",
+        "网关或网络中断，这些设备暂时不能报警。增加巡视，亲自查看老人；检查网关电源和网络，呼叫技术人员。恢复后自动结束。",
     ),
-    scoring=Scoring(technical=True),
+    Text(
+        "Many devices stopped at once",
+        "Their gateway or network is down; they cannot raise an alarm now. Do rounds, see the residents; check power and network of the gateway, call the technician. Ends by itself.",
+    ),
 )
-"""The technical alarm that makes other alerts of its subject stale."""
+OUTAGE_CLOCK: Final = _technical(
+    "device.outage_clock",
+    Subject.WARD,
+    "The data of many devices of a ward is refused for its times since one moment: the clock of their gateway.",
+    Text(
+        "多台设备时间错误",
+        "网关时钟错误，这些设备暂时不能报警。增加巡视，亲自查看老人；请技术人员校准网关时钟（NTP，UTC）。恢复后自动结束。",
+    ),
+    Text(
+        "Times of many devices are wrong",
+        "The clock of their gateway is wrong; they cannot raise an alarm now. Do rounds, see the residents; have the clock of the gateway set (NTP, UTC). Ends by itself.",
+    ),
+)
+"""One for a gateway, not one for each resident behind it."""
 
 CALL_UNATTRIBUTED: Final = EventType(
     "device.call_unattributed",
@@ -47,4 +86,4 @@ DEVICE_UNBOUND: Final = "device.unbound"
 """Code of a fact for the alert book, which opens no alert: a device is no longer about this subject. Alerts that rest on its data become
 stale."""
 
-EVENTS: Final = (DEVICE_SILENT, CALL_UNATTRIBUTED)
+EVENTS: Final = (*OF_DEVICES, OUTAGE, OUTAGE_CLOCK, CALL_UNATTRIBUTED)

@@ -23,6 +23,11 @@ ABSURD: Final = 1e9
 EDGE_SHARE: Final = 0.02
 """What is no measurement within this share of the range from its lower end narrows the range from below, anything else from above."""
 
+MG: Final = 1000.0
+NEAR: Final = 0.2
+ECG_UV_MAX: Final = 20_000.0
+"""R waves end at 5 mV; lead movement at some 20."""
+
 Wrong = tuple[Reason, str]
 
 _CODES: Final = np.array(sorted({code for codes in NO_VALUES.values() for code in codes}), np.float64)
@@ -139,7 +144,8 @@ def _said(kind: Kind, values: NDArray[Any], wrong: Bool, outside: Bool) -> Wrong
     channel = kind.channels[j] if kind.channels else None
     what = f"{kind.name} {channel.name if channel else f'channel {j}'} is {value:g} at sample {i}"
     scale = _scale(channel.scales, float(value)) if channel else None
-    hint = f"; it looks like {scale.looks_like}" if scale else ""
+    looks_like = scale.looks_like if scale else _looks_like(kind, values)
+    hint = f"; it looks like {looks_like}" if looks_like else ""
     count = int(wrong.sum())
     more = f" (and {count - 1} more values)" if count > 1 else ""
     if not outside[i, j]:
@@ -148,6 +154,21 @@ def _said(kind: Kind, values: NDArray[Any], wrong: Bool, outside: Bool) -> Wrong
     unit = next(iter(kind.units))
     span = f"{low:g} to {high:g}{'' if unit == 'mixed' else f' {unit}'}"
     return Reason.OUT_OF_RANGE, f"{what}{more}, no working sensor measures outside {span}: check unit and scale{hint}"
+
+
+def _looks_like(kind: Kind, values: NDArray[Any]) -> str:
+    """The unit of a waveform (n, c) that is out of range; "" when it is none that is known."""
+    if kind.name == "accel":
+        norms = np.linalg.norm(values.astype(np.float64), axis=1)
+        level = float(np.median(norms[~np.isnan(norms)])) if not np.isnan(norms).all() else 0.0
+        if level <= kind.channels[0].high:
+            return ""
+        near = abs(level - MG) <= NEAR * MG
+        return "mg: send g" if near else f"raw counts, some {level:.0f} of them to 1 g: send g"
+    if kind.name == "ecg":
+        height = float(np.nanmax(np.abs(values)))
+        return "uV: say unit uV" if kind.wide[1] < height <= ECG_UV_MAX else ""
+    return ""
 
 
 def _scale(scales: tuple[Scale, ...], value: float) -> Scale | None:

@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from engine.kinds import KINDS
 from engine.registry import Assignment, Binding, CareSetting, Place, RegistryData
 from simulator.scenario import Scenario
 from simulator.script import resident_id, room_id
@@ -35,6 +36,10 @@ _DEVICE_KINDS: Final = {
     "el": {"electrical"},
     "door": {"door"},
 }
+_INSTANTS: Final = {
+    prefix: tuple(sorted(own)) for prefix, own in _DEVICE_KINDS.items() if all(KINDS[kind].timing == "irregular" for kind in own)
+}
+"""Devices that may say nothing for weeks and are well: their kinds are declared."""
 _PERSONAL: Final = ("wb", "patch", "sos", "tag", "cam")
 _OF_BED: Final = ("mat", "map")
 _OF_ROOM: Final = ("air", "el", "door")
@@ -87,14 +92,14 @@ def registry(scenario: Scenario) -> RegistryData:
     wearers = set(scenario.ecg_wearers)
     here = [prefix for prefix, own in _DEVICE_KINDS.items() if own & kinds]
     bindings = [
-        Binding(f"{prefix}-{i + 1:03d}", resident_id(i), ward, SITES[prefix])
+        Binding(f"{prefix}-{i + 1:03d}", resident_id(i), ward, SITES[prefix], kinds=_INSTANTS.get(prefix, ()))
         for i in range(n)
         for prefix in here
         if prefix in _PERSONAL and (prefix != "patch" or i in wearers)
     ]
     bindings += [Binding(f"{prefix}-{i + 1:03d}", bed_id(i), ward, SITES[prefix]) for i in range(n) for prefix in here if prefix in _OF_BED]
     bindings += [
-        Binding(f"{prefix}-{101 + j}", room_id(j), ward, SITES[prefix])
+        Binding(f"{prefix}-{101 + j}", room_id(j), ward, SITES[prefix], kinds=_INSTANTS.get(prefix, ()))
         for j in range(scenario.rooms)
         for prefix in here
         if prefix in _OF_ROOM

@@ -12,6 +12,7 @@ from detectors.camera.params import CameraParams
 from engine.detector import NOTHING, Detector, Spec, StepResult
 from engine.events import Detection
 from engine.frame import NS_PER_S, Frame
+from engine.watch import Hazard, Signal
 
 
 class CameraDetector(Detector[CameraParams, CameraState]):
@@ -42,6 +43,7 @@ class CameraDetector(Detector[CameraParams, CameraState]):
         latency_bound_s=0.0,
         warmup_s=0.0,
         references=("none: the analysis is the camera's",),
+        watches={"camera_event": (Signal(Hazard.FALL, "picture"),)},
     )
     params_type: ClassVar[type[CameraParams]] = CameraParams
 

@@ -13,6 +13,7 @@ from detectors.falls.kernel import (
     BIN_S,
     MINUTE_BINS,
     MINUTE_FIELDS,
+    RATE_HZ_MIN,
     RING,
     SUM_FIELDS,
     FallLimits,
@@ -25,6 +26,7 @@ from detectors.falls.params import FallParams
 from engine.detector import NOTHING, Detector, Spec, StepResult
 from engine.events import Detection
 from engine.frame import NS_PER_S, Frame, frame
+from engine.watch import Hazard, Line, Signal
 
 FEATURE: Final = "feature.activity"
 _MS: Final = 1_000_000
@@ -73,6 +75,7 @@ class FallDetector(Detector[FallParams, FallState]):
         ),
         overridable=("impact_g", "impulse_g_s", "rotation_deg"),
         features={FEATURE: ACTIVITY},
+        watches={"accel": (Signal(Hazard.FALL, "acceleration", line=Line.ZERO, rate_hz_min=RATE_HZ_MIN),)},
     )
     params_type = FallParams
 

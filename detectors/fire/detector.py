@@ -28,6 +28,7 @@ from detectors.fire.state import (
 from engine.detector import NOTHING, Detector, Spec, StepResult
 from engine.events import Detection, Phase
 from engine.frame import NS_PER_S, Float64, Frame, Int32, frame
+from engine.watch import Hazard, Signal
 
 ROOM_VALUES: Final = ("smoke_db_per_m", "temperature_c", "rate_k_per_min", "co_ppm", "cohb_percent", "criteria")
 ELECTRICAL_VALUES: Final = ("residual_current_ma", "cable_temperature_c")
@@ -88,6 +89,10 @@ class FireDetector(Detector[FireParams, FireState]):
             "cable_c",
         ),
         features={FEATURE: FEATURE_COLUMNS},
+        watches={
+            "room_air": tuple(Signal(Hazard.FIRE, name, name) for name in ("smoke_od_per_m", "co_ppm", "temperature_c")),
+            "electrical": tuple(Signal(Hazard.FIRE, name, name) for name in ("residual_current_ma", "cable_temperature_c")),
+        },
     )
     params_type: ClassVar[type[FireParams]] = FireParams
 

@@ -11,8 +11,9 @@ from typing import Final
 
 from engine.events import ON_ITS_OWN, Ends, EventType, Priority, Scoring, Subject, Text
 
-_HEART: Final = frozenset({"ecg", "ppg", "rr_interval", "vitals"})
-_BREATH: Final = frozenset({"vitals"})
+_HEART: Final = frozenset({"ecg", "ppg", "rr_interval", "vitals.heart_rate_bpm"})
+_BREATH: Final = frozenset({"vitals.respiration_per_min"})
+_OXYGEN: Final = frozenset({"vitals.spo2_percent"})
 
 
 def _arrest(code: str, description: str, zh: Text, en: Text, scoring: Scoring = ON_ITS_OWN) -> EventType:
@@ -131,7 +132,7 @@ EVENTS: Final = (
     _vital(
         "heart.spo2_low",
         "oxygen saturation below the resident's limit",
-        _BREATH,
+        _OXYGEN,
         Text("血氧过低", "立即查看呼吸、口唇颜色和探头位置。抬高床头，按医嘱给氧，呼叫医生。"),
         Text(
             "Oxygen too low",

@@ -14,6 +14,7 @@ from engine.detector import NOTHING, Detector, Spec, StepResult
 from engine.events import Detection
 from engine.frame import NS_PER_S, Frame
 from engine.frame import frame as make_frame
+from engine.watch import Hazard, Line, Signal
 
 FEATURE: Final = "feature.pressure"
 
@@ -68,6 +69,10 @@ class PressureInjuryDetector(Detector[PressureInjuryParams, PressureInjuryState]
         ),
         overridable=("turn_interval_s",),
         features={FEATURE: FEATURE_COLUMNS},
+        watches={
+            "pressure_map": (Signal(Hazard.PRESSURE, "posture", line=Line.CONSTANT),),
+            "bed": (Signal(Hazard.PRESSURE, "in_bed", "in_bed"), Signal(Hazard.BED, "moisture", "moisture")),
+        },
     )
     params_type: ClassVar[type[PressureInjuryParams]] = PressureInjuryParams
 

@@ -9,7 +9,7 @@ from engine.events import Ends, EventType, Priority, Subject, Text
 TURN_OVERDUE: Final = "pressure_injury.turn_overdue"
 MOISTURE: Final = "pressure_injury.moisture"
 
-_BED: Final = frozenset({"pressure_map", "bed"})
+_BED: Final = frozenset({"pressure_map", "bed.in_bed"})
 
 EVENTS: Final = (
     EventType(
@@ -36,7 +36,7 @@ EVENTS: Final = (
         ends=Ends.CLEAR,
         regroup_s=3600.0,
         hold_s=60.0,
-        data_kinds=_BED,
+        data_kinds=frozenset({"bed.moisture"}),
         subject=Subject.RESIDENT,
         zh=Text("床面潮湿", "更换床品和衣物，清洁并擦干皮肤，查看皮肤是否发红。"),
         en=Text("Bed is wet", "Change bedding and clothes, clean and dry the skin, look for redness."),

@@ -12,6 +12,7 @@ from detectors.sos.params import SosParams
 from engine.detector import NOTHING, Detector, Spec, StepResult
 from engine.events import Detection
 from engine.frame import NS_PER_S, Frame
+from engine.watch import Hazard, Signal
 
 
 class SosDetector(Detector[SosParams, SosState]):
@@ -49,6 +50,7 @@ class SosDetector(Detector[SosParams, SosState]):
         latency_bound_s=0.0,
         warmup_s=0.0,
         references=("EN 50134-2, social alarm systems, trigger devices",),
+        watches={"button": (Signal(Hazard.CALL, "call"),)},
     )
     params_type: ClassVar[type[SosParams]] = SosParams
 

@@ -117,7 +117,7 @@ class Vigil:
         for delivery in self.deliveries:
             delivery.start()
         self.board.set_registry(self.core.engine.registry.data, self.clock())
-        self.board.feed([], self.core.book.open(), self.clock())
+        self.board.feed([], self.core.book.open(), self.clock(), self.core.engine.watching.coverage.not_watched())
         self._thread.start()
 
     def stop(self, deadline_s: float = 5.0) -> None:
@@ -339,7 +339,8 @@ class Vigil:
             self.rejected[reject.reason] = [int(seen[0]) + 1, applied.at_ns, reject.device, reject.detail]
         if items := applied.items:
             self._put(items)
-        self.board.feed(output.outputs.measurements, _latest(output), self.clock() if self._live else applied.at_ns)
+        now_ns = self.clock() if self._live else applied.at_ns
+        self.board.feed(output.outputs.measurements, _latest(output), now_ns, output.outputs.watch)
         for listener in self._listeners:
             listener(output)
 

@@ -164,6 +164,8 @@ class Core:
     def _apply_events(self, outputs: Outputs, output: CoreOutput) -> None:
         for event in outputs.events:
             self._add_transitions(self.book.apply(event), output)
+        for change in outputs.data:
+            self._add_transitions(self.book.data(change.subject, change.source, change.at_ns, missing=change.missing), output)
         # What only moves alerts is told by their transitions, and is no event for whoever counts events.
         outputs.events[:] = [event for event in outputs.events if event.code != DEVICE_UNBOUND]
         output.outputs.add(outputs)

@@ -15,7 +15,7 @@ from alerts.policy import CANARY_PREFIX, CodePolicy
 from alerts.texts import LANGUAGES, STATE_NAMES
 from engine.events import Ends, Event, Phase, Priority, event_id
 from engine.frame import NS_PER_S
-from engine.kinds import KINDS
+from engine.kinds import SOURCES
 from streams.pipeline.assembly import DEFAULT_CODES, TEXTS
 from streams.pipeline.assembly import HomePolicy as Policy
 
@@ -328,7 +328,7 @@ def test_every_code_of_the_contract_has_a_policy_and_texts_in_both_languages() -
             assert len(action) > 10
         assert re.search(r"[\u4e00-\u9fff]", text(code, "zh-CN").title)
         assert re.fullmatch(r"[\x20-\x7e]+", text(code, "en").what_to_do)
-        assert (DEFAULT_CODES[code].data_kinds or frozenset()) <= set(KINDS), code
+        assert (DEFAULT_CODES[code].data_kinds or frozenset()) <= SOURCES, code
     assert set(STATE_NAMES) == {state.value for state in State}
 
 
@@ -373,3 +373,20 @@ def test_a_missed_canary_stays_until_it_sings_again_and_a_person_has_seen_it() -
     book.command(say(alert, Action.ACKNOWLEDGE, 90_001))
     (over,) = tick(book, 90_002)
     assert over.to_state is State.RESOLVED
+
+
+def test_a_channel_without_data_makes_only_what_rests_on_it_stale() -> None:
+    book = AlertBook(Policy())
+    for code in ("heart.spo2_low", "heart.bradycardia", "falls.fall"):
+        book.apply(event(code, 0))
+    at_ns = T0_NS + 300 * NS_PER_S
+    (step,) = book.data("resident/r-1", "ox:vitals.spo2_percent", at_ns, missing=True)
+    assert (step.to_state, step.reason, step.notify) == (State.STALE, Reason.DATA_MISSING, True)
+    book.apply(event("device.silent", 400, device="ox:vitals"))
+    again = AlertBook(Policy())
+    again.restore(book.snapshot())
+    for one in (book, again):
+        assert one.data("resident/r-1", "ox:vitals.spo2_percent", at_ns, missing=False) == []  # the device itself is silent now
+        steps = one.apply(event("device.silent", 400, "clear", at_s=500, device="ox:vitals"))
+        assert [s.reason for s in steps if s.to_state is not State.RESOLVED] == [Reason.DATA_RETURNED] * 2
+    assert again.open() == book.open()

@@ -26,6 +26,7 @@ from engine.events import Event, event_id
 from engine.kinds import KINDS
 from engine.outputs import Measurements
 from engine.registry import Assignment, Binding, CareSetting, Place, RegistryData
+from engine.watch import Blind, Hazard, WatchChange
 from models.catalogue import MODELS
 from streams.pipeline.assembly import DEFAULT_CODES, TEXTS, HomePolicy
 
@@ -212,6 +213,25 @@ def test_what_a_browser_got_does_not_change_behind_its_back() -> None:
     board = model.board(NOW_MS)
     model.apply([measured("vitals", {"heart_rate_bpm": 90}, t_ns=NOW_NS + MS)], NOW_NS + MS)
     assert board.tiles[0].readings["heart_rate_bpm"][0] == 70
+
+
+def test_a_tile_says_what_is_not_watched_and_why() -> None:
+    model = BoardModel()
+    model.watch(
+        [
+            WatchChange(WHO, Hazard.HEART, "ox:vitals", Blind.NO_VALUE, NOW_NS - MS, NOW_NS),
+            WatchChange(WHO, Hazard.FALL, "", None, 0, NOW_NS),
+        ]
+    )
+    board = model.board(NOW_MS)
+    assert board.tiles[0].not_watched == {"heart": ("no_value", NOW_MS - 1)}
+    model.watch([WatchChange(WHO, Hazard.HEART, "", None, NOW_NS, NOW_NS)])
+    assert [tile.not_watched for tile in model.patch(NOW_MS).tiles] == [{}]
+    assert board.tiles[0].not_watched
+    for language in LANGUAGES:
+        words = texts.texts(language)
+        assert all(words[f"hazard.{hazard}"] for hazard in Hazard)
+        assert all(words[f"blind.{reason}"] for reason in Blind)
 
 
 # -- sending ------------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from alerts.policy import Policy
 from alerts.texts import LANGUAGES
 from detectors.falls.detector import FallDetector
 from engine.events import Priority
-from engine.kinds import KINDS
+from engine.kinds import SOURCES
 from streams.ops.event_lists import BEGIN, DOCUMENTS, contracts, dashboard
 from streams.pipeline.assembly import CLASSES, DEFAULT_CODES, EVENT_BY_CODE, EVENTS, TEXTS, declared_events
 from streams.recordings.scorecard import windows_of_catalogue
@@ -111,7 +111,7 @@ def test_a_declaration_is_whole(code: str) -> None:
     assert re.fullmatch(r"[\x20-\x7e]+", event.en.title)
     assert re.fullmatch(r"[\x20-\x7e]+", event.en.what_to_do)
     assert event.description.strip()
-    assert (event.data_kinds or frozenset()) <= set(KINDS)
+    assert (event.data_kinds or frozenset()) <= SOURCES
     assert not event.life_safety or (event.priority is Priority.HIGH and event.pending_s == 0)
     assert DEFAULT_CODES[code].priority == event.priority
     assert all(TEXTS.of(code, language) in {event.zh, event.en} for language in LANGUAGES)

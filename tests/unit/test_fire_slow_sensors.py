@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 import pytest
 
 from detectors.fire.detector import FireDetector
 from engine.events import Detection
 from engine.frame import GAP_RESTART, NS_PER_S, frame
+from engine.kinds import KINDS
+from engine.registry import Binding, RegistryData
+from schemas.recording import START_NS as RECORDED_NS
+from schemas.recording import Meta, Record, Recording
 from streams.recordings.format import Builder
 from streams.recordings.replay import replay
 
 START_NS = 1_700_000_040 * NS_PER_S
 NAN = float("nan")
 CLEAN = (0.0, 1.0, 22.0, NAN)
-SMOKE = (-np.log10(0.9), 1.0, 22.0, NAN)
+SMOKE = (float(-np.log10(0.9)), 1.0, 22.0, NAN)
 """Obscured by 10 % a metre: 0.46 dB/m."""
 HOT = (0.0, 1.0, 200.0, NAN)
 CO = (0.0, 5_000.0, 22.0, NAN)
@@ -156,3 +161,52 @@ def test_the_alert_of_a_slow_sensor_fires_with_its_first_reading(code: str, dang
     # A chunk of this recording arrives when the interval of its reading is over.
     assert code in called
     assert called[code] <= 6 * 180 + 5
+
+
+def reports(readings: Sequence[tuple[float, Row]]) -> Recording:
+    """Single readings as a device sends them that does not say how often it measures."""
+    binding = Binding("air-1", "room/r-1", "home/ward")
+    names = [channel.name for channel in KINDS["room_air"].channels]
+    records = []
+    for at_s, row in readings:
+        t0_ns = RECORDED_NS + round(at_s * NS_PER_S)
+        values = {name: value for name, value in zip(names, row, strict=True) if value == value}
+        chunk = {"v": 1, "device": "air-1", "kind": "room_air", "t0_ns": t0_ns, "values": values}
+        records.append(Record(t0_ns + NS_PER_S // 2, msgspec.json.encode(chunk)))
+    return Recording(Meta("reports", "made for this test"), RegistryData(bindings=(binding,)), (), iter(records))
+
+
+def called_s(recording: Recording, code: str) -> float | None:
+    """Seconds after the start at which somebody is called for `code`."""
+    times = [
+        (transition.at_ns - RECORDED_NS) / NS_PER_S
+        for transition, alert in replay(recording).transitions
+        if alert.code == code and transition.notify and transition.to_state == "firing"
+    ]
+    return min(times, default=None)
+
+
+@pytest.mark.parametrize("interval_s", [60.0, 180.0, 300.0])
+@pytest.mark.parametrize(("code", "danger"), DANGERS)
+def test_without_a_rate_the_first_reading_of_a_danger_calls_somebody(code: str, danger: Row, interval_s: float) -> None:
+    recording = reports([(number * interval_s, CLEAN if number < 4 else danger) for number in range(6)])
+    called = called_s(recording, code)
+    assert called is not None
+    assert called <= 4 * interval_s + 5
+
+
+@pytest.mark.parametrize("before_s", [None, 6 * 3600.0])
+@pytest.mark.parametrize(("code", "danger"), DANGERS)
+def test_a_single_report_of_a_danger_calls_somebody(code: str, danger: Row, before_s: float | None) -> None:
+    """The only message that ever came, and a change after six quiet hours."""
+    first: list[tuple[float, Row]] = [] if before_s is None else [(0.0, CLEAN)]
+    at_s = before_s or 0.0
+    called = called_s(reports([*first, (at_s, danger)]), code)
+    assert called is not None
+    assert called <= at_s + 5
+
+
+@pytest.mark.parametrize(("code", "danger"), DANGERS)
+def test_without_a_rate_one_wild_reading_of_a_quick_sensor_calls_nobody(code: str, danger: Row) -> None:
+    recording = reports([(float(number), danger if number == 60 else CLEAN) for number in range(120)])
+    assert called_s(recording, code) is None

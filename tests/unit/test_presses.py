@@ -304,11 +304,11 @@ def test_a_press_right_after_the_binding_is_the_new_wearers_though_the_clock_is_
     assert home.rings() == [("resident/b", 1002)]
 
 
-@pytest.mark.parametrize("reports", ["states", "presses"])
+@pytest.mark.parametrize("reports", ["states", "presses", "one press"])
 def test_a_clock_known_to_be_hours_behind_does_not_call_for_the_earlier_wearer(reports: str) -> None:
     home = Home()
     more: dict[str, Any] = {"values": {"pressed": 0}} if reports == "states" else {}
-    for second in (100, 400, 700):
+    for second in (100,) if reports == "one press" else (100, 400, 700):
         home.send(second, second - 7200, **more)
     home.change(1000, RegistryChange("x", "bind", binding=Binding("call-1", "resident/b", WARD)))
     home.send(1100, 1100 - 7200)
@@ -497,7 +497,7 @@ def test_taking_away_the_device_makes_its_open_alerts_stale_and_they_can_be_clos
 def test_what_the_next_device_still_measures_is_raised_anew(code: str, closed: bool) -> None:
     """A band changed in the middle of an alarm: the alert must not end in silence, whether or not somebody closed it meanwhile."""
     kind, subject = ("vitals", "resident/a") if code.startswith("heart") else ("room_air", "room/1")
-    values = {"heart_rate_bpm": 160} if kind == "vitals" else {"smoke_od_per_m": 0.5, "temperature_c": 21}
+    values: dict[str, float] = {"heart_rate_bpm": 160} if kind == "vitals" else {"smoke_od_per_m": 0.5, "temperature_c": 21}
 
     def measure(device: str, begin: int, end: int, values: dict[str, float] = values) -> None:
         for second in range(begin, end):
@@ -512,7 +512,7 @@ def test_what_the_next_device_still_measures_is_raised_anew(code: str, closed: b
     if closed:
         home.say(140, Action.RESOLVE, Outcome.TRUE, alert)
     measure("new", 150, 300)
-    calm = {"heart_rate_bpm": 70} if kind == "vitals" else {"smoke_od_per_m": 0.0, "temperature_c": 21}
+    calm: dict[str, float] = {"heart_rate_bpm": 70} if kind == "vitals" else {"smoke_od_per_m": 0.0, "temperature_c": 21}
     again = [alert for alert in home.alerts if alert.code == code]
     assert [a.state for a in again] == ([State.RESOLVED, State.FIRING] if closed else [State.FIRING])
     assert len([ring for ring in home.rings(code) if ring[1] >= 150]) == 1

@@ -119,6 +119,11 @@ def test_mg_and_raw_counts_are_refused(per_g: int) -> None:
     samples = lying(5, down=(0.6, 0.0, 0.8)) * np.float32(per_g)
     found = refused(home(), "accel", samples, 50.0)
     assert {r.reason for r in found} == {Reason.OUT_OF_RANGE}
+    if per_g in {1000, 1024}:
+        assert looks(found) == {"mg: send g"}
+    else:
+        levels = [float(said.split(" of them to 1 g")[0].split()[-1]) for said in looks(found)]
+        np.testing.assert_allclose(levels, per_g, rtol=0.02)
     assert len(found) == 5
 
 
@@ -197,6 +202,7 @@ def test_an_ecg_in_uv_sent_as_mv_is_refused(example: str) -> None:
     found = refused(engine, "ecg", samples * 1000, rate_hz)
     taken_s = (samples.shape[0] - sum(r.readings for r in found)) / rate_hz
     assert {r.reason for r in found} <= {Reason.OUT_OF_RANGE, Reason.BAD_UNIT}
+    assert "uV: say unit uV" in looks(found)
     assert taken_s < 0.1 * samples.shape[0] / rate_hz
 
 
@@ -248,6 +254,15 @@ def test_the_verdict_survives_a_snapshot_at_any_moment() -> None:
         found.append(len(engine.step(block, t_ns).rejects))
     assert found == wanted
     assert sum(wanted) == 8
+
+
+def test_somebody_is_told_of_a_stream_that_was_never_in_the_right_unit() -> None:
+    engine = home()
+    events = []
+    for block, arrival_ns in chunks("accel", lying(240) * np.float32(G), 50.0, 1.0):
+        events += engine.step(block, arrival_ns).events
+    assert engine.totals()[0] == 0
+    assert {(event.subject, event.phase, event.code.partition(".")[0]) for event in events} == {("resident/a", "onset", "device")}
 
 
 def test_only_the_wrong_device_of_a_block_is_refused() -> None:

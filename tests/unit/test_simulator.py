@@ -34,7 +34,7 @@ def chunks(records: list[Record]) -> list[tuple[int, str, str, int]]:
     """(arrival, device, kind, t0) of every chunk."""
     return [
         (arrival, device, block.kind, int(t0))
-        for arrival, payload in records
+        for arrival, payload, _ in records
         for block in decode(payload).blocks
         for device, t0 in zip(block.devices, block.t0_ns, strict=True)
     ]

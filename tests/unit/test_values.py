@@ -18,7 +18,7 @@ from engine.frame import NS_PER_S
 from engine.kinds import KINDS, NO_VALUES, Channel, Kind, channel
 from engine.outputs import Reason
 from engine.registry import Binding, Registry, RegistryData
-from engine.snapshot import STATE_VERSION
+from engine.snapshot import STATE_VERSION, EngineSnapshot
 from schemas import generate
 from schemas.codec import Decoded, decode, encode_batch
 from schemas.models import NO_VALUE_TEXTS
@@ -302,7 +302,7 @@ def test_counts_survive_a_snapshot_and_a_snapshot_of_before_is_read() -> None:
     state, devices = msgspec.msgpack.decode(saved)
     assert state[0] == STATE_VERSION
     old = Engine([], Registry(home()))
-    old.restore(msgspec.msgpack.encode((state[:-2], devices)))
+    old.restore(msgspec.msgpack.encode((state[: EngineSnapshot.__struct_fields__.index("no_value")], devices)))
     assert old.no_value() == {}
     assert old.totals() == again.totals() == (1, 0, 0, 0)
 

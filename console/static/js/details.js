@@ -3,7 +3,7 @@
 import { el, setText } from "./dom.js";
 import { title, where } from "./alerts.js";
 import { duration, has, moment, quantityName, t } from "./i18n.js";
-import { readingText } from "./tiles.js";
+import { notWatched, readingText } from "./tiles.js";
 
 async function history(id) {
   const response = await fetch(`/api/alerts/${encodeURIComponent(id)}`);
@@ -27,11 +27,13 @@ export function openDetails(live, subject) {
   const rows = Object.entries(tile?.readings ?? {}).map(([quantity, [value, at]]) =>
     el("tr", {}, el("th", { scope: "row" }, quantityName(quantity)), el("td", {}, readingText(quantity, value)), el("td", { class: "muted" }, t("ui.ago", { d: duration(now - at) }))),
   );
+  const blind = notWatched(tile).map((one) => el("li", {}, `${one.hazard}: ${one.reason} · ${t("ui.ago", { d: duration(now - one.sinceMs) })}`));
   const records = el("div");
   const dialog = el(
     "dialog",
     { class: "details", "aria-label": place.name || where(place) },
     el("div", { class: "details-top" }, el("h2", {}, place.name || where(place)), el("p", {}, place.name ? where(place) : "")),
+    ...(blind.length ? [el("h3", {}, t("ui.watch")), el("ul", { class: "blind" }, ...blind)] : []),
     el("h3", {}, t("ui.readings")),
     rows.length ? el("table", { class: "readings" }, el("tbody", {}, ...rows)) : el("p", { class: "muted" }, t("ui.never")),
     records,

@@ -55,6 +55,20 @@ export function silent(tile, now) {
   return tile.seen_ms === null || now - tile.seen_ms > SILENT_MS;
 }
 
+// What nobody watches now, with the reason: [{hazard, reason, sinceMs}]. A device that has just come is none yet.
+export function notWatched(tile) {
+  return Object.entries(tile?.not_watched ?? {})
+    .filter(([, [reason]]) => reason !== "warming_up")
+    .map(([hazard, [reason, sinceMs]]) => ({ hazard: t(`hazard.${hazard}`), reason: t(`blind.${reason}`), sinceMs }));
+}
+
+function drawNotWatched(node, tile) {
+  const found = notWatched(tile);
+  node.hidden = !found.length;
+  setText(node, found.length ? t("ui.not_watched", { what: found.map((one) => one.hazard).join(t("ui.comma")) }) : "");
+  node.title = found.map((one) => `${one.hazard}: ${one.reason}`).join("\n");
+}
+
 export function state(live, subject) {
   const alert = live.worst(subject);
   return alert ? { alert, priority: alert.priority, taken: alert.acknowledged } : null;
@@ -79,6 +93,7 @@ export class ResidentTile {
     this.turn.append(icon("turn"), this.turnText);
     this.bar = el("progress", { class: "turn-bar", max: 1, value: 0, "aria-hidden": "true" });
     this.age = el("span", { class: "age" });
+    this.blind = el("span", { class: "blind" });
     this.what = el("span", { class: "what" });
     this.node = el(
       "button",
@@ -86,7 +101,7 @@ export class ResidentTile {
       el("span", { class: "tile-top" }, this.bed, this.name, this.mark),
       this.what,
       el("span", { class: "vitals" }, this.rateBox, el("span", { class: "vital-small" }, this.breathBox, this.oxygenBox)),
-      el("span", { class: "tile-foot" }, this.bedText, this.turn, this.age),
+      el("span", { class: "tile-foot" }, this.bedText, this.turn, this.age, this.blind),
       this.bar,
     );
   }
@@ -116,6 +131,7 @@ export class ResidentTile {
       setAttribute(this.turn, "data-due", share >= 1);
       setAttribute(this.bar, "data-due", share >= 1);
     }
+    drawNotWatched(this.blind, tile);
     const quiet = silent(tile, now);
     setAttribute(this.node, "data-silent", quiet);
     setText(this.age, tile.seen_ms === null ? t("ui.never") : t("ui.updated", { d: duration(now - tile.seen_ms) }));
@@ -148,13 +164,15 @@ export class RoomCard {
     this.what = el("span", { class: "what" });
     this.mark = el("span", { class: "mark" });
     this.beds = el("div", { class: "beds" });
-    this.node = el("section", { class: "room", "data-room": room }, el("div", { class: "room-top" }, this.mark, this.number, this.what, this.air), this.beds);
+    this.blind = el("span", { class: "blind" });
+    this.node = el("section", { class: "room", "data-room": room }, el("div", { class: "room-top" }, this.mark, this.number, this.what, this.air, this.blind), this.beds);
   }
 
   draw() {
     setText(this.number, this.room);
     const tile = this.subject && this.live.tiles.get(this.subject);
     if (tile) setText(this.air, airText(tile, this.live.now()));
+    drawNotWatched(this.blind, tile);
     const found = this.subject ? state(this.live, this.subject) : null;
     setAttribute(this.node, "data-priority", found?.priority);
     setAttribute(this.node, "data-taken", found?.taken);

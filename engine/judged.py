@@ -1,0 +1,139 @@
+"""Up to when each stream could be judged: for each quantity of its kind, when a value last came that a detector can use, and why not since.
+
+"A chunk arrived" is no measurement: it may hold nothing but missing values, a flat line, or what the device itself calls poor.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from engine.clocks import NEVER_NS
+from engine.frame import NS_PER_S, Bool, Float64, Int64, Samples, UInt8
+from engine.jit import kernel
+from engine.kinds import MISSING_MAP, channel
+from engine.watch import SIGNALS_MAX, Signal
+
+AT: Final = 0
+"""+ signal: arrival time up to which it could be judged."""
+GAP: Final = SIGNALS_MAX
+"""+ signal: the usual time between values, as learned; 0: not known."""
+SINCE: Final = 2 * SIGNALS_MAX
+"""+ signal: since when its value is the same."""
+SAME: Final = 3 * SIGNALS_MAX
+"""+ signal: chunks on end that ended with it."""
+WHY: Final = 4 * SIGNALS_MAX
+"""+ signal: why the last chunk could not be judged (0: it could)."""
+COLUMNS: Final = 5 * SIGNALS_MAX
+
+NO_VALUE: Final = 1
+POOR: Final = 2
+NO_SIGNAL: Final = 3
+
+
+class Judged(NamedTuple):
+    """The state; axis 0 = stream."""
+
+    table: Int64  # (s, COLUMNS)
+    last: Float64  # (s, SIGNALS_MAX) the last usable value
+
+
+def initial_judged(size: int) -> Judged:
+    """Nothing judged."""
+    table = np.zeros((size, COLUMNS), np.int64)
+    table[:, :SIGNALS_MAX] = NEVER_NS
+    return Judged(table, np.full((size, SIGNALS_MAX), np.nan))
+
+
+class Columns(NamedTuple):
+    """The signals of a kind as the kernel takes them."""
+
+    channel: Int64  # (m,) -1: any
+    above: Float64
+    line: UInt8
+    missing: float
+
+
+def columns_of(kind: str, signals: tuple[Signal, ...]) -> Columns:
+    """The signals of `kind`; KeyError when one names a channel that the kind does not have."""
+    return Columns(
+        np.array([channel(kind, s.channel) if s.channel else -1 for s in signals], np.int64),
+        np.array([s.above for s in signals]),
+        np.array([s.line for s in signals], np.uint8),
+        float(MISSING_MAP) if kind == "pressure_map" else np.nan,
+    )
+
+
+@kernel
+def judge(
+    table: Int64,
+    last: Float64,
+    stream: Int64,
+    samples: Samples,
+    valid: Bool,
+    step_ns: int,
+    arrival_ns: int,
+    channels: Int64,
+    above: Float64,
+    line: UInt8,
+    missing: float,
+) -> None:
+    """Take k accepted chunks of one kind, samples (k, n, c): note for each signal its last usable row.
+
+    The last row of a chunk is taken as measured on arrival, rows before it `step_ns` apart. From the end backwards: where all is well the
+    first look decides.
+    """
+    k, n, width = samples.shape
+    for i in range(k):
+        s = stream[i]
+        for m in range(channels.shape[0]):
+            if not valid[i]:
+                table[s, WHY + m] = POOR
+                continue
+            low = max(channels[m], 0)
+            high = channels[m] + 1 if channels[m] >= 0 else width
+            row = n - 1
+            at = -1
+            while row >= 0 and at < 0:
+                for c in range(low, high):
+                    value = samples[i, row, c]
+                    if value > above[m] and value != missing:
+                        at = c
+                        break
+                if at < 0:
+                    row -= 1
+            if at < 0:
+                table[s, WHY + m] = NO_VALUE
+                continue
+            if line[m] and n > 1:
+                moves = False
+                for c in range(low, high):
+                    first = samples[i, 0, c]
+                    if line[m] == 2 and first != 0:
+                        moves = True
+                        break
+                    for j in range(1, n):
+                        if samples[i, j, c] != first:  # also where one is missing: then it is no line of a dead sensor
+                            moves = True
+                            break
+                    if moves:
+                        break
+                if not moves:
+                    table[s, WHY + m] = NO_SIGNAL
+                    continue
+            t_ns = arrival_ns - (n - 1 - row) * step_ns
+            before = table[s, AT + m]
+            if t_ns > before:
+                if before != NEVER_NS:
+                    gap, known = t_ns - before, table[s, GAP + m]
+                    # One long pause is no habit: what is learned at most doubles.
+                    table[s, GAP + m] = gap if known == 0 else min(gap, 2 * known + NS_PER_S)
+                table[s, AT + m] = t_ns
+            table[s, WHY + m] = 0
+            value = samples[i, row, at]
+            if value != last[s, m]:
+                last[s, m] = value
+                table[s, SINCE + m] = t_ns
+                table[s, SAME + m] = 0
+            table[s, SAME + m] += 1

@@ -1,0 +1,224 @@
+"""Watching and blind: data that cannot be judged is not a measurement, whatever comes in how many chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from alerts.model import Reason, State
+from engine.clocks import NEVER_NS
+from engine.frame import NS_PER_S
+from engine.judged import AT, WHY, columns_of, initial_judged, judge
+from engine.registry import Binding, CareSetting, RegistryData
+from engine.watch import Hazard, Line, Signal
+from streams.pipeline.core import Core, CoreOutput
+from tests.unit.test_ledger import at, core, technical
+
+OX = Binding("ox-1", "resident/a", "w")
+
+
+def chunk(
+    t_s: float, values: dict[str, Any] | None, *, device: str = "ox-1", kind: str = "vitals", rate_hz: float = 0.1, **more: Any
+) -> bytes:
+    body = {"v": 1, "device": device, "kind": kind, "t0_ns": at(t_s), "rate_hz": rate_hz, "values": values or {}}
+    return msgspec.json.encode(body | more)
+
+
+def lived(home: Core, seconds: Iterable[float], *chunks: Any) -> CoreOutput:
+    """Feed `chunks`, each (values, more), every given second."""
+    output = CoreOutput.nothing()
+    for t in seconds:
+        for values, more in chunks:
+            output.add(home.telemetry(chunk(t, values, **more), at(t + 1)))
+    return output
+
+
+LOW = {"heart_rate_bpm": 72, "spo2_percent": 80}
+NOTHING = {"heart_rate_bpm": None, "spo2_percent": None}
+
+
+def states(home: Core) -> dict[str, State]:
+    return {alert.code: alert.state for alert in home.book.open()}
+
+
+@pytest.mark.parametrize(
+    ("values", "more", "code"),
+    [
+        (NOTHING, {}, "device.no_value"),
+        ({"heart_rate_bpm": 0, "spo2_percent": 0}, {}, "device.no_value"),
+        ({"heart_rate_bpm": -999, "spo2_percent": 127}, {}, "device.no_value"),
+        (LOW, {"quality": 1}, "device.poor_quality"),
+    ],
+)
+def test_two_hours_without_a_value_make_the_alert_stale_and_tell_somebody(values: dict[str, Any], more: dict[str, Any], code: str) -> None:
+    home = core(OX)
+    lived(home, range(0, 300, 10), (LOW, {}))
+    assert states(home) == {"heart.spo2_low": State.FIRING}
+    output = lived(home, range(300, 7500, 10), (values, more))
+    stale = [t for t, _ in output.transitions if t.reason is Reason.DATA_MISSING]
+    assert [(t.to_state, t.at_ns - at(300) <= 135 * NS_PER_S, t.notify) for t in stale] == [(State.STALE, True, True)]
+    assert technical(output) == [(code, "onset", "resident/a", "ox-1:vitals")]
+    assert states(home) == {"heart.spo2_low": State.STALE, code: State.FIRING}
+    output = lived(home, range(7500, 7530, 10), (LOW, {}))
+    assert technical(output) == [(code, "clear", "resident/a", "ox-1:vitals")]
+    assert states(home) == {"heart.spo2_low": State.FIRING}
+
+
+def test_a_care_plan_sets_how_long_a_hazard_may_be_blind() -> None:
+    home = core(OX, care=(CareSetting("resident/a", "watch", "heart_s", 300.0),))
+    lived(home, range(0, 300, 10), ({"heart_rate_bpm": 72, "spo2_percent": 97}, {}))
+    output = lived(home, range(300, 700, 10), ({"heart_rate_bpm": None, "spo2_percent": 97}, {}))
+    assert technical(output) == [("device.no_value", "onset", "resident/a", "ox-1:vitals.heart_rate_bpm")]
+    for field, value in (("heart_s", 5.0), ("teeth_s", 300.0)):
+        with pytest.raises(ValueError, match=f"watch.{field}"):
+            home.set_registry(RegistryData(bindings=(OX,), care=(CareSetting("resident/a", "watch", field, value),)), at(800))
+
+
+def test_channels_of_one_kind_are_judged_apart() -> None:
+    home = core(OX)
+    lived(home, range(0, 300, 10), ({"heart_rate_bpm": 150, "spo2_percent": 80}, {}))
+    assert states(home) == {"heart.tachycardia": State.FIRING, "heart.spo2_low": State.FIRING}
+    output = lived(home, range(300, 600, 10), ({"heart_rate_bpm": None, "spo2_percent": 80}, {}))
+    assert states(home) == {"heart.tachycardia": State.STALE, "heart.spo2_low": State.FIRING}
+    assert [(c.hazard, c.reason) for c in output.outputs.watch] == [(Hazard.HEART, "no_value")]
+    output = lived(home, range(600, 2300, 10), ({"heart_rate_bpm": None, "spo2_percent": 80}, {}))
+    assert technical(output) == [("device.no_value", "onset", "resident/a", "ox-1:vitals.heart_rate_bpm")]
+
+
+def test_an_oximeter_is_not_asked_for_breaths_it_never_counts() -> None:
+    home = core(OX)
+    output = lived(home, range(0, 7200, 10), ({"heart_rate_bpm": 72, "spo2_percent": 97}, {}))
+    assert technical(output) == []
+    assert {c.hazard for c in output.outputs.watch if c.reason is None} == {Hazard.HEART, Hazard.BREATHING}
+
+
+def test_a_device_that_gives_nothing_from_the_first_day_on_is_told() -> None:
+    home = core(OX)
+    output = lived(home, range(0, 2400, 10), (NOTHING, {}))
+    assert technical(output) == [("device.no_value", "onset", "resident/a", "ox-1:vitals")]
+
+
+def test_what_another_device_watches_is_watched() -> None:
+    home = core(OX, Binding("ox-2", "resident/a", "w"))
+    good = ({"heart_rate_bpm": 150, "spo2_percent": 80}, {"device": "ox-2"})
+    lived(home, range(0, 300, 10), (LOW, {}), good)
+    output = lived(home, range(300, 4000, 10), (NOTHING, {}), good)
+    assert technical(output) == []
+    assert output.outputs.data == []
+    assert "heart.spo2_low" in states(home)
+    assert State.STALE not in states(home).values()
+
+
+def test_an_empty_bed_is_no_fault() -> None:
+    home = core(Binding("mat", "resident/a", "w"))
+    full = ({"in_bed": 1, "movement": 0.1}, {"device": "mat", "kind": "bed"})
+    empty = ({"in_bed": 0, "movement": 0}, {"device": "mat", "kind": "bed"})
+    lived(home, range(0, 300, 10), ({"heart_rate_bpm": 72}, {"device": "mat"}), full)
+    output = lived(home, range(300, 8000, 10), (NOTHING, {"device": "mat"}), empty)
+    assert technical(output) == []
+    (change,) = [c for c in output.outputs.watch if c.hazard is Hazard.HEART]
+    assert change.reason == "empty_bed"
+    assert [(d.source, d.missing) for d in output.outputs.data] == [("mat:vitals.heart_rate_bpm", True)]
+
+
+def test_a_pulse_that_never_changes_is_told_after_hours() -> None:
+    home = core(OX)
+    output = lived(home, range(0, 9 * 3600, 30), ({"heart_rate_bpm": 72, "spo2_percent": 97}, {"rate_hz": 1 / 30}))
+    assert technical(output) == [("device.no_signal", "onset", "resident/a", "ox-1:vitals.heart_rate_bpm")]
+    output = lived(home, range(9 * 3600, 20 * 3600, 30), ({"heart_rate_bpm": 72.3, "spo2_percent": 100}, {"rate_hz": 1 / 30}))
+    assert [entry[:2] for entry in technical(output)] == [
+        ("device.no_signal", "clear"),
+        ("device.no_signal", "onset"),
+    ]  # 100 % stays for days
+
+
+def test_a_flat_ecg_is_no_heart_watched() -> None:
+    home = core(Binding("patch", "resident/a", "w"))
+    output = CoreOutput.nothing()
+    for t in range(2400):
+        body = {"v": 1, "device": "patch", "kind": "ecg", "t0_ns": at(t), "rate_hz": 125, "unit": "mV", "samples": [[0.0]] * 125}
+        output.add(home.telemetry(msgspec.json.encode(body), at(t + 1)))
+    assert technical(output) == [("device.no_signal", "onset", "resident/a", "patch:ecg")]
+
+
+def test_a_wearable_too_slow_for_falls_is_told() -> None:
+    home = core(Binding("wb", "resident/a", "w"))
+    output = CoreOutput.nothing()
+    rng = np.random.default_rng(1)
+    for t in range(0, 4200, 2):
+        samples = rng.normal([0, 0, 1], 0.02, (10, 3)).round(3).tolist()
+        body = {"v": 1, "device": "wb", "kind": "accel", "t0_ns": at(t), "rate_hz": 5, "unit": "g", "samples": samples}
+        output.add(home.telemetry(msgspec.json.encode(body), at(t + 2)))
+    assert technical(output) == [("device.rate_unusable", "onset", "resident/a", "wb:accel")]
+
+
+def test_watching_and_blind_close_and_a_gap_is_blind_from_its_beginning() -> None:
+    home = core(OX)
+    lived(home, range(0, 1000, 10), (LOW, {}))
+    lived(home, range(1000, 2000, 10), (NOTHING, {}))
+    lived(home, range(2000, 3000, 10), (LOW, {}))
+    watching, blind = home.engine.watching.coverage.seconds()["resident/a", Hazard.HEART]
+    assert blind == pytest.approx(1000, abs=11)
+    assert watching + blind == pytest.approx(2990, abs=11)
+
+
+def test_the_day_gives_a_measurement() -> None:
+    home = core(OX, Binding("ox-2", "resident/b", "w"))
+    output = lived(home, range(0, 12 * 3600, 60), (LOW, {"rate_hz": 1 / 60}))
+    output.add(home.advance(at(2 * 86_400)))
+    found = [m for m in output.outputs.measurements if m.name == "coverage"]
+    (first, second) = found[:2]
+    heart, device = (first.columns.index(f"{hazard}_percent") for hazard in (Hazard.HEART, Hazard.DEVICE))
+    rows = dict(zip(first.subjects, first.values, strict=True))
+    assert rows["resident/b"][device] == 0
+    assert np.isnan(rows["resident/b"][heart])
+    assert 0 < rows["resident/a"][heart] <= 100
+    assert dict(zip(second.subjects, second.values, strict=True))["resident/a"][heart] == 0
+
+
+def test_a_restored_watch_goes_on_exactly() -> None:
+    one = core(OX, Binding("sos", "resident/b", "w", kinds=("button",)))
+    lived(one, range(0, 300, 10), (LOW, {}))
+    lived(one, range(300, 1000, 10), (NOTHING, {}))
+    other = Core()
+    other.restore(one.snapshot())
+    assert other.snapshot() == one.snapshot()
+    said = []
+    for home in (one, other):
+        output = lived(home, range(1000, 3000, 10), (NOTHING, {}))
+        output.add(lived(home, range(3000, 3100, 10), (LOW, {})))
+        said.append((technical(output), output.outputs.watch, output.outputs.data, [t for t, _ in output.transitions]))
+    assert said[0] == said[1]
+    assert said[0][1]
+    assert other.snapshot() == one.snapshot()
+
+
+def test_another_resident_begins_unwatched() -> None:
+    home = core(OX)
+    lived(home, range(0, 300, 10), (LOW, {}))
+    home.set_registry(RegistryData(bindings=(Binding("ox-1", "resident/c", "w"),)), at(300))
+    output = home.advance(at(310))
+    assert [(c.subject, c.reason) for c in output.outputs.watch] == [("resident/c", "never_heard")]
+
+
+@pytest.mark.parametrize(
+    ("samples", "valid", "row", "why"),
+    [
+        ([[1.0], [2.0], [3.0]], True, 2, 0),
+        ([[1.0], [2.0], [np.nan]], True, 1, 0),
+        ([[np.nan]] * 3, True, None, 1),
+        ([[1.0], [2.0], [3.0]], False, None, 2),
+        ([[5.0], [5.0], [5.0]], True, None, 3),
+    ],
+)
+def test_the_last_usable_row_of_a_chunk_is_found(samples: list[list[float]], valid: bool, row: int | None, why: int) -> None:
+    for function in (judge, judge.py_func):
+        state = initial_judged(1)
+        own = columns_of("ecg", (Signal(Hazard.HEART, "q", line=Line.CONSTANT),))
+        function(state.table, state.last, np.array([0]), np.array([samples], np.float32), np.array([valid]), 10, 1000, *own)
+        assert state.table[0, AT] == (NEVER_NS if row is None else 1000 - (2 - row) * 10)
+        assert state.table[0, WHY] == why
