@@ -17,9 +17,11 @@ from engine.jit import kernel
 
 SMOOTH_RUN_S: Final = 0.15
 """Constant for longer between two beats: no noise reaches the output (a dropout that is bridged by holding a value is shorter)."""
-SMOOTH_LEARN: Final = 0.2
+LINE_BEATS: Final = 4
+"""The line is looked at with every fourth beat."""
+SMOOTH_LEARN: Final = 0.3
 SMOOTH_MIN: Final = 0.5
-"""Most of the beats of late, four at least."""
+"""Most of the looks of late, two at least."""
 LINE_SPAN: Final = 0.1
 """The line between the beats comes back to its height to a tenth of what the beats measure; a saturated one lies at their edge."""
 

@@ -6,12 +6,13 @@ from typing import Final
 
 import numpy as np
 
-from detectors.heart.flat import flat_as_ever, note_line
+from detectors.heart.flat import LINE_BEATS, flat_as_ever, note_line
 from detectors.heart.inline import borrow, inline_kernel
 from detectors.heart.latches import judge_condition
-from detectors.heart.pacing import look_again, take_out_spikes
+from detectors.heart.pacing import has_spike, look_again, take_out_spikes
 from detectors.heart.qrs import (
     NOISY,
+    SEARCH_FRACTION,
     Candidate,
     Grid,
     accept,
@@ -91,8 +92,6 @@ from engine.frame import NS_PER_S, Bool, Float32, Int64
 from engine.jit import kernel
 
 MASK: Final = RING - 1
-SPIKE_FROM: Final = 0.25
-"""A peak so far below the threshold is no beat, and is not remembered as one, spike or not."""
 KNOWN_BEATS: Final = 8
 """Asystole means that beats stopped: so many must have been seen on this contact with the skin."""
 
@@ -117,7 +116,8 @@ def on_beat(state: HeartState, limits: HeartLimits, g: Grid, found: Found, slot:
     t_ns = sample_ns(state, g, slot, beat.at)
     now_ns = sample_ns(state, g, slot, now_n)
     wide = on_shape(state, limits, g, found, slot, beat, interval_ms, t_ns, now_n, now_ns)
-    note_line(state, g, slot, now_n)
+    if count[BEAT_COUNT] % LINE_BEATS == 0:
+        note_line(state, g, slot, now_n)
     index = count[BEAT_COUNT] % BEATS_KEPT
     state.beats[slot, 0, index] = t_ns
     state.beats[slot, 1, index] = 1 if wide else 0
@@ -172,7 +172,7 @@ def on_peak(
     again = -1
     at = now_n
     while True:
-        if again < 0 and height > SPIKE_FROM * level[THRESHOLD]:
+        if again < 0 and height > SEARCH_FRACTION * level[THRESHOLD] and has_spike(state, g, slot, leads, peak_n, now_n):
             again = take_out_spikes(state, g, slot, leads, now_n)
             at = again - 1
         if again < 0 or at >= again:

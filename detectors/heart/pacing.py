@@ -18,12 +18,15 @@ from detectors.heart.inline import inline_kernel
 from detectors.heart.qrs import Grid
 from detectors.heart.state import AREA_0, LAST_S, LEADS, PEAK, PEAK_FROM, PEAK_N, RING, SLOPE_0, HeartState
 from engine.frame import Float32
+from engine.jit import kernel
 
 SPIKE_MV: Final = 0.15
 """Smaller ones do not reach the lowest threshold (a spike of height A has a feature of 0.16 A, FLOOR_MV is 0.02)."""
 SPIKE_REST_MAX: Final = 0.25
 """What is left beside the two samples of a spike, in its heights: below 0.17 behind any low-pass from 40 Hz on; above 0.5 in R waves of 7 ms
 standard deviation, which are narrower than any."""
+EQUAL: Final = 1.001
+"""Two samples of one spike may be equal but for rounding."""
 NOISE_MV: Final = 0.03
 """So much more by noise alone, over the few samples that are summed (IEC 60601-2-27 allows 0.03 mV peak to peak)."""
 SPIKE_REACH_S: Final = 0.028
@@ -32,46 +35,60 @@ MASK: Final = RING - 1
 
 
 @inline_kernel
-def is_spike(wave: Float32, at: int, reach: int) -> bool:
-    """Whether sample `at` of a ring is the top of a deflection of two samples on the line between its neighbours `reach` away."""
-    first = float(wave[(at - reach) & MASK])
-    step = (float(wave[(at + reach) & MASK]) - first) / (2 * reach)
-    height = abs(float(wave[at & MASK]) - first - reach * step)
-    if height < SPIKE_MV:
-        return False
-    total = 0.0
-    second = 0.0
-    for k in range(1, 2 * reach):
-        value = abs(float(wave[(at - reach + k) & MASK]) - first - k * step)
-        if value > height:
-            return False
-        total += value
-        if abs(k - reach) == 1:
-            second = max(second, value)
-    return total - height - second <= SPIKE_REST_MAX * height + NOISE_MV
+def spike_reach(g: Grid) -> int:
+    """SPIKE_REACH_S in internal samples."""
+    return max(2, int(SPIKE_REACH_S * g.rate_internal_hz + 0.5))
 
 
 @inline_kernel
-def take_out_spikes(state: HeartState, g: Grid, slot: int, leads: int, now_n: int) -> int:
-    """Take spikes out of the last half second; returns the sample from which peaks are to be looked for again, -1 when there was none."""
-    reach = max(2, int(SPIKE_REACH_S * g.rate_internal_hz + 0.5))
-    # a larger spike hides what came up to the refractory time before it
-    begin = max(state.tally[slot, PEAK_FROM] + 1, now_n - 2 * g.refractory - g.area - g.slope)
-    taken = False
+def is_spike(wave: Float32, at: int, reach: int) -> bool:
+    """Whether sample `at` of a ring is the top of a deflection of two samples on the line between its neighbours `reach` away."""
+    first = float(wave[(at - reach) & MASK])
+    last = float(wave[(at + reach) & MASK])
+    top = float(wave[at & MASK])
+    height = abs(top - 0.5 * (first + last))
+    if height < SPIKE_MV or abs(top - float(wave[(at - 2) & MASK])) < 0.5 * height:
+        return False
+    step = (last - first) / (2 * reach)
+    rest = 0.0
+    second = 0.0
+    for k in range(1, 2 * reach):
+        value = abs(float(wave[(at - reach + k) & MASK]) - first - k * step) if k != reach else 0.0
+        if value > EQUAL * height:
+            return False
+        rest += value
+        if abs(k - reach) == 1:
+            second = max(second, value)
+    return rest - second <= SPIKE_REST_MAX * height + NOISE_MV
+
+
+@inline_kernel
+def has_spike(state: HeartState, g: Grid, slot: int, leads: int, peak_n: int, now_n: int) -> bool:
+    """Whether a spike is in the window whose feature peaked at `peak_n`."""
+    reach = spike_reach(g)
     for lead in range(leads):
         wave = state.signal[slot, lead]
+        for at in range(peak_n - g.area - 2 * g.slope, min(peak_n, now_n - reach) + 1):
+            if is_spike(wave, at, reach):
+                return True
+    return False
+
+
+@kernel
+def take_out_spikes(state: HeartState, g: Grid, slot: int, leads: int, now_n: int) -> int:
+    """Take all spikes out of the last half second; returns the sample from which peaks are to be looked for again."""
+    reach = spike_reach(g)
+    # a larger spike hides what came up to the refractory time before it
+    begin = max(state.tally[slot, PEAK_FROM] + 1, now_n - 2 * g.refractory - g.area - g.slope)
+    for lead in range(leads):
+        wave = state.signal[slot, lead]
+        slope = state.signal[slot, LEADS + lead]
         for at in range(begin - g.slope, now_n - reach + 1):
             if is_spike(wave, at, reach):
-                taken = True
                 first = wave[(at - reach) & MASK]
                 step = (wave[(at + reach) & MASK] - first) / (2 * reach)
                 for k in range(1, 2 * reach):
                     wave[(at - reach + k) & MASK] = first + k * step
-    if not taken:
-        return -1
-    for lead in range(leads):
-        wave = state.signal[slot, lead]
-        slope = state.signal[slot, LEADS + lead]
         rise = 0.0
         for n in range(begin, now_n + 1):
             rise = 0.0
@@ -97,7 +114,7 @@ def _feature(state: HeartState, g: Grid, slot: int, leads: int, n: int) -> float
     return total / g.area
 
 
-@inline_kernel
+@kernel
 def look_again(state: HeartState, g: Grid, slot: int, leads: int, from_n: int, now_n: int) -> int:
     """Look for peaks of the feature from `from_n` on, as they are looked for when samples come.
 
