@@ -102,4 +102,9 @@ def is_dome(state: HeartState, g: Grid, slot: int, leads: int, candidate: Candid
         return False
     first = max(at - reach, int(level[LAST_BEAT]) + g.slope + int(QRS_AFTER_S * g.rate_internal_hz), now_n - RING + 1)
     apart_s, middle, one_wave = limbs(state, g, slot, leads, first, min(at + reach, now_n))
-    return one_wave and apart_s >= DOME_S and middle - level[LAST_BEAT] < g.t_wave
+    if not one_wave or apart_s < DOME_S or middle - level[LAST_BEAT] >= g.t_wave:
+        return False
+    # In ventricular fibrillation and flutter every wave is a dome: a T wave is one after a complex that is none.
+    at = int(level[LAST_BEAT]) + g.slope
+    complex_s = limbs(state, g, slot, leads, max(at - reach, now_n - RING + 1), at + int(QRS_AFTER_S * g.rate_internal_hz))[0]
+    return complex_s < DOME_S

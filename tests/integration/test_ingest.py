@@ -126,6 +126,7 @@ def test_killed_at_any_moment(broker: kafka.Cluster, streams: Streams, tokens: P
     lives = 1
     with httpx.Client(timeout=30) as client:
         for number, (ward, record) in enumerate(in_order(streams[:TWO])):
+            time.sleep(0.04)  # spread over many windows, or there is nothing left to be killed in
             while True:
                 try:
                     post(ingest.url, ward, record, client, key=f"message-{number}")

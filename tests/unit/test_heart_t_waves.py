@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -11,7 +12,10 @@ from benchmarks.quality.heart import score_beats
 from detectors.heart.detector import HeartDetector, detect_beats
 from detectors.heart.examples import WAVES, chunks
 from engine.frame import NS_PER_S, Float64
+from streams.pipeline.core import Core
+from streams.recordings.format import read
 
+EXAMPLES: Final = Path(__file__).parents[2] / "examples"
 SECONDS: Final = 90
 BPM: Final = 80.0
 QT_S: Final = 0.35
@@ -87,3 +91,11 @@ def test_a_fast_heart_is_not_taken_for_t_waves(rate_hz: float, rr_s: float) -> N
         found, _ = detect_beats(signal, rate_hz)
         fast = found[(found > 25 * NS_PER_S) & (found < 59 * NS_PER_S)]
         assert abs(len(fast) - 34 / rr_s) <= 4
+
+
+def test_fibrillation_is_no_row_of_t_waves() -> None:
+    """Every wave of it is a dome as high as the one before, in the time of a T wave."""
+    recording = read(EXAMPLES / "ventricular-fibrillation.vigil")
+    core = Core(registry=recording.registry)
+    events = [event for record in recording.records for event in core.telemetry(record.payload, record.arrival_ns).outputs.events]
+    assert "heart.ventricular_fibrillation" in {event.code for event in events if event.phase == "onset"}
