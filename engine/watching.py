@@ -229,7 +229,8 @@ class Watching:
             if row.kinds not in hazards:
                 declared = dict.fromkeys(signal.hazard for kind in row.kinds for signal in self._signals.get(kind, ()))
                 hazards[row.kinds] = tuple(declared) or (Hazard.DEVICE,)
-            why = (device, self.ledger.reason_of(device, Blind.NEVER_HEARD))
+            # Not before it has had its time: a wall on which each button that nobody needed yet is "not watched" is read by nobody.
+            why = (device, self.ledger.reason_of(device, Blind.WARMING_UP))
             for hazard in hazards[row.kinds]:
                 found[self.coverage.row(row.subject, hazard)] = why
         return found

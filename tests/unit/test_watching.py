@@ -202,7 +202,9 @@ def test_another_resident_begins_unwatched() -> None:
     lived(home, range(0, 300, 10), (LOW, {}))
     home.set_registry(RegistryData(bindings=(Binding("ox-1", "resident/c", "w"),)), at(300))
     output = home.advance(at(310))
-    assert [(c.subject, c.reason) for c in output.outputs.watch] == [("resident/c", "never_heard")]
+    assert [(c.subject, c.reason) for c in output.outputs.watch] == [("resident/c", "warming_up")], "shown nowhere yet"
+    output = home.advance(at(920))
+    assert ("resident/c", "never_heard") in [(c.subject, c.reason) for c in output.outputs.watch]
 
 
 @pytest.mark.parametrize(
