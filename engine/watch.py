@@ -96,7 +96,6 @@ class Blind(StrEnum):
     NO_SIGNAL = "no_signal"  # probe off, flat line, saturated
     NO_VALUE = "no_value"  # it sends, and what it sends is the device's "no value"
     POOR_QUALITY = "poor_quality"  # the device itself says that its data is not to be trusted
-    MOUNTING = "mounting"  # how the sensor sits on the body is not understood
     EMPTY_BED = "empty_bed"  # the device itself says that nobody lies on it
     WARMING_UP = "warming_up"  # too little data since it came
 
@@ -180,14 +179,6 @@ EXPLANATIONS: Final[dict[Blind, Explanation]] = {
         Text(
             "Device signal is poor",
             "It says itself that its data is not to be trusted. See the resident; adjust the fit, clean skin and electrodes.",
-        ),
-    ),
-    Blind.MOUNTING: Explanation(
-        "How a worn sensor sits on the body is not understood: falls are not judged.",
-        Text("佩戴方式无法识别", "无法识别传感器的佩戴方式，不能判断跌倒。按说明重新佩戴。"),
-        Text(
-            "Fit of sensor not understood",
-            "How the sensor is worn is not understood, so falls are not judged. Put it on again as described.",
         ),
     ),
 }

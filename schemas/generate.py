@@ -240,15 +240,16 @@ def documents() -> dict[str, str]:
 
 def page(text: str) -> str:
     """A page with the table of kinds as it is now; ValueError when it lacks the two marks between which the rows stand."""
-    return _between(text, _KINDS_BEGIN, f"{kinds_rows()}\n", _KINDS_END)
+    return between(text, _KINDS_BEGIN, f"{kinds_rows()}\n", _KINDS_END)
 
 
 def contracts(text: str) -> str:
     """docs/contracts.md with the tables of what is no measurement; ValueError as for `page`."""
-    return _between(text, _CODES_BEGIN, no_value_tables(), _CODES_END)
+    return between(text, _CODES_BEGIN, no_value_tables(), _CODES_END)
 
 
-def _between(text: str, first: str, rows: str, last: str) -> str:
+def between(text: str, first: str, rows: str, last: str) -> str:
+    """`text` with `rows` between its lines `first` and `last`; ValueError when it lacks one of them."""
     before, begin, rest = text.partition(first)
     _, end, after = rest.partition(last)
     if not begin or not end:

@@ -76,11 +76,6 @@ def measuring(case: Case) -> bool:
     return case.timing != "irregular"
 
 
-def reporting(case: Case) -> bool:
-    """Streams that report what happens, when it happens."""
-    return case.timing == "irregular"
-
-
 def readings(case: Case) -> bool:
     """Streams of single readings, one a second or slower."""
     return regular(case) and all(len(chunk.samples) == 1 for chunk in case.chunks)

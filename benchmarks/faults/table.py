@@ -5,7 +5,6 @@ Between the marks `<!-- faults -->` stands the list of faults, made from the cat
 
 from __future__ import annotations
 
-import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from typing import Final
 from benchmarks.faults.catalogue import FAULTS
 from benchmarks.faults.judge import Outcome, Result
 from benchmarks.faults.report import ORDER, demanded, failures, loaded, matrix, sentence
+from schemas.generate import between
 
 PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "faults.md"
 _SHORT: Final = {
@@ -50,10 +50,7 @@ def _cell(counts: Counter[Outcome] | None) -> str:
 
 def filled(text: str, name: str, content: str) -> str:
     """`text` with `content` between the marks of `name`; ValueError without them."""
-    made, count = re.subn(rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", lambda m: f"{m[1]}{content}{m[2]}", text, flags=re.DOTALL)
-    if count != 1:
-        raise ValueError(f"the page has {count} places for {name}, it must have one")
-    return made
+    return between(text, f"<!-- {name} -->\n", f"{content}\n", f"<!-- /{name} -->\n")
 
 
 def main(argv: Sequence[str]) -> int:

@@ -17,6 +17,7 @@ from typing import Any, Final
 from alerts.events import EVENTS as OF_VIGIL
 from engine.events import EventType
 from engine.technical import EVENTS as OF_ENGINE
+from schemas.generate import between
 from streams.pipeline.assembly import EVENTS
 
 ROOT: Final = Path(__file__).parents[2]
@@ -39,11 +40,7 @@ def _cleared_by(event: EventType) -> str:
 
 def contracts(page: str, events: Iterable[EventType]) -> str:
     """`page` with the table of `events`; ValueError when it lacks the markers."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the page must hold the lines {BEGIN.strip()} and {END.strip()}, between which the table stands")
-    return f"{before}{BEGIN}\n{table(events)}\n{END}{after}"
+    return between(page, BEGIN, f"\n{table(events)}\n", END)
 
 
 def dashboard(text: str, events: Iterable[EventType]) -> str:
