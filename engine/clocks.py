@@ -250,7 +250,7 @@ def admit(
                 early, late = future_ns, max(duration, dc.STOPPED_LATE_NS)
             elif not same:
                 early = dc.INTERVALS_EARLY_NS
-                late = early if numbered and not hole else max(dc.INTERVALS_LATE_NS, duration // 2)
+                late = early if numbered and not hole else max(dc.INTERVALS_LATE_NS, duration)
             elif numbered:
                 early = late = max(duration // 2, dc.WOBBLE_NS)
             else:

@@ -44,8 +44,8 @@ PULL: Final = 4
 """A deviation that repeats moves the grid by 1/4: jitter is averaged, and a crystal that is 5 % off stays within 0.2 chunks."""
 INTERVALS_EARLY_NS: Final = 30 * NS_PER_S
 """Beat intervals follow one another in the order of arrival, however they are stamped: one by one, in batches, at the beginning or the end."""
-INTERVALS_LATE_NS: Final = 5 * NS_PER_S
-"""A longer hole in beat intervals is one; less is a stamp made on arrival, or a beat or two."""
+INTERVALS_LATE_NS: Final = 6 * NS_PER_S
+"""A longer hole in beat intervals is one, if it is longer than what the chunk covers; less is a stamp made on arrival, or a beat or two."""
 INTERVALS_PULL: Final = 16
 """Stamps of beat intervals that lag pull their time back by at most 1/16 of what they cover: more than a crystal is off, less than a batch.
 Those that are ahead take it along: beats that were lost must not add up to a hole."""
@@ -83,6 +83,10 @@ INTERVAL_MAX_NS: Final = 7200 * NS_PER_S
 """Single readings further apart have no interval."""
 DIGEST_VALUES: Final = 16
 """So many values of a chunk, spread over it, tell it from another with the same stamp."""
+DIGEST_FACTOR: Final = 0x5851F42D4C957F2D
+DIGEST_MASK: Final = (1 << 48) - 1
+DIGEST_SHIFT: Final = 29
+"""Multiply by an odd number (that of Knuth's MMIX generator) and fold the upper bits down: each step is one to one on 48 bits."""
 
 
 def initial_clock(size: int) -> Int64:
@@ -102,7 +106,8 @@ def digest(samples: Samples, row: int) -> int:
     for at in range(0, n * c, step):
         value = float(samples[row, at // c, at % c])
         part = int(value * 65_536.0) if value == value else 7  # noqa: PLR0124 - NaN is missing
-        result = ((result * 31 + part) & 0xFFFFFFFFFFFF) ^ (result >> 40)
+        result = ((result ^ part) * DIGEST_FACTOR) & DIGEST_MASK
+        result ^= result >> DIGEST_SHIFT  # a small change of one value must not be undone by a small one of the next
     return int(result)
 
 

@@ -40,4 +40,7 @@ class IngestMetrics:
         self.spool_bytes = Gauge("vigil_ingest_spool_bytes", "bytes of the spool on disk", registry=self.registry)
         self.spool_age = Gauge("vigil_ingest_spool_age_seconds", "age of the oldest message in the spool", registry=self.registry)
         self.mqtt = Gauge("vigil_ingest_mqtt_connected", "1 while the MQTT broker is connected", registry=self.registry)
+        self.wards = Gauge(
+            "vigil_ingest_wards", "wards whose registry is known here; 0 until the registry topic has been read", registry=self.registry
+        )
         self.reachable = Gauge("vigil_ingest_kafka_reachable", "1 while a Kafka broker accepts connections", registry=self.registry)

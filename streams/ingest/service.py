@@ -155,6 +155,7 @@ class Ingest:
         if self._mqtt is not None:
             self.metrics.mqtt.set(self._mqtt.view().health == "ok")
         self.metrics.reachable.set(self._reachable)
+        self.metrics.wards.set(len(self.wards))
         self.metrics.spool_age.set(self._oldest_age_s())
 
     def _oldest_age_s(self) -> float:

@@ -101,6 +101,7 @@ def test_two_doors_and_senders_that_keep_to_their_ward(broker: kafka.Cluster, tm
         gateway.connect("127.0.0.1", port)
         gateway.loop_start()
         ingest.wait_counted("vigil_ingest_mqtt_connected", 1)
+        ingest.wait_counted("vigil_ingest_wards", 3)  # before, nothing is known to be another ward's
 
         def publish(name: str, payload: bytes) -> None:
             gateway.publish(f"vigil/v1/{name}/telemetry", payload, qos=1).wait_for_publish(30)
