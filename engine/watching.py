@@ -24,7 +24,7 @@ from engine.ledger import Due, Ledger, LedgerSaved, Together, device_of
 from engine.outputs import DataChange, Outputs
 from engine.registry import Registry
 from engine.state import grown, pack, unpack
-from engine.watch import CARE, CARE_S_MIN, FROZEN_FINE_S, FROZEN_READINGS_MIN, SIGNALS_MAX, Blind, Hazard, Signal, WatchLimits
+from engine.watch import CARE, CARE_S_MIN, FROZEN_READINGS_MIN, SIGNALS_MAX, Blind, Hazard, Signal, WatchLimits
 from engine.watch_plan import Line, Plan, planned
 
 LOOK_EVERY_S: Final = 10
@@ -39,6 +39,8 @@ for _why, _reason in ((columns.NO_VALUE, Blind.NO_VALUE), (columns.POOR, Blind.P
 _EMPTY_BED: Final = _REASONS.index(Blind.EMPTY_BED)
 _NO_FAULT: Final = np.array([reason in {Blind.EMPTY_BED, Blind.WARMING_UP, Blind.SILENT, Blind.NEVER_HEARD} for reason in _REASONS])
 """Nobody is told of these here: they are none, or another look tells."""
+_OF_SENSOR: Final = np.array([reason in {Blind.NO_SIGNAL, Blind.VALUES_UNUSABLE} for reason in _REASONS])
+"""A sensor that is broken or wrongly set up is told of even where the same hazard is watched by another quantity, unless its own comes from elsewhere."""
 _NOTHING: Final = (np.zeros(0, np.bool_), np.zeros(0, np.int64), np.zeros(0, np.int64))
 _IN_BED_MIN: Final = 0.5
 
@@ -180,7 +182,8 @@ class Watching:
         begun_ns = np.where(last.since_ns != NEVER_NS, last.since_ns, np.where(seen.at_ns != NEVER_NS, seen.at_ns, now_ns))
         since_ns = np.where(open_, begun_ns, NEVER_NS)
         self._last = _Last(since_ns, missing, decides, row_code, self.ledger.changes)
-        late = np.flatnonzero(open_ & ~watched[plan.row] & ~_NO_FAULT[code] & (now_ns - since_ns >= self._soonest_ns))
+        told = open_ & (~watched[plan.row] | (missing & _OF_SENSOR[code])) & ~_NO_FAULT[code]
+        late = np.flatnonzero(told & (now_ns - since_ns >= self._soonest_ns))
         if late.size or self._told:
             self._tell(plan, seen, {int(i): _REASONS[int(code[i])] for i in late}, since_ns, registry, now_ns, out)
 
@@ -210,13 +213,13 @@ class Watching:
         return _Seen(at_ns, expected, usable, objections)
 
     def _frozen(self, plan: Plan) -> Bool:
-        """Values that have been the same to the last digit for longer than a living body keeps them."""
+        """Values that have been the same to the last digit for longer than a living body, or the air of a room, keeps them."""
         table, value = self._judged.table, self._judged.last[plan.stream, plan.column]
         stood_ns = table[plan.stream, plan.column] - table[plan.stream, columns.SINCE + plan.column]
         fine = (2 * value) % 1 != 0
-        long = stood_ns >= np.where(fine, np.minimum(plan.frozen_ns, round(FROZEN_FINE_S * NS_PER_S)), plan.frozen_ns)
+        long = stood_ns >= np.where(fine, plan.fine_ns, plan.frozen_ns)
         often = table[plan.stream, columns.SAME + plan.column] >= FROZEN_READINGS_MIN
-        found: Bool = (plan.frozen_ns > 0) & long & often & (value != plan.ceiling)
+        found: Bool = (plan.frozen_ns > 0) & long & often & (value != plan.rest)
         return found
 
     def _waiting(self) -> dict[int, tuple[str, Blind | None]]:
