@@ -55,6 +55,7 @@ class WatchingSaved(msgspec.Struct, array_like=True):
     coverage: CoverageSaved = msgspec.field(default_factory=CoverageSaved)
     ledger: LedgerSaved = msgspec.field(default_factory=LedgerSaved)
     continuity: ContinuitySaved = msgspec.field(default_factory=ContinuitySaved)
+    taken_out: dict[str, int] = {}
 
 
 class _Last(NamedTuple):
@@ -100,6 +101,7 @@ class Watching:
         self._last: _Last | None = None
         """What the look before found, by the same plan."""
         self._told: set[str] = set()
+        self._taken_out: dict[str, int] = {}
         self._soonest_ns = min(round(CARE_S_MIN * NS_PER_S), *self.limits.told_ns.values())
         self._waited: tuple[int, dict[int, tuple[str, Blind | None]]] | None = None
         self._said: tuple[int, dict[int, tuple[str, Blind | None]]] | None = None
@@ -113,6 +115,13 @@ class Watching:
             step_ns = int(NS_PER_S / rate_hz) if rate_hz > 0 else 0
             judge(self._judged.table, self._judged.last, stream, samples, valid, step_ns, arrival_ns, *own)
 
+    def take_out(self, device: str, kind: str, channels: Iterable[str], arrival_ns: int) -> None:
+        """Values of these channels were refused, in a chunk of which the others were taken."""
+        watched = {signal.channel for signal in self._signals.get(kind, ())}
+        for channel in channels:
+            if channel in watched:
+                self._taken_out[f"{device}:{kind}.{channel}"] = arrival_ns
+
     def bind(self, devices: Devices, changed: Iterable[int]) -> None:
         """There are new streams, or the streams `changed` are about somebody else: what they could be judged up to was about others."""
         self._forget_plan()
@@ -125,6 +134,8 @@ class Watching:
         fresh = initial_judged(1)
         for s in changed:
             self._judged.table[s], self._judged.last[s] = fresh.table[0], fresh.last[0]
+            stream = "{}:{}.".format(*devices.names[s])
+            self._taken_out = {source: at_ns for source, at_ns in self._taken_out.items() if not source.startswith(stream)}
 
     def leap(self, now_ns: int) -> None:
         """The clock was set, or the house was shut: nobody lived or waited in the time between."""
@@ -200,8 +211,11 @@ class Watching:
         usual_ns = np.maximum(table[plan.stream, columns.GAP + plan.column], streams.period_ns[plan.stream])
         patience_ns = np.maximum(self.limits.missing_ns, self.limits.missing_gaps * usual_ns)
         usable = heard & (plan.instants | (np.where(heard, now_ns - at_ns, 0) <= patience_ns))
+        refused = self._refused(plan, usable, patience_ns, now_ns)
+        expected[refused] = True
         rate_hz = streams.rate_hz[plan.stream]
-        objections = {int(i): Blind.RATE_UNUSABLE for i in np.flatnonzero(usable & (rate_hz > 0) & (rate_hz < plan.rate_hz_min))}
+        objections = dict.fromkeys(refused, Blind.VALUES_UNUSABLE)
+        objections |= {int(i): Blind.RATE_UNUSABLE for i in np.flatnonzero(usable & (rate_hz > 0) & (rate_hz < plan.rate_hz_min))}
         objections |= dict.fromkeys(np.flatnonzero(usable & self._frozen(plan)).tolist(), Blind.NO_SIGNAL)
         low, up_to_ns = self.continuity.look(plan.stream, plan.column, plan.shares, streams, table, usual_ns, usable, now_ns)
         for i, reason in low.items():
@@ -211,6 +225,16 @@ class Watching:
         for i in objections:
             usable[i] = False
         return _Seen(at_ns, expected, usable, objections)
+
+    def _refused(self, plan: Plan, usable: Bool, patience_ns: Int64, now_ns: int) -> list[int]:
+        """Lines that get nothing usable because what comes is refused, although the channels beside them are taken."""
+        self._taken_out = {source: at_ns for source, at_ns in self._taken_out.items() if now_ns - at_ns <= self.limits.forget_ns}
+        if not self._taken_out:
+            return []
+        at_ns = np.array([self._taken_out.get(line.source, NEVER_NS) for line in plan.lines], np.int64)
+        recent = (at_ns != NEVER_NS) & (at_ns >= now_ns - patience_ns)
+        found: list[int] = np.flatnonzero(recent & ~usable).tolist()
+        return found
 
     def _frozen(self, plan: Plan) -> Bool:
         """Values that have been the same to the last digit for longer than a living body, or the air of a room, keeps them."""
@@ -328,12 +352,14 @@ class Watching:
             self.coverage.save(),
             self.ledger.save(),
             self.continuity.save(),
+            self._taken_out,
         )
 
     def load(self, saved: WatchingSaved, size: int) -> None:
         """Inverse of `save`, for `size` rows of the stream table; what was stored before there was a watch begins with none."""
         self._judged = unpack(initial_judged(0), saved.judged) if saved.judged else initial_judged(size)
         self._missing, self._since, self._told = dict(saved.missing), dict(saved.since), set(saved.told)
+        self._taken_out = dict(saved.taken_out)
         self.coverage.load(saved.coverage)
         self.ledger.load(saved.ledger)
         self.ledger.held = self._told

@@ -38,10 +38,9 @@ SEED: Final = 1
 
 TOLD_AFTER_S: Final = 120.0
 OPEN: Final = {
-    "detectors/falls": frozenset({"unit too small"}),
-    "examples/spo2-low": frozenset({"unit too large", "unit too small", "bursts of 30 s, newest first"}),
+    "examples/spo2-low": frozenset({"bursts of 30 s, newest first"}),
 }
-"""Silent to this day, and said so in docs/faults.md: a unit that cannot be told from the values at once, readings in an order that nothing tells."""
+"""Silent to this day, and said so in docs/faults.md: readings in an order that nothing tells."""
 
 
 @cache

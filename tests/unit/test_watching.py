@@ -136,6 +136,37 @@ def test_a_pulse_that_never_changes_is_told_after_hours() -> None:
     ]  # 100 % stays for days
 
 
+REFUSED_CHANNEL = [
+    ({"spo2_percent": 970}, "spo2_percent"),
+    ({"spo2_percent": 0.97}, "spo2_percent"),
+    ({"heart_rate_bpm": 1.2}, "heart_rate_bpm"),
+    ({"respiration_per_min": 0.25}, "respiration_per_min"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "channel"), REFUSED_CHANNEL)
+def test_a_channel_that_is_refused_is_told_while_those_beside_it_go_on(wrong: dict[str, float], channel: str) -> None:
+    good = {"heart_rate_bpm": 72, "spo2_percent": 97, "respiration_per_min": 15}
+    home = core(OX)
+    output = lived(home, range(0, 2400, 10), (good | wrong, {}))
+    assert technical(output) == [("device.values_unusable", "onset", "resident/a", f"ox-1:vitals.{channel}")]
+    assert set(states(home)) == {"device.values_unusable"}
+    other = Core()
+    other.restore(home.snapshot())
+    assert other.snapshot() == home.snapshot()
+    for one in (home, other):
+        again = lived(one, range(2400, 2430, 10), (good, {}))
+        assert technical(again) == [("device.values_unusable", "clear", "resident/a", f"ox-1:vitals.{channel}")]
+
+
+def test_a_refused_value_now_and_then_is_not_told() -> None:
+    home = core(OX)
+    output = CoreOutput.nothing()
+    for t in range(0, 7200, 10):
+        output.add(lived(home, [t], ({"heart_rate_bpm": 72, "spo2_percent": 970 if t % 60 else 97}, {})))
+    assert technical(output) == []
+
+
 STUCK = [0.1234, -0.3, 0.93]
 
 
