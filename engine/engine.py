@@ -103,12 +103,6 @@ class Engine:
             self._refuse(reject, arrival_ns, out)
         return out
 
-    def take_out(self, partly: Iterable[Reject], arrival_ns: int) -> None:
-        """Note channels of which the codec took values out; what is beside them goes on."""
-        for reject in partly:
-            if reject.channels and self.registry.knows(reject.device):
-                self.watching.take_out(reject.device, reject.kind, reject.channels, arrival_ns)
-
     def _refuse(self, reject: Reject, arrival_ns: int, out: Outputs) -> None:
         device, kind = reject.device if reject.device in self.devices.known else "", reject.kind if reject.kind in KINDS else ""
         self._accounts.refuse(device, kind, reject.readings)

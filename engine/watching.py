@@ -21,7 +21,7 @@ from engine.devices import Devices
 from engine.frame import NS_PER_S, Bool, Int64, Samples
 from engine.judged import Columns, columns_of, initial_judged, judge
 from engine.ledger import Due, Ledger, LedgerSaved, Together, device_of
-from engine.outputs import DataChange, Outputs
+from engine.outputs import DataChange, Outputs, Reject
 from engine.registry import Registry
 from engine.state import grown, pack, unpack
 from engine.watch import CARE, CARE_S_MIN, FROZEN_READINGS_MIN, SIGNALS_MAX, Blind, Hazard, Signal, WatchLimits
@@ -115,12 +115,15 @@ class Watching:
             step_ns = int(NS_PER_S / rate_hz) if rate_hz > 0 else 0
             judge(self._judged.table, self._judged.last, stream, samples, valid, step_ns, arrival_ns, *own)
 
-    def take_out(self, device: str, kind: str, channels: Iterable[str], arrival_ns: int) -> None:
-        """Values of these channels were refused, in a chunk of which the others were taken."""
-        watched = {signal.channel for signal in self._signals.get(kind, ())}
-        for channel in channels:
-            if channel in watched:
-                self._taken_out[f"{device}:{kind}.{channel}"] = arrival_ns
+    def take_out(self, partly: Iterable[Reject], registry: Registry, arrival_ns: int) -> None:
+        """The codec refused values of some channels, in chunks of which it took the others."""
+        for reject in partly:
+            if not registry.knows(reject.device):
+                continue
+            watched = {signal.channel for signal in self._signals.get(reject.kind, ())}
+            for channel in reject.channels:
+                if channel in watched:
+                    self._taken_out[f"{reject.device}:{reject.kind}.{channel}"] = arrival_ns
 
     def bind(self, devices: Devices, changed: Iterable[int]) -> None:
         """There are new streams, or the streams `changed` are about somebody else: what they could be judged up to was about others."""

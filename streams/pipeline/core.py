@@ -90,7 +90,7 @@ class Core:
         if decoded.rejects:
             output.outputs.add(self.engine.refuse(decoded.rejects, arrival_ns))
         if decoded.partly:
-            self.engine.take_out(decoded.partly, arrival_ns)
+            self.engine.watching.take_out(decoded.partly, self.engine.registry, arrival_ns)
             output.outputs.rejects.extend(decoded.partly)  # their readings go on: nothing to account for
         for block in decoded.blocks:
             if handover.retained:
