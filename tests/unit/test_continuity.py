@@ -67,6 +67,12 @@ def swapped() -> Iterator[Sent]:
         yield t + 2.1, {"t0_ns": at(t)}
 
 
+def every_second_late(by_s: float) -> Iterator[Sent]:
+    """Too late to wait for."""
+    sent = ((t + 1 + by_s * (t % 2), {"t0_ns": at(t)}) for t in range(SECONDS))
+    return iter(sorted(sent, key=lambda entry: entry[0]))
+
+
 LUCK: Final = np.random.default_rng(3).random(SECONDS)
 
 NOTHING_TO_SAY: Final = {
@@ -78,11 +84,12 @@ NOTHING_TO_SAY: Final = {
     "messages of 20 s": numbered(20.0, n=20 * HZ),
     "a crystal 5 % fast": numbered(1 / 1.05),
     "stored, then live": stored(),
+    "in the wrong order, no numbers": swapped(),
 }
 TOLD: Final = {
     "every second one lost": (every_second(lambda t: t % 2 == 0), "incomplete"),
     "three in ten lost": (every_second(lambda t: LUCK[t] >= 0.3), "incomplete"),
-    "in the wrong order, no numbers": (swapped(), "incomplete"),
+    "every second one seconds late, no numbers": (every_second_late(6.1), "incomplete"),
     "every second one empty": (
         ((t, m | ({"samples": [[None] * 3] * HZ} if m["seq"] % 2 else {})) for t, m in every_second()),
         "no_value",
