@@ -38,6 +38,11 @@ UNEVEN: Final = 2
 HEARD_AGAIN: Final = 4
 """Some of the streams were silent."""
 
+RESTARTS: Final = 0
+HOLES: Final = 1
+PAUSES: Final = 2
+"""Columns of `Streams.breaks`: times began anew; time is missing; it is missing, and by the numbers no chunk is."""
+
 _JITTER_NS: Final = 20_000_000
 """Start times of contiguous chunks may differ from the sample grid by this much and still be taken as they are."""
 RATE_TOLERANCE: Final = 0.02
@@ -78,6 +83,7 @@ class Streams(NamedTuple):
     next_ns: Int64  # device time at which the next chunk should start
     first_ns: Int64
     covered_ns: Int64  # device time processed
+    breaks: Int64  # (s, 3) how often what came did not go on where the chunk before ended
     last_seq: Int64
     arrival_ns: Int64  # last arrival of something usable (at first: of anything)
     period_ns: Int64  # time between samples, declared or measured; 0 for kinds without a rate
@@ -103,6 +109,7 @@ def initial_streams(size: int, limits: AdmissionLimits) -> Streams:
         next_ns=never.copy(),
         first_ns=never.copy(),
         covered_ns=np.zeros(size, np.int64),
+        breaks=np.zeros((size, 3), np.int64),
         last_seq=np.full(size, -1, np.int64),
         arrival_ns=never.copy(),
         period_ns=np.zeros(size, np.int64),
@@ -335,6 +342,13 @@ def admit(
             covered = period if single else duration
             streams.next_ns[s] = start + covered + pull
             streams.covered_ns[s] += covered
+            if gap_ns[i] != GAP_NONE:
+                if gap_ns[i] == GAP_RESTART:
+                    streams.breaks[s, RESTARTS] += 1
+                elif gap_ns[i] > slack:
+                    streams.breaks[s, HOLES] += 1
+                    if numbered and number == next_seq:
+                        streams.breaks[s, PAUSES] += 1
             streams.last_seq[s] = number
             own_hz = rate_hz
             if single:

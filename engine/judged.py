@@ -25,7 +25,13 @@ SAME: Final = 3 * SIGNALS_MAX
 """+ signal: chunks on end that ended with it."""
 WHY: Final = 4 * SIGNALS_MAX
 """+ signal: why the last chunk could not be judged (0: it could)."""
-COLUMNS: Final = 5 * SIGNALS_MAX
+BAD: Final = 5 * SIGNALS_MAX
+"""+ signal: device time of chunks without a usable value, ns."""
+BADS: Final = 6 * SIGNALS_MAX
+"""+ signal: how many such chunks."""
+BAD_WHY: Final = 7 * SIGNALS_MAX
+"""+ signal: why the last of them was none (never 0 again)."""
+COLUMNS: Final = 8 * SIGNALS_MAX
 
 NO_VALUE: Final = 1
 POOR: Final = 2
@@ -66,6 +72,18 @@ def columns_of(kind: str, signals: tuple[Signal, ...]) -> Columns:
 
 
 @kernel
+def _unusable(table: Int64, s: int, m: int, why: int, samples: Samples, i: int, step_ns: int) -> None:
+    table[s, WHY + m] = table[s, BAD_WHY + m] = why
+    table[s, BADS + m] += 1
+    if step_ns > 0:
+        table[s, BAD + m] += samples.shape[1] * step_ns
+    else:  # intervals, in ms
+        for j in range(samples.shape[1]):
+            if samples[i, j, 0] > 0:
+                table[s, BAD + m] += int(samples[i, j, 0] * 1e6)
+
+
+@kernel
 def judge(
     table: Int64,
     last: Float64,
@@ -89,7 +107,7 @@ def judge(
         s = stream[i]
         for m in range(channels.shape[0]):
             if not valid[i]:
-                table[s, WHY + m] = POOR
+                _unusable(table, s, m, POOR, samples, i, step_ns)
                 continue
             low = max(channels[m], 0)
             high = channels[m] + 1 if channels[m] >= 0 else width
@@ -104,7 +122,7 @@ def judge(
                 if at < 0:
                     row -= 1
             if at < 0:
-                table[s, WHY + m] = NO_VALUE
+                _unusable(table, s, m, NO_VALUE, samples, i, step_ns)
                 continue
             if line[m] and n > 1:
                 moves = False
@@ -120,7 +138,7 @@ def judge(
                     if moves:
                         break
                 if not moves:
-                    table[s, WHY + m] = NO_SIGNAL
+                    _unusable(table, s, m, NO_SIGNAL, samples, i, step_ns)
                     continue
             t_ns = arrival_ns - (n - 1 - row) * step_ns
             before = table[s, AT + m]

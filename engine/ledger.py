@@ -90,6 +90,8 @@ class Ledger:
         self.waiting: dict[str, Waiting] = {}
         self._refusals: dict[tuple[str, str], Refusal] = {}
         self._outages: dict[str, Outage] = {}
+        self.held: set[str] = set()
+        """Sources that the watch holds to be blind (engine/watching.py): no reading that gets through ends that."""
         self._edge_ns = NEVER_NS
         self.changes = 0
         """Goes up with every change of who waits, or why; not part of the state."""
@@ -201,7 +203,7 @@ class Ledger:
             source = f"{device}:{kind}" if kind else device
             if subject is None or now_ns - row.last_ns > self.limits.forget_ns:
                 del self._refusals[(device, kind)]
-                if source in self.faults and not self._is_silence(devices, device, kind):
+                if source in self.faults and source not in self.held and not self._is_silence(devices, device, kind):
                     self.end(source, now_ns, out)
                 continue
             if devices.heard(device, subject, kind):
@@ -210,7 +212,8 @@ class Ledger:
                     if recent and (fault := self.faults.get(source)) is not None:
                         self.begin(source, Due(subject, OF_REJECT[row.reason], fault.onset_ns), now_ns, out)
                     continue
-                self.end(source, now_ns, out)
+                if source not in self.held:
+                    self.end(source, now_ns, out)
                 if not recent:
                     del self._refusals[(device, kind)]
                 continue

@@ -12,7 +12,7 @@ from engine.reorder import HeldChunk
 from engine.slots import SlotsSaved
 from engine.watching import WatchingSaved
 
-STATE_VERSION: Final = 3
+STATE_VERSION: Final = 4
 
 
 class EngineSnapshot(msgspec.Struct, array_like=True):

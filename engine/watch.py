@@ -63,6 +63,9 @@ class Signal(NamedTuple):
     `channel` names its column ("": any of them). A usable value is there, and greater than `above`: 0 is how monitors say that they found
     no pulse. `line`: which constant chunk is no signal. `rate_hz_min`: slower than this nothing can be judged. `frozen_s`: as long as this the same value is
     no measurement (0: it may be; FROZEN_FINE_S where it has finer digits), unless it is `ceiling`.
+    `share_min`: of the time that passes, at least so much must be judged (0: readings now and then are enough). What is judged is the device
+    time received, less what was unusable, less `hole_s` after each hole and `restart_s` after each restart of the device's clock or
+    numbers: so long it takes until the detector sees again what the hazard needs.
 
     Equal values on end that come about by themselves (400 ICU patients of CinC 2019, most of them paced or on oxygen): 35 of the heart rate, 47
     of SpO2, at its ceiling for days. At 1 Hz for 8 minutes (BIDMC, 10 ICU patients) the heart rate stood for 2 minutes at most, respiration (of a
@@ -77,6 +80,9 @@ class Signal(NamedTuple):
     rate_hz_min: float = 0.0
     frozen_s: float = 0.0
     ceiling: float = float("inf")
+    share_min: float = 0.0
+    hole_s: float = 0.0
+    restart_s: float = 0.0
 
 
 FROZEN_READINGS_MIN: Final = 60
@@ -96,6 +102,7 @@ class Blind(StrEnum):
     NO_SIGNAL = "no_signal"  # probe off, flat line, saturated
     NO_VALUE = "no_value"  # it sends, and what it sends is the device's "no value"
     POOR_QUALITY = "poor_quality"  # the device itself says that its data is not to be trusted
+    INCOMPLETE = "incomplete"  # too much of its data is missing
     EMPTY_BED = "empty_bed"  # the device itself says that nobody lies on it
     WARMING_UP = "warming_up"  # too little data since it came
 
@@ -171,6 +178,14 @@ EXPLANATIONS: Final[dict[Blind, Explanation]] = {
         Text(
             "Device measures nothing",
             "It is online but gives no value, so it cannot raise an alarm. See the resident; check probe and fit.",
+        ),
+    ),
+    Blind.INCOMPLETE: Explanation(
+        "So much of a device's data is missing, or comes in pieces, that a danger could be missed.",
+        Text("设备数据断续", "数据缺失太多，可能漏报。多查看老人；检查电池、信号和与网关的距离，以及佩戴接触。"),
+        Text(
+            "Device data has gaps",
+            "So much is missing that a danger could be missed. See the resident more often; check battery, radio reach, gateway and fit.",
         ),
     ),
     Blind.POOR_QUALITY: Explanation(

@@ -5,6 +5,7 @@ Looked at every few seconds, for all streams at once.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
@@ -13,13 +14,14 @@ import numpy as np
 
 from engine import judged as columns
 from engine.clocks import NEVER_NS, Streams
+from engine.continuity import Continuity, ContinuitySaved, Shares, shares_of
 from engine.coverage import Coverage, CoverageSaved
 from engine.detector import Detector
 from engine.devices import Devices
 from engine.frame import NS_PER_S, Bool, Float64, Int64, Samples
 from engine.judged import Columns, columns_of, initial_judged, judge
 from engine.kinds import KINDS
-from engine.ledger import Due, Ledger, LedgerSaved
+from engine.ledger import Due, Ledger, LedgerSaved, Together, device_of
 from engine.outputs import DataChange, Outputs
 from engine.registry import Registry
 from engine.state import grown, pack, unpack
@@ -42,6 +44,7 @@ class WatchingSaved(msgspec.Struct, array_like=True):
     told: list[str] = []
     coverage: CoverageSaved = msgspec.field(default_factory=CoverageSaved)
     ledger: LedgerSaved = msgspec.field(default_factory=LedgerSaved)
+    continuity: ContinuitySaved = msgspec.field(default_factory=ContinuitySaved)
 
 
 class _Line(NamedTuple):
@@ -67,6 +70,7 @@ class _Plan(NamedTuple):
     rate_hz_min: Float64
     frozen_ns: Int64
     ceiling: Float64
+    shares: Shares
 
 
 class _Seen(NamedTuple):
@@ -85,6 +89,7 @@ class Watching:
         self.limits = limits if limits is not None else WatchLimits()
         self.coverage = Coverage()
         self.ledger = Ledger(self.limits)
+        self.continuity = Continuity()
         self._signals: dict[str, tuple[Signal, ...]] = {}
         for detector in detectors:
             for kind, signals in detector.spec.watches.items():
@@ -116,6 +121,9 @@ class Watching:
         size = devices.streams.slot.shape[0]
         if size > self._judged.table.shape[0]:
             self._judged = grown(self._judged, initial_judged(size))
+        self.continuity.grow(size)
+        changed = list(changed)
+        self.continuity.forget(changed)
         fresh = initial_judged(1)
         for s in changed:
             self._judged.table[s], self._judged.last[s] = fresh.table[0], fresh.last[0]
@@ -124,6 +132,7 @@ class Watching:
         """The clock was set, or the house was shut: nobody lived or waited in the time between."""
         self.ledger.leap(now_ns)
         self.coverage.leap(now_ns)
+        self.continuity.leap()
 
     def tick(self, registry: Registry, devices: Devices, now_ns: int, out: Outputs) -> None:
         """Time passed: who fell silent, whose binding began or ended, and every few seconds who is watched."""
@@ -191,7 +200,7 @@ class Watching:
         signals = [line.signal for line in lines]
         rate_hz_min, ceiling = np.array([one.rate_hz_min for one in signals]), np.array([one.ceiling for one in signals])
         frozen_ns = np.array([round(one.frozen_s * NS_PER_S) for one in signals], np.int64)
-        return _Plan._make((lines, *numbers, instants, rate_hz_min, frozen_ns, ceiling))
+        return _Plan._make((lines, *numbers, instants, rate_hz_min, frozen_ns, ceiling, shares_of(signals)))
 
     def _seen(self, plan: _Plan, streams: Streams, now_ns: int) -> _Seen:
         table = self._judged.table
@@ -207,6 +216,11 @@ class Watching:
         rate_hz = streams.rate_hz[plan.stream]
         objections = {int(i): Blind.RATE_UNUSABLE for i in np.flatnonzero(usable & (rate_hz > 0) & (rate_hz < plan.rate_hz_min))}
         objections |= dict.fromkeys(np.flatnonzero(usable & self._frozen(plan)).tolist(), Blind.NO_SIGNAL)
+        low, up_to_ns = self.continuity.look(plan.stream, plan.column, plan.shares, streams, table, usual_ns, usable, now_ns)
+        for i, reason in low.items():
+            if i not in objections:
+                objections[i] = reason
+                at_ns[i] = min(at_ns[i], up_to_ns[i])
         for i in objections:
             usable[i] = False
         return _Seen(at_ns, expected, usable, objections)
@@ -286,9 +300,12 @@ class Watching:
         wanted = _gathered(plan, seen, due)
         for source in sorted(self._told - set(wanted)):
             self.ledger.end(source, now_ns, out)
+        wards = Counter(registry.ward(device_of(source), now_ns) for source, one in wanted.items() if one.reason is Blind.INCOMPLETE)
         for source, one in wanted.items():
-            self.ledger.begin(source, one, now_ns, out)
-        self._told = set(wanted)
+            ward = registry.ward(device_of(source), now_ns)
+            together = Together(ward, one.onset_ns, wards[ward]) if one.reason is Blind.INCOMPLETE else None
+            self.ledger.begin(source, one, now_ns, out, together)
+        self._told = self.ledger.held = set(wanted)
 
     def _limit_ns(self, registry: Registry, subject: str, hazard: Hazard) -> int:
         """How long `hazard` may be blind before somebody is told, by the resident's care plan or by default."""
@@ -299,7 +316,15 @@ class Watching:
 
     def save(self) -> WatchingSaved:
         """For the snapshot."""
-        return WatchingSaved(pack(self._judged), self._missing, self._since, sorted(self._told), self.coverage.save(), self.ledger.save())
+        return WatchingSaved(
+            pack(self._judged),
+            self._missing,
+            self._since,
+            sorted(self._told),
+            self.coverage.save(),
+            self.ledger.save(),
+            self.continuity.save(),
+        )
 
     def load(self, saved: WatchingSaved, size: int) -> None:
         """Inverse of `save`, for `size` rows of the stream table; what was stored before there was a watch begins with none."""
@@ -307,6 +332,8 @@ class Watching:
         self._missing, self._since, self._told = dict(saved.missing), dict(saved.since), set(saved.told)
         self.coverage.load(saved.coverage)
         self.ledger.load(saved.ledger)
+        self.ledger.held = self._told
+        self.continuity.load(saved.continuity, size)
         self._waited = self._said = None
         self._plan = None
 

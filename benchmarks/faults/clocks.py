@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from benchmarks.faults.case import Case
-from benchmarks.faults.fault import CLOCK, RATE, REFUSED, SILENT, Apply, Fault, Scene, everywhere, measuring, waveform
+from benchmarks.faults.fault import CLOCK, GAPS, RATE, REFUSED, SILENT, Apply, Fault, Scene, everywhere, measuring, waveform
 from benchmarks.faults.stream import Chunk, unnumbered
 from engine.frame import NS_PER_S
 
@@ -18,6 +18,7 @@ SETTLED_S: Final = 25.0
 """A restart begins so much earlier than other faults: a detector may warm up after it, but must have done so when the danger comes."""
 LOOP_S: Final = 20.0
 """Between two restarts of a device that restarts again and again."""
+LOOP_BEFORE_S: Final = 4.0
 
 
 def _ns(seconds: float) -> int:
@@ -78,14 +79,17 @@ def rebooted(by_s: float | None) -> Apply:
     return apply
 
 
-def reboot_loop(chunks: Sequence[Chunk], _: Scene) -> list[Chunk]:
-    """A restart every LOOP_S: a second is not sent each time, and the numbers begin at 0."""
-    found, number, last = [], 0, 0
+def reboot_loop(chunks: Sequence[Chunk], scene: Scene) -> list[Chunk]:
+    """A restart every LOOP_S: a second is not sent each time, and the numbers begin at 0.
+
+    One comes just before the danger, none in its first seconds: what is not sent cannot be seen.
+    """
+    found, number, last = [], 0, None
     for chunk in chunks:
-        turn, into = divmod(chunk.t0_ns - chunks[0].t0_ns, _ns(LOOP_S))
+        turn, into = divmod(chunk.t0_ns - (scene.case.onset_ns - _ns(LOOP_BEFORE_S)), _ns(LOOP_S))
         number = number + 1 if turn == last else 0
         last = turn
-        if into >= NS_PER_S or turn == 0:
+        if into >= NS_PER_S:
             found.append(chunk._replace(seq=number))
     return found
 
@@ -195,7 +199,7 @@ CLOCKS: Final = (
     of_clock("restart, clock an hour behind", "battery changed, time zone lost", rebooted(-HOUR_S)),
     of_clock("restart, clock 10 min behind", "real-time clock kept badly", rebooted(-600.0)),
     of_clock("restart, clock at 1970", "battery changed, no NTP", rebooted(None)),
-    of_clock("restarts every 20 s", "brown-out at each transmission", reboot_loop, SILENT, CLOCK, applies=measuring),
+    of_clock("restarts every 20 s", "brown-out at each transmission", reboot_loop, SILENT, GAPS, CLOCK, applies=measuring),
 )
 
 NUMBERS: Final = tuple(

@@ -12,6 +12,7 @@ import numpy as np
 from benchmarks.faults.case import Case
 from benchmarks.faults.fault import (
     CLOCK,
+    GAPS,
     NEVER,
     QUALITY,
     REFUSED,
@@ -239,16 +240,16 @@ def _of(name: str, device: str, apply: Apply, *reasons: str, delay_s: float = 0.
 
 
 NETWORK: Final = (
-    _of("2 % of the chunks lost", "weak radio", lost(0.02, spared=True), SILENT, applies=measuring),
-    _of("10 % of the chunks lost", "weaker radio", lost(0.1, spared=True), SILENT, QUALITY, delay_s=120.0, applies=measuring),
-    _of("30 % of the chunks lost", "edge of the radio's reach", lost(0.3), SILENT, QUALITY, applies=measuring),
-    _of("every second chunk lost", "two devices share a slot", every_second_lost, SILENT, QUALITY, applies=measuring),
+    _of("2 % of the chunks lost", "weak radio", lost(0.02, spared=True), SILENT, GAPS, applies=measuring),
+    _of("10 % of the chunks lost", "weaker radio", lost(0.1, spared=True), SILENT, GAPS, QUALITY, delay_s=120.0, applies=measuring),
+    _of("30 % of the chunks lost", "edge of the radio's reach", lost(0.3), SILENT, GAPS, QUALITY, applies=measuring),
+    _of("every second chunk lost", "two devices share a slot", every_second_lost, SILENT, GAPS, QUALITY, applies=measuring),
     _of("bursts of 30 s", "phone as gateway sleeps", bursts(30.0), delay_s=30.0),
     _of("bursts of 5 min", "store and forward", bursts(300.0), SILENT, delay_s=300.0),
-    _of("bursts of 30 s, newest first", "last in, first out", bursts(30.0, newest_first=True), SILENT, CLOCK, delay_s=30.0),
+    _of("bursts of 30 s, newest first", "last in, first out", bursts(30.0, newest_first=True), SILENT, GAPS, CLOCK, delay_s=30.0),
     _of("90 s late", "queue in a gateway", late(90.0), delay_s=90.0),
     _of("neighbours swapped", "two radio paths", swapped(numbers=True), delay_s=2.0),
-    _of("neighbours swapped, no seq", "two radio paths, no numbers", swapped(numbers=False), SILENT, CLOCK, delay_s=2.0),
+    _of("neighbours swapped, no seq", "two radio paths, no numbers", swapped(numbers=False), SILENT, GAPS, CLOCK, delay_s=2.0),
     _of("every message twice", "QoS 1", twice),
     _of("duplicate by two ways", "two gateways hear the device", twice_by_two_ways),
     _of("duplicate with another stamp", "two gateways with clocks of their own", twice_restamped),

@@ -9,6 +9,7 @@ import numpy as np
 
 from benchmarks.faults.case import Case
 from benchmarks.faults.fault import (
+    GAPS,
     NO_SIGNAL,
     NO_VALUE,
     QUALITY,
@@ -235,7 +236,7 @@ VALUES: Final = (
         "values",
         "loose contact",
         _every_second(_all_null),
-        frozenset({NO_VALUE, QUALITY, NO_SIGNAL, SILENT}),
+        frozenset({NO_VALUE, QUALITY, NO_SIGNAL, SILENT, GAPS}),
         applies=measuring,
     ),
     Fault(

@@ -75,7 +75,11 @@ class FallDetector(Detector[FallParams, FallState]):
         ),
         overridable=("impact_g", "impulse_g_s", "rotation_deg"),
         features={FEATURE: ACTIVITY},
-        watches={"accel": (Signal(Hazard.FALL, "acceleration", line=Line.ZERO, rate_hz_min=RATE_HZ_MIN),)},
+        watches={
+            "accel": (
+                Signal(Hazard.FALL, "acceleration", line=Line.ZERO, rate_hz_min=RATE_HZ_MIN, share_min=0.75, hole_s=1.0, restart_s=3.0),
+            )
+        },
     )
     params_type = FallParams
 

@@ -99,8 +99,8 @@ class HeartDetector(Detector[HeartParams, HeartState]):
         overridable=PER_SLOT,
         features={FEATURE: FEATURES},
         watches={
-            "ecg": (Signal(Hazard.HEART, "heart_rate", line=Line.CONSTANT),),
-            "rr_interval": (Signal(Hazard.HEART, "heart_rate", above=0.0),),
+            "ecg": (Signal(Hazard.HEART, "heart_rate", line=Line.CONSTANT, share_min=0.75, hole_s=1.0, restart_s=30.0),),
+            "rr_interval": (Signal(Hazard.HEART, "heart_rate", above=0.0, share_min=0.75, hole_s=1.0, restart_s=30.0),),
             "vitals": (
                 Signal(Hazard.HEART, "heart_rate", "heart_rate_bpm", above=0.0, frozen_s=6 * 3600.0),
                 Signal(Hazard.BREATHING, "respiration", "respiration_per_min", frozen_s=12 * 3600.0),

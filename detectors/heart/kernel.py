@@ -30,6 +30,7 @@ from detectors.heart.rhythm import (
     STALE_WORDS_NS,
     forget_pattern,
     interrupt,
+    interrupt_pattern,
     minute_of,
     on_interval,
     pass_time,
@@ -122,8 +123,11 @@ def on_beat(state: HeartState, limits: HeartLimits, g: Grid, found: Found, slot:
     state.beats[slot, 0, index] = t_ns
     state.beats[slot, 1, index] = 1 if wide else 0
     count[BEAT_COUNT] += 1
-    if state.tally[slot, LAST_NS + ECG] != NEVER and t_ns - state.tally[slot, LAST_NS + ECG] > STALE_WORDS_NS:
-        forget_pattern(state, slot, ECG)
+    if state.tally[slot, LAST_NS + ECG] != NEVER:
+        since_ns = t_ns - state.tally[slot, LAST_NS + ECG]
+        interrupt_pattern(state, slot, ECG, since_ns)
+        if since_ns > STALE_WORDS_NS:
+            forget_pattern(state, slot, ECG)
     state.tally[slot, LAST_NS + ECG] = t_ns
     if interval_ms > 0.0:
         parity = minute_of(state, found, slot, t_ns)
@@ -301,7 +305,7 @@ def _filter_rows(
                 if not down:
                     down = True
                     count[DOWN] = 1
-                    interrupt(state, slot, ECG)
+                    interrupt(state, slot, ECG, False)
                 n += 1
                 continue
             if down:

@@ -14,6 +14,7 @@ from detectors.heart.rhythm import (
     break_chain,
     forget_pattern,
     interrupt,
+    interrupt_pattern,
     judge_limits,
     judge_rate,
     minute_of,
@@ -82,11 +83,12 @@ def rr_frame(
         last_ns = state.tally[slot, LAST_NS + RR]
         start_ns = t0_ns[row]
         if gap_ns[row] == GAP_RESTART or last_ns == NEVER:
-            interrupt(state, slot, RR)
+            interrupt(state, slot, RR, False)
             forget_pattern(state, slot, RR)
             set_back(state, found, slot, start_ns)
         elif start_ns - last_ns > HOLD_NS:
-            interrupt(state, slot, RR)
+            interrupt(state, slot, RR, False)
+            interrupt_pattern(state, slot, RR, start_ns - last_ns)
             if start_ns - last_ns > STALE_WORDS_NS:
                 forget_pattern(state, slot, RR)
         elif abs(start_ns - last_ns) <= RR_CLOCK_NS:
@@ -97,7 +99,7 @@ def rr_frame(
         for i in range(samples.shape[1]):
             value = float(samples[row, i, 0])
             if not valid[row]:
-                interrupt(state, slot, RR)
+                interrupt(state, slot, RR, False)
                 continue
             if not value > 0.0:
                 break_chain(state, slot, RR)
@@ -159,7 +161,7 @@ def vitals_frame(
     for row in range(slots.shape[0]):
         slot = int(slots[row])
         if gap_ns[row] == GAP_RESTART:
-            interrupt(state, slot, VITALS)
+            interrupt(state, slot, VITALS, False)
             set_back(state, found, slot, t0_ns[row])
             state.tally[slot, SIGN_NS : SIGN_NS + SIGNS] = NEVER
         for i in range(samples.shape[1]):

@@ -75,15 +75,22 @@ SYMBOL_BITS: Final = 6
 """Zhou et al. 2015: heart rate in steps of 5 bpm, at most 63 (315 bpm), three symbols to a word."""
 GRACE_NS: Final = 10 * NS_PER_S
 """A minute is summed up this long after its end: beats found by search-back and slower sources still belong to it."""
+PATTERN_HOLE_NS: Final = 60 * NS_PER_S
+"""What was not seen for a minute of the six that a fibrillation must last is not taken for more of it."""
 STALE_WORDS_NS: Final = 300 * NS_PER_S
 """RR patterns on both sides of a longer interruption are not one episode."""
 
 
 @inline_kernel
-def interrupt(state: HeartState, slot: int, source: int) -> None:
-    """Data of `source` went missing: what was building up starts again, what is raised stays raised."""
+def interrupt(state: HeartState, slot: int, source: int, brief: bool) -> None:
+    """Data of `source` went missing: what was building up starts again, what is raised stays raised.
+
+    Atrial fibrillation goes on across (see `interrupt_pattern`). `brief`: packets that a radio lost. A rate beyond its limit before and after
+    such a hole was so in it: one lost second in thirty must not keep a tachycardia from ever being confirmed.
+    """
     for code in range(CODE_COUNT):
-        interrupt_code(state, slot, source, code)
+        if code != ATRIAL_FIBRILLATION and not (brief and code in (TACHYCARDIA, BRADYCARDIA)):
+            interrupt_code(state, slot, source, code)
     if source != VITALS:
         state.tally[slot, RR_COUNT + source] = 0
         break_chain(state, slot, source)
@@ -96,9 +103,18 @@ def break_chain(state: HeartState, slot: int, source: int) -> None:
     state.tally[slot, SYMBOLS + source] = 0
 
 
+@inline_kernel
+def interrupt_pattern(state: HeartState, slot: int, source: int, hole_ns: int) -> None:
+    """After a hole of so long an atrial fibrillation that was building up starts again: minutes of irregular beats are asked for, and with a
+    few seconds lost here and there they would never be reached."""
+    if hole_ns > PATTERN_HOLE_NS:
+        interrupt_code(state, slot, source, ATRIAL_FIBRILLATION)
+
+
 @kernel
 def forget_pattern(state: HeartState, slot: int, source: int) -> None:
     """Empty the atrial fibrillation window."""
+    interrupt_code(state, slot, source, ATRIAL_FIBRILLATION)
     state.tally[slot, WORD_COUNT + source] = 0
     state.tally[slot, DISTINCT + source] = 0
     state.level[slot, WORD_SUM + source] = 0.0
@@ -241,7 +257,7 @@ def on_interval(
     `trusted` False keeps a doubtful interval (poor signal) out of the rate limits.
     """
     if not RR_MS_MIN <= rr_ms <= (ECG_RR_MS_MAX if source == ECG else RR_MS_MAX):
-        interrupt(state, slot, source)
+        interrupt(state, slot, source, False)
         return
     count = state.tally[slot, RR_COUNT + source]
     previous = state.past[slot, RR_WINDOW + source, (count - 1) % WINDOW_BEATS_MAX]

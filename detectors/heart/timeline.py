@@ -7,7 +7,7 @@ from typing import Final
 
 from detectors.heart.inline import inline_kernel
 from detectors.heart.qrs import Grid, restart
-from detectors.heart.rhythm import interrupt, set_back
+from detectors.heart.rhythm import PATTERN_HOLE_NS, interrupt, interrupt_pattern, set_back
 from detectors.heart.state import (
     ANCHOR_NS,
     ANCHOR_RAW,
@@ -82,7 +82,8 @@ def open_stream(state: HeartState, g: Grid, found: Found, slot: int, t0_ns: int,
         count[N] += internal_samples(g, gap_ns) if gap_ns > 0 else 0
         count[RAW] = count[N] * g.decimation
         known = count[KNOWN]
-        interrupt(state, slot, ECG)
+        interrupt(state, slot, ECG, not fresh and gap_ns <= SAME_CONTACT_NS)
+        interrupt_pattern(state, slot, ECG, gap_ns if not fresh else PATTERN_HOLE_NS + 1)
         restart(state, g, slot, count[N], fresh)
         if not fresh and gap_ns <= SAME_CONTACT_NS:
             count[KNOWN] = known  # an asystole in which packets are lost is still one
