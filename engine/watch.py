@@ -210,8 +210,8 @@ BLIND_NAMES: Final[dict[Blind, Name]] = {
 class WatchLimits(NamedTuple):
     """How long a device may be blind before somebody is told. Times in ns.
 
-    never_heard_ns: nothing since the binding. event_only_ns: the same of a device whose declared kinds are instants (a call button that
-    nobody pressed). refused_ns: everything refused. forget_ns: a refusal is past when none has come for so long.
+    never_heard_ns: nothing since the binding. event_only_ns: the same of a device whose kinds are instants (a call button that nobody pressed).
+    told_ns: a hazard that nothing watches, from the last that could be judged on; the silence of a device has the shortest of what it watches. refused_ns: everything refused. forget_ns: a refusal is past when none has come for so long.
     """
 
     never_heard_ns: int = 600 * NS_PER_S

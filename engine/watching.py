@@ -137,7 +137,7 @@ class Watching:
     def tick(self, registry: Registry, devices: Devices, now_ns: int, out: Outputs) -> None:
         """Time passed: who fell silent, whose binding began or ended, and every few seconds who is watched."""
         for s in devices.gone_silent(now_ns):
-            self.ledger.silent(registry, devices, int(s), now_ns, out)
+            self.ledger.silent(registry, devices, int(s), now_ns, out, self._silence_ns(registry, devices, int(s)))
         self.ledger.follow(registry, devices, now_ns, out)
         if now_ns // NS_PER_S % LOOK_EVERY_S == 0:
             self.ledger.check(registry, devices, now_ns, out)
@@ -242,7 +242,9 @@ class Watching:
         for device, row in self.ledger.waiting.items():
             if row.kinds not in hazards:
                 declared = dict.fromkeys(signal.hazard for kind in row.kinds for signal in self._signals.get(kind, ()))
-                hazards[row.kinds] = tuple(declared) or (Hazard.DEVICE,)
+                hazards[row.kinds] = tuple(declared) or (
+                    () if row.kinds else (Hazard.DEVICE,)
+                )  # a door: it is declared that nothing is watched by it
             # Not before it has had its time: a wall on which each button that nobody needed yet is "not watched" is read by nobody.
             why = (device, self.ledger.reason_of(device, Blind.WARMING_UP))
             for hazard in hazards[row.kinds]:
@@ -288,7 +290,8 @@ class Watching:
             begin_ns = since[line.source] = self._since.get(line.source, at_ns if at_ns != NEVER_NS else now_ns)
             if watched[plan.row[i]] or reason in _NO_FAULT:
                 continue
-            if now_ns - begin_ns >= self._limit_ns(registry, line.subject, line.signal.hazard):
+            unwatched_ns = int(self.coverage.rows.since_ns[plan.row[i]])  # another device may have watched it so far
+            if now_ns - max(begin_ns, unwatched_ns) >= self._limit_ns(registry, line.subject, line.signal.hazard):
                 due[i] = Due(line.subject, reason, begin_ns)
         for source, subject in self._missing.items():
             if source not in missing:
@@ -311,6 +314,12 @@ class Watching:
         """How long `hazard` may be blind before somebody is told, by the resident's care plan or by default."""
         own = [c.value for c in registry.care.get(subject, ()) if (c.detector, c.field) == (CARE, f"{hazard}_s") and c.value is not None]
         return round(own[-1] * NS_PER_S) if own else self.limits.told_ns[hazard]
+
+    def _silence_ns(self, registry: Registry, devices: Devices, s: int) -> int:
+        """How long stream `s` may be silent before somebody is told: as long as the first of the hazards that its device watches."""
+        subject = devices.subject[s] or ""
+        hazards = {signal.hazard for kind in devices.kinds(devices.names[s][0]) for signal in self._signals.get(kind, ())}
+        return min(self._limit_ns(registry, subject, hazard) for hazard in hazards or {Hazard.DEVICE})
 
     # -- snapshot ---------------------------------------------------------------------------------------------------
 
