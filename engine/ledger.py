@@ -153,9 +153,11 @@ class Ledger:
             return
         row.last_ns, row.count, row.reason = now_ns, row.count + 1, reason
 
-    def silent(self, registry: Registry, devices: Devices, s: int, now_ns: int, out: Outputs, limit_ns: int) -> None:
+    def silent(
+        self, registry: Registry, devices: Devices, s: int, now_ns: int, out: Outputs, limit_ns: int, *, expected: bool = False
+    ) -> None:
         """Stream `s` gives nothing usable any more: it is silent, or all that it sends is refused. Who walks out of reach comes back: of one
-        device that is silent somebody is told when that has lasted `limit_ns`. What rests on it is stale at once."""
+        device that is silent somebody is told when that has lasted `limit_ns`. What rests on it is stale at once. `expected`: it has said that it would be."""
         subject = devices.subject[s]
         if subject is None:
             return
@@ -164,9 +166,11 @@ class Ledger:
         used_ns = int(devices.streams.arrival_ns[s])
         reason = OF_REJECT[row.reason] if row is not None and row.last_ns > (used_ns + now_ns) // 2 else Blind.SILENT
         ward = registry.ward(device, now_ns)
-        count = 0 if ward in self._outages else stopped_with(devices, registry, s, now_ns)
+        count = 0 if expected or ward in self._outages else stopped_with(devices, registry, s, now_ns)
         source, onset_ns = f"{device}:{kind}", int(devices.silent_since_ns[s])
-        joins = count >= TOGETHER_DEVICES or (ward in self._outages and used_ns <= self._outages[ward].stopped_ns + JOIN_NS)
+        joins = not expected and (
+            count >= TOGETHER_DEVICES or (ward in self._outages and used_ns <= self._outages[ward].stopped_ns + JOIN_NS)
+        )
         if reason is Blind.SILENT and not joins and now_ns - used_ns < limit_ns and source not in self.faults:
             self._quiet[source] = Quiet(subject, onset_ns, used_ns, limit_ns)
             out.data.append(DataChange(subject, source, True, now_ns))

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from engine import judged as columns
+from engine.charger import Chargers
 from engine.clocks import NEVER_NS, Streams
 from engine.continuity import Continuity, ContinuitySaved, Shares, shares_of
 from engine.coverage import Coverage, CoverageSaved
@@ -30,7 +31,7 @@ from engine.watch import CARE, FROZEN_FINE_S, FROZEN_READINGS_MIN, SIGNALS_MAX, 
 LOOK_EVERY_S: Final = 10
 """Seconds of arrival time from one look over all that is bound to the next."""
 _WHY: Final = {columns.NO_VALUE: Blind.NO_VALUE, columns.POOR: Blind.POOR_QUALITY, columns.NO_SIGNAL: Blind.NO_SIGNAL}
-_NO_FAULT: Final = frozenset({Blind.EMPTY_BED, Blind.WARMING_UP, Blind.SILENT, Blind.NEVER_HEARD})
+_NO_FAULT: Final = frozenset({Blind.EMPTY_BED, Blind.ON_CHARGER, Blind.WARMING_UP, Blind.SILENT, Blind.NEVER_HEARD})
 """Nobody is told of these here: they are none, or another look tells."""
 _IN_BED_MIN: Final = 0.5
 
@@ -45,6 +46,7 @@ class WatchingSaved(msgspec.Struct, array_like=True):
     coverage: CoverageSaved = msgspec.field(default_factory=CoverageSaved)
     ledger: LedgerSaved = msgspec.field(default_factory=LedgerSaved)
     continuity: ContinuitySaved = msgspec.field(default_factory=ContinuitySaved)
+    chargers: dict[str, int] = {}
 
 
 class _Line(NamedTuple):
@@ -90,6 +92,7 @@ class Watching:
         self.coverage = Coverage()
         self.ledger = Ledger(self.limits)
         self.continuity = Continuity()
+        self.chargers = Chargers(self.limits.charger_ns)
         self._signals: dict[str, tuple[Signal, ...]] = {}
         for detector in detectors:
             for kind, signals in detector.spec.watches.items():
@@ -137,7 +140,11 @@ class Watching:
     def tick(self, registry: Registry, devices: Devices, now_ns: int, out: Outputs) -> None:
         """Time passed: who fell silent, whose binding began or ended, and every few seconds who is watched."""
         for s in devices.gone_silent(now_ns):
-            self.ledger.silent(registry, devices, int(s), now_ns, out, self._silence_ns(registry, devices, int(s)))
+            device, limit_ns = devices.names[s][0], self._silence_ns(registry, devices, int(s))
+            expected = self.chargers.lies(device, now_ns)
+            if expected:
+                limit_ns = max(limit_ns, now_ns - int(devices.streams.arrival_ns[s]) + self.chargers.left_ns(device, now_ns))
+            self.ledger.silent(registry, devices, int(s), now_ns, out, limit_ns, expected=expected)
         self.ledger.follow(registry, devices, now_ns, out)
         if now_ns // NS_PER_S % LOOK_EVERY_S == 0:
             self.ledger.check(registry, devices, now_ns, out)
@@ -253,6 +260,8 @@ class Watching:
 
     def _reason(self, plan: _Plan, i: int, seen: _Seen, devices: Devices, now_ns: int) -> Blind:
         line, s = plan.lines[i], int(plan.stream[i])
+        if self.chargers.since and self.chargers.lies(devices.names[s][0], now_ns):
+            return Blind.ON_CHARGER
         if devices.streams.silent[s]:
             return self.ledger.reason_of(line.stream_source, Blind.SILENT)
         if i in seen.objections:
@@ -333,6 +342,7 @@ class Watching:
             self.coverage.save(),
             self.ledger.save(),
             self.continuity.save(),
+            self.chargers.since,
         )
 
     def load(self, saved: WatchingSaved, size: int) -> None:
@@ -343,6 +353,7 @@ class Watching:
         self.ledger.load(saved.ledger)
         self.ledger.held = self._told
         self.continuity.load(saved.continuity, size)
+        self.chargers.since = dict(saved.chargers)
         self._waited = self._said = None
         self._plan = None
 

@@ -180,6 +180,42 @@ def test_a_device_that_stays_away_is_told_when_its_hazard_was_unwatched_for_its_
         assert [a.state for a in one.book.open() if a.code == "heart.spo2_low"] == ["firing"]
 
 
+@pytest.mark.parametrize("how", ["goes off", "goes on sending"])
+def test_a_device_on_its_charger_is_shown_and_told_only_when_it_is_forgotten_there(how: str) -> None:
+    """It says so itself: then somebody has put it there, and a call at three in the morning would tell nobody anything."""
+    home = core(OXIMETERS[0])
+    played(home, range(0, 300, 10))
+    lies = range(300, 320, 10) if how == "goes off" else range(300, 9 * 3600, 10)
+    output = CoreOutput.nothing()
+    for t in lies:
+        output.add(home.telemetry(vitals(t, quality=4, values={"heart_rate_bpm": None}), at(t + 1)))
+    output.add(home.advance(at(9 * 3600)))
+    assert (technical(output), [reject.detail for reject in output.outputs.rejects]) == ([], [])
+    assert [(c.hazard, c.reason) for c in output.outputs.watch] == [("heart", "on_charger"), ("breathing", "on_charger")]
+    other = Core()
+    other.restore(home.snapshot())
+    assert played(other, range(9 * 3600, 9 * 3600 + 250, 10)) == []
+    assert other.engine.watching.coverage.why[0] == ("", None), "put on again, it watches"
+    forgotten = CoreOutput.nothing()
+    for t in range(9 * 3600, 11 * 3600, 10):
+        forgotten.add(
+            home.telemetry(vitals(t, quality=4, values={"heart_rate_bpm": None}), at(t + 1))
+            if how != "goes off"
+            else home.advance(at(t + 1))
+        )
+    (told,) = (e for e in forgotten.outputs.events if e.code in DEVICE_CODES)
+    assert (told.code, told.device) == ("device.silent" if how == "goes off" else "device.poor_quality", "ox-1:vitals")
+    assert 10 * 3600 <= (told.arrival_ns - at(300)) / NS_PER_S <= 10 * 3600 + 200
+
+
+def test_bands_put_on_their_chargers_together_are_no_outage() -> None:
+    home = core(*GATEWAY[:12])
+    for t in range(0, 310, 10):
+        for i, binding in enumerate(GATEWAY[:12]):
+            home.telemetry(vitals(t, binding.device, quality=0 if t < 300 else 4), at(t + 1 + 0.1 * i))
+    assert technical_and_wards(home.advance(at(8 * 3600))) == []
+
+
 def test_a_silent_device_that_is_taken_away_before_it_is_told_is_forgotten() -> None:
     home = core(*OXIMETERS)
     played(home, range(0, 300, 10))
