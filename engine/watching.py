@@ -15,24 +15,35 @@ import numpy as np
 from engine import judged as columns
 from engine.charger import Chargers
 from engine.clocks import NEVER_NS, Streams
-from engine.continuity import Continuity, ContinuitySaved, Shares, shares_of
+from engine.continuity import Continuity, ContinuitySaved
 from engine.coverage import Coverage, CoverageSaved
 from engine.detector import Detector
 from engine.devices import Devices
-from engine.frame import NS_PER_S, Bool, Float64, Int64, Samples
+from engine.frame import NS_PER_S, Bool, Int64, Samples
 from engine.judged import Columns, columns_of, initial_judged, judge
-from engine.kinds import KINDS
 from engine.ledger import Due, Ledger, LedgerSaved, Together, device_of
 from engine.outputs import DataChange, Outputs
 from engine.registry import Registry
 from engine.state import grown, pack, unpack
-from engine.watch import CARE, FROZEN_FINE_S, FROZEN_READINGS_MIN, SIGNALS_MAX, Blind, Hazard, Signal, WatchLimits
+from engine.watch import CARE, CARE_S_MIN, FROZEN_FINE_S, FROZEN_READINGS_MIN, SIGNALS_MAX, Blind, Hazard, Signal, WatchLimits
+from engine.watch_plan import Line, Plan, planned
 
 LOOK_EVERY_S: Final = 10
 """Seconds of arrival time from one look over all that is bound to the next."""
-_WHY: Final = {columns.NO_VALUE: Blind.NO_VALUE, columns.POOR: Blind.POOR_QUALITY, columns.NO_SIGNAL: Blind.NO_SIGNAL}
-_NO_FAULT: Final = frozenset({Blind.EMPTY_BED, Blind.ON_CHARGER, Blind.WARMING_UP, Blind.SILENT, Blind.NEVER_HEARD})
+_REASONS: Final = (*Blind, Blind.SILENT)
+_SILENT: Final = len(Blind)
+"""The last of _REASONS: the whole stream is."""
+_OF_WHY: Final = np.zeros(4, np.int64)
+_OF_WHY[:] = _REASONS.index(Blind.SILENT)
+for _why, _reason in ((columns.NO_VALUE, Blind.NO_VALUE), (columns.POOR, Blind.POOR_QUALITY), (columns.NO_SIGNAL, Blind.NO_SIGNAL)):
+    _OF_WHY[_why] = _REASONS.index(_reason)
+_EMPTY_BED: Final = _REASONS.index(Blind.EMPTY_BED)
+_ON_CHARGER: Final = _REASONS.index(Blind.ON_CHARGER)
+_NO_FAULT: Final = np.array(
+    [reason in {Blind.EMPTY_BED, Blind.ON_CHARGER, Blind.WARMING_UP, Blind.SILENT, Blind.NEVER_HEARD} for reason in _REASONS]
+)
 """Nobody is told of these here: they are none, or another look tells."""
+_NOTHING: Final = (np.zeros(0, np.bool_), np.zeros(0, np.int64), np.zeros(0, np.int64))
 _IN_BED_MIN: Final = 0.5
 
 
@@ -49,30 +60,15 @@ class WatchingSaved(msgspec.Struct, array_like=True):
     chargers: dict[str, int] = {}
 
 
-class _Line(NamedTuple):
-    """A signal of a bound stream; `bed`: the stream by which the same device says whether somebody lies there, -1: none."""
+class _Last(NamedTuple):
+    """`since_ns`, `missing` (n,): since when each line is blind (NEVER_NS: it is not), and whether alerts miss its data. `decides`, `code` (rows,):
+    which line says why a row is blind (-1: none), and the reason."""
 
-    source: str
-    stream_source: str
-    subject: str
-    signal: Signal
-    bed: int
-
-
-class _Plan(NamedTuple):
-    """All signals of bound streams as arrays (n,); made anew when a binding changes. `part`, `group` number streams, and quantities of subjects."""
-
-    lines: list[_Line]
-    stream: Int64
-    column: Int64
-    part: Int64
-    group: Int64
-    row: Int64
-    instants: Bool
-    rate_hz_min: Float64
-    frozen_ns: Int64
-    ceiling: Float64
-    shares: Shares
+    since_ns: Int64
+    missing: Bool
+    decides: Int64
+    code: Int64
+    changes: int
 
 
 class _Seen(NamedTuple):
@@ -102,10 +98,13 @@ class Watching:
                 raise ValueError(f"{kind} is watched by {len(signals)} signals, more than {SIGNALS_MAX}")
         self._columns: dict[str, Columns] = {kind: columns_of(kind, signals) for kind, signals in self._signals.items()}
         self._judged = initial_judged(64)
-        self._plan: _Plan | None = None
+        self._plan: Plan | None = None
         self._missing: dict[str, str] = {}
         self._since: dict[str, int] = {}
+        self._last: _Last | None = None
+        """What the look before found, by the same plan."""
         self._told: set[str] = set()
+        self._soonest_ns = min(round(CARE_S_MIN * NS_PER_S), *self.limits.told_ns.values())
         self._waited: tuple[int, dict[int, tuple[str, Blind | None]]] | None = None
         self._said: tuple[int, dict[int, tuple[str, Blind | None]]] | None = None
 
@@ -120,7 +119,7 @@ class Watching:
 
     def bind(self, devices: Devices, changed: Iterable[int]) -> None:
         """There are new streams, or the streams `changed` are about somebody else: what they could be judged up to was about others."""
-        self._plan = None
+        self._forget_plan()
         size = devices.streams.slot.shape[0]
         if size > self._judged.table.shape[0]:
             self._judged = grown(self._judged, initial_judged(size))
@@ -153,8 +152,9 @@ class Watching:
     def _look(self, registry: Registry, devices: Devices, now_ns: int, out: Outputs) -> None:
         if closed := self.coverage.close_day(now_ns):
             out.measurements.extend(closed)
-            self._plan = self._waited = None  # rows of the day before are gone
-        plan = self._plan = self._plan if self._plan is not None else self._planned(devices)
+            self._forget_plan()
+            self._waited = None  # rows of the day before are gone
+        plan = self._plan = self._plan if self._plan is not None else self._new_plan(devices)
         seen = self._seen(plan, devices.streams, now_ns)
         if self._waited is None or self._waited[0] != self.ledger.changes:
             self._waited = (self.ledger.changes, self._waiting())
@@ -167,49 +167,36 @@ class Watching:
         np.maximum.at(judged_ns, plan.row, seen.at_ns)
         bound[list(waiting)] = True
         changed = frozenset(self.coverage.note(bound, watched, judged_ns, now_ns).tolist())
-        blind = np.flatnonzero(seen.expected & ~seen.usable)
-        reasons = {int(i): self._reason(plan, int(i), seen, devices, now_ns) for i in blind}
-        why: dict[int, tuple[str, Blind | None]] = {}
-        for i in sorted(reasons, key=lambda i: int(seen.at_ns[i])):
-            why[int(plan.row[i])] = (plan.lines[i].source, reasons[i])
-        for r in sorted(changed | why.keys() | (waiting.keys() if self._waited is not self._said else frozenset())):
-            said = ("", None) if watched[r] else why.get(r) or waiting.get(r) or ("", Blind.WARMING_UP)
+        blind = seen.expected & ~seen.usable
+        code = self._codes(plan, seen, devices.streams, now_ns)
+        index = np.flatnonzero(blind)
+        index = index[np.argsort(seen.at_ns[index], kind="stable")]
+        decides = np.full(size, -1, np.int64)
+        decides[plan.row[index]] = index  # of several the one that could be judged last
+        row_code = np.where(decides >= 0, code[decides], 0) if plan.lines else np.zeros(size, np.int64)
+        last = self._last if self._last is not None else _Last(np.full(len(plan.lines), NEVER_NS), *_NOTHING, -1)
+        again = set(np.flatnonzero(self._other(last, decides, row_code)).tolist())
+        for r in sorted(changed | again | (waiting.keys() if self._waited is not self._said else frozenset())):
+            i = int(decides[r])
+            why = (plan.lines[i].source, self._reason(plan.lines[i], int(code[i]), now_ns)) if i >= 0 else None
+            said = ("", None) if watched[r] else why or waiting.get(r) or ("", Blind.WARMING_UP)
             if self.coverage.why[r] != said or r in changed:
                 self.coverage.why[r] = said
                 if bound[r]:
                     out.watch.append(self.coverage.change(r, now_ns))
         self._said = self._waited
-        self._tell(plan, seen, reasons, watched, registry, devices, now_ns, out)
+        missing = self._miss(plan, seen, blind & (code != _SILENT), last, now_ns, out)
+        open_ = blind & (code != _SILENT)  # what is silent is announced as a whole (engine/ledger.py)
+        begun_ns = np.where(last.since_ns != NEVER_NS, last.since_ns, np.where(seen.at_ns != NEVER_NS, seen.at_ns, now_ns))
+        since_ns = np.where(open_, begun_ns, NEVER_NS)
+        self._last = _Last(since_ns, missing, decides, row_code, self.ledger.changes)
+        late = np.flatnonzero(open_ & ~watched[plan.row] & ~_NO_FAULT[code] & (now_ns - since_ns >= self._soonest_ns))
+        if late.size or self._told:
+            self._tell(plan, seen, {int(i): _REASONS[int(code[i])] for i in late}, since_ns, registry, now_ns, out)
 
     # -- how --------------------------------------------------------------------------------------------------------
 
-    def _planned(self, devices: Devices) -> _Plan:
-        lines: list[_Line] = []
-        stream, column, part, group, row = [], [], [], [], []
-        groups: dict[tuple[str, str], int] = {}
-        parts: dict[int, int] = {}
-        for s, (device, kind) in enumerate(devices.names):
-            subject = devices.subject[s]
-            if subject is None or devices.streams.slot[s] < 0:
-                continue
-            bed = devices.find(device, "bed") if kind != "bed" else None
-            for m, signal in enumerate(self._signals.get(kind, ())):
-                whole = f"{device}:{kind}"
-                source = f"{whole}.{signal.channel}" if signal.channel else whole
-                lines.append(_Line(source, whole, subject, signal, -1 if bed is None else bed))
-                stream.append(s)
-                column.append(m)
-                part.append(parts.setdefault(s, len(parts)))
-                group.append(groups.setdefault((subject, signal.quantity), len(groups)))
-                row.append(self.coverage.row(subject, signal.hazard))
-        instants = np.array([KINDS[devices.names[s][1]].timing == "irregular" for s in stream], np.bool_)
-        numbers = [np.array(values, np.int64) for values in (stream, column, part, group, row)]
-        signals = [line.signal for line in lines]
-        rate_hz_min, ceiling = np.array([one.rate_hz_min for one in signals]), np.array([one.ceiling for one in signals])
-        frozen_ns = np.array([round(one.frozen_s * NS_PER_S) for one in signals], np.int64)
-        return _Plan._make((lines, *numbers, instants, rate_hz_min, frozen_ns, ceiling, shares_of(signals)))
-
-    def _seen(self, plan: _Plan, streams: Streams, now_ns: int) -> _Seen:
+    def _seen(self, plan: Plan, streams: Streams, now_ns: int) -> _Seen:
         table = self._judged.table
         at_ns = np.where(plan.instants, streams.first_ns[plan.stream], table[plan.stream, plan.column])
         heard = at_ns != NEVER_NS
@@ -232,7 +219,7 @@ class Watching:
             usable[i] = False
         return _Seen(at_ns, expected, usable, objections)
 
-    def _frozen(self, plan: _Plan) -> Bool:
+    def _frozen(self, plan: Plan) -> Bool:
         """Values that have been the same to the last digit for longer than a living body keeps them."""
         table, value = self._judged.table, self._judged.last[plan.stream, plan.column]
         stood_ns = table[plan.stream, plan.column] - table[plan.stream, columns.SINCE + plan.column]
@@ -249,66 +236,68 @@ class Watching:
         for device, row in self.ledger.waiting.items():
             if row.kinds not in hazards:
                 declared = dict.fromkeys(signal.hazard for kind in row.kinds for signal in self._signals.get(kind, ()))
-                hazards[row.kinds] = tuple(declared) or (
-                    () if row.kinds else (Hazard.DEVICE,)
-                )  # a door: it is declared that nothing is watched by it
+                # Of a door it is known that nothing is watched by it.
+                hazards[row.kinds] = tuple(declared) or (() if row.kinds else (Hazard.DEVICE,))
             # Not before it has had its time: a wall on which each button that nobody needed yet is "not watched" is read by nobody.
             why = (device, self.ledger.reason_of(device, Blind.WARMING_UP))
             for hazard in hazards[row.kinds]:
                 found[self.coverage.row(row.subject, hazard)] = why
         return found
 
-    def _reason(self, plan: _Plan, i: int, seen: _Seen, devices: Devices, now_ns: int) -> Blind:
-        line, s = plan.lines[i], int(plan.stream[i])
-        if self.chargers.since and self.chargers.lies(devices.names[s][0], now_ns):
-            return Blind.ON_CHARGER
-        if devices.streams.silent[s]:
-            return self.ledger.reason_of(line.stream_source, Blind.SILENT)
-        if i in seen.objections:
-            return seen.objections[i]
-        if line.bed >= 0 and self._judged.last[line.bed, 0] < _IN_BED_MIN:
-            at_ns = int(self._judged.table[line.bed, columns.AT])
-            if now_ns - at_ns <= self.limits.missing_ns:
-                return Blind.EMPTY_BED
-        return _WHY.get(int(self._judged.table[s, columns.WHY + plan.column[i]]), Blind.SILENT)
+    def _codes(self, plan: Plan, seen: _Seen, streams: Streams, now_ns: int) -> Int64:
+        """Why each line would be blind, (n,), as a number in _REASONS; _SILENT: its stream is, and the ledger knows more."""
+        table, last = self._judged.table, self._judged.last
+        code = _OF_WHY[table[plan.stream, columns.WHY + plan.column]]
+        bed = np.maximum(plan.bed, 0)
+        empty = (plan.bed >= 0) & (last[bed, 0] < _IN_BED_MIN) & (now_ns - table[bed, columns.AT] <= self.limits.missing_ns)
+        code[empty] = _EMPTY_BED
+        for i, reason in seen.objections.items():
+            code[i] = _REASONS.index(reason)
+        if self.chargers.since:
+            code[[i for i, line in enumerate(plan.lines) if self.chargers.lies(device_of(line.stream_source), now_ns)]] = _ON_CHARGER
+        code[streams.silent[plan.stream]] = _SILENT
+        return code
 
-    def _tell(
-        self,
-        plan: _Plan,
-        seen: _Seen,
-        reasons: dict[int, Blind],
-        watched: Bool,
-        registry: Registry,
-        devices: Devices,
-        now_ns: int,
-        out: Outputs,
-    ) -> None:
-        """What is blind: to the alerts that rest on it, and after a while to the staff."""
+    def _reason(self, line: Line, code: int, now_ns: int) -> Blind:
+        if code != _SILENT:
+            return _REASONS[code]
+        lies = self.chargers.lies(device_of(line.stream_source), now_ns)
+        return self.ledger.reason_of(line.stream_source, Blind.ON_CHARGER if lies else Blind.SILENT)
+
+    def _other(self, last: _Last, decides: Int64, code: Int64) -> Bool:
+        """Rows that are blind for another reason than at the last look, or may be."""
+        found = decides >= 0
+        if last.decides.shape == decides.shape:
+            found &= (last.decides != decides) | (last.code != code) | ((code == _SILENT) & (last.changes != self.ledger.changes))
+        return found
+
+    def _miss(self, plan: Plan, seen: _Seen, blind: Bool, last: _Last, now_ns: int, out: Outputs) -> Bool:
+        """Tell the alerts that rest on it which data is missing, and no longer missing."""
         whole = np.zeros(int(plan.group.max()) + 1 if plan.lines else 0, np.bool_)
         whole[plan.group[seen.usable]] = True
-        missing: dict[str, str] = {}
-        since: dict[str, int] = {}
-        due: dict[int, Due] = {}
-        for i, reason in reasons.items():
-            line, s = plan.lines[i], int(plan.stream[i])
-            if devices.streams.silent[s]:
-                continue  # announced as a whole (engine/ledger.py)
-            if not whole[plan.group[i]]:
-                missing[line.source] = line.subject
-            at_ns = int(seen.at_ns[i])
-            begin_ns = since[line.source] = self._since.get(line.source, at_ns if at_ns != NEVER_NS else now_ns)
-            if watched[plan.row[i]] or reason in _NO_FAULT:
-                continue
-            unwatched_ns = int(self.coverage.rows.since_ns[plan.row[i]])  # another device may have watched it so far
-            if now_ns - max(begin_ns, unwatched_ns) >= self._limit_ns(registry, line.subject, line.signal.hazard):
-                due[i] = Due(line.subject, reason, begin_ns)
+        found: Bool = blind & ~whole[plan.group]
+        if found.size and np.array_equal(found, last.missing):
+            return found
+        missing = {plan.lines[i].source: plan.lines[i].subject for i in np.flatnonzero(found)}
         for source, subject in self._missing.items():
             if source not in missing:
                 out.data.append(DataChange(subject, source, False, now_ns))
         for source, subject in missing.items():
             if source not in self._missing:
                 out.data.append(DataChange(subject, source, True, now_ns))
-        self._missing, self._since = missing, since
+        self._missing = missing
+        return found
+
+    def _tell(
+        self, plan: Plan, seen: _Seen, reasons: dict[int, Blind], since_ns: Int64, registry: Registry, now_ns: int, out: Outputs
+    ) -> None:
+        """What is blind for too long: to the staff."""
+        due: dict[int, Due] = {}
+        for i, reason in reasons.items():
+            line, begin_ns = plan.lines[i], int(since_ns[i])
+            unwatched_ns = int(self.coverage.rows.since_ns[plan.row[i]])  # another device may have watched it so far
+            if now_ns - max(begin_ns, unwatched_ns) >= self._limit_ns(registry, line.subject, line.signal.hazard):
+                due[i] = Due(line.subject, reason, begin_ns)
         wanted = _gathered(plan, seen, due)
         for source in sorted(self._told - set(wanted)):
             self.ledger.end(source, now_ns, out)
@@ -318,6 +307,22 @@ class Watching:
             together = Together(ward, one.onset_ns, wards[ward]) if one.reason is Blind.INCOMPLETE else None
             self.ledger.begin(source, one, now_ns, out, together)
         self._told = self.ledger.held = set(wanted)
+
+    def _forget_plan(self) -> None:
+        """The bindings change: what is remembered by line goes on by its name."""
+        if self._plan is not None and self._last is not None:
+            self._since = self._begun(self._plan, self._last)
+        self._plan = self._last = None
+
+    def _new_plan(self, devices: Devices) -> Plan:
+        plan = planned(devices, self._signals, self.coverage)
+        since_ns = np.array([self._since.get(line.source, NEVER_NS) for line in plan.lines], np.int64)
+        self._last = _Last(since_ns, *_NOTHING, -1)
+        return plan
+
+    @staticmethod
+    def _begun(plan: Plan, last: _Last) -> dict[str, int]:
+        return {plan.lines[i].source: int(last.since_ns[i]) for i in np.flatnonzero(last.since_ns != NEVER_NS)}
 
     def _limit_ns(self, registry: Registry, subject: str, hazard: Hazard) -> int:
         """How long `hazard` may be blind before somebody is told, by the resident's care plan or by default."""
@@ -334,10 +339,11 @@ class Watching:
 
     def save(self) -> WatchingSaved:
         """For the snapshot."""
+        since = self._begun(self._plan, self._last) if self._plan is not None and self._last is not None else self._since
         return WatchingSaved(
             pack(self._judged),
             self._missing,
-            self._since,
+            since,
             sorted(self._told),
             self.coverage.save(),
             self.ledger.save(),
@@ -355,10 +361,10 @@ class Watching:
         self.continuity.load(saved.continuity, size)
         self.chargers.since = dict(saved.chargers)
         self._waited = self._said = None
-        self._plan = None
+        self._plan = self._last = None
 
 
-def _gathered(plan: _Plan, seen: _Seen, due: dict[int, Due]) -> dict[str, Due]:
+def _gathered(plan: Plan, seen: _Seen, due: dict[int, Due]) -> dict[str, Due]:
     """A stream of which all that is expected is blind for one reason is one case, not one for each channel."""
     of_stream: dict[int, list[int]] = {}
     for i in due:

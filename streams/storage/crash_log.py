@@ -2,7 +2,8 @@
 
 An exception is noted as it happens. A process that is simply gone (a fault in compiled code, no memory left, a record it never comes
 back from) notes nothing; but then the next start begins at the same record. After RESTARTS_MAX such starts each record is noted before
-it is applied, until a checkpoint has been reached. A record that crashed the process CRASHES_MAX times is quarantined unread.
+it is applied, until a checkpoint has been reached. A record that crashed the process CRASHES_MAX times is quarantined unread, or one at which
+it was gone GONE_MAX times: a process may also be killed from outside, and be at the same record twice by chance.
 
 The notes are kept beside the snapshots (`SnapshotStore.set_note`), by `vigil worker` for each of its partitions and by `vigil run` for its
 journal.
@@ -16,7 +17,9 @@ import msgspec
 import structlog
 
 CRASHES_MAX: Final = 2
-"""A record on which the process crashed this often is quarantined unread."""
+"""A record on which the process crashed this often, with an exception, is quarantined unread."""
+GONE_MAX: Final = 3
+"""The same of a record that was noted as being applied when the process was gone without a word."""
 RESTARTS_MAX: Final = 2
 """Starts that came no further than to where they began; from then on a note is written before each record, which takes milliseconds."""
 REMEMBERED_MAX: Final = 100
@@ -36,7 +39,9 @@ class CrashLog(msgspec.Struct, frozen=True):
     restarts: int = msgspec.field(default=0, name="lives")
     """How many processes in a row began there, the present one included."""
     crashes_at: dict[int, int] = msgspec.field(default_factory=dict, name="died")
-    """How often the process crashed, by record."""
+    """How often the process crashed with an exception, by record."""
+    gone_at: dict[int, int] = msgspec.field(default_factory=dict, name="gone")
+    """How often it was gone without a word, by record."""
     applying: int = msgspec.field(default=-1, name="trying")
     """The record that is being applied, where that is noted."""
 
@@ -46,35 +51,37 @@ class CrashLog(msgspec.Struct, frozen=True):
         return self.restarts > RESTARTS_MAX
 
     def crashes(self, offset: int) -> int:
-        """How often the process crashed on this record."""
-        return self.crashes_at.get(offset, 0)
+        """How often the process crashed on this record, or was gone."""
+        return self.crashes_at.get(offset, 0) + self.gone_at.get(offset, 0)
 
     def is_poison(self, offset: int) -> bool:
         """Whether this record is to be skipped."""
-        return self.crashes(offset) >= CRASHES_MAX
+        return self.crashes_at.get(offset, 0) >= CRASHES_MAX or self.crashes(offset) >= GONE_MAX
 
     def started(self, offset: int) -> CrashLog:
         """A process begins at `offset`, after whatever ended the one before."""
-        crashes_at = dict(self.crashes_at)
+        gone_at = dict(self.gone_at)
         if self.applying >= 0:
-            crashes_at[self.applying] = crashes_at.get(self.applying, 0) + 1
-        return CrashLog(offset, self.restarts + 1 if self.from_offset == offset else 1, _since(crashes_at, offset))
+            gone_at[self.applying] = gone_at.get(self.applying, 0) + 1
+        restarts = self.restarts + 1 if self.from_offset == offset else 1
+        return CrashLog(offset, restarts, _since(self.crashes_at, offset), _since(gone_at, offset))
 
     def before(self, offset: int) -> CrashLog:
         """This record is applied next."""
-        return CrashLog(self.from_offset, self.restarts, self.crashes_at, offset)
+        return CrashLog(self.from_offset, self.restarts, self.crashes_at, self.gone_at, offset)
 
     def after(self) -> CrashLog:
         """The record is applied: whatever happens now is not its fault."""
-        return CrashLog(self.from_offset, self.restarts, self.crashes_at)
+        return CrashLog(self.from_offset, self.restarts, self.crashes_at, self.gone_at)
 
     def crashed(self, offset: int) -> CrashLog:
         """The process ends with an exception on this record."""
-        return CrashLog(self.from_offset, self.restarts, _since({**self.crashes_at, offset: self.crashes(offset) + 1}, self.from_offset))
+        crashes_at = {**self.crashes_at, offset: self.crashes_at.get(offset, 0) + 1}
+        return CrashLog(self.from_offset, self.restarts, _since(crashes_at, self.from_offset), self.gone_at)
 
     def checkpointed(self, offset: int) -> CrashLog:
         """No record before `offset` is read again."""
-        return CrashLog(offset, 0, _since(self.crashes_at, offset))
+        return CrashLog(offset, 0, _since(self.crashes_at, offset), _since(self.gone_at, offset))
 
 
 def read(text: str | None, partition: int) -> CrashLog:
@@ -90,7 +97,7 @@ def read(text: str | None, partition: int) -> CrashLog:
 
 def written(crash_log: CrashLog) -> str | None:
     """As it is noted; None when there is nothing to note."""
-    return msgspec.json.encode(crash_log).decode() if crash_log.restarts or crash_log.crashes_at else None
+    return msgspec.json.encode(crash_log).decode() if crash_log.restarts or crash_log.crashes_at or crash_log.gone_at else None
 
 
 def skipped_because(crashes: int) -> str:

@@ -17,7 +17,7 @@ from streams.kafka.config import KafkaConfig
 from streams.pipeline.core import CoreOutput
 from streams.pipeline.partition import Applied, Partition
 from streams.pipeline.records import Input
-from streams.storage.crash_log import RESTARTS_MAX, CrashLog, written
+from streams.storage.crash_log import CRASHES_MAX, GONE_MAX, RESTARTS_MAX, CrashLog, written
 from streams.storage.snapshots import DirectoryStore
 from streams.worker.assigned_partition import AssignedPartition
 from streams.worker.checkpointer import NOTE_S
@@ -51,7 +51,7 @@ class Taking(Partition):
         return iter(())
 
     def skip_poison(self, record: Input, why: str) -> Applied:
-        assert "2 times" in why
+        assert f"{GONE_MAX} times" in why or f"{CRASHES_MAX} times" in why
         self.over.append(record.offset)
         self.next_offset = record.offset + 1
         return Applied(CoreOutput.nothing(), [], "", 0, record.offset)
@@ -83,7 +83,7 @@ async def live(store: DirectoryStore) -> dict[int, list[int]] | None:
 
 def test_only_the_record_on_which_it_was_gone_is_passed_over(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path)
-    for _ in range(RESTARTS_MAX + 2):
+    for _ in range(RESTARTS_MAX + GONE_MAX):
         assert asyncio.run(live(store)) is None
     assert asyncio.run(live(store)) == {0: [], 1: [203]}
 
