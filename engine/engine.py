@@ -80,10 +80,10 @@ class Engine:
     def step(self, block: Block, arrival_ns: int) -> Outputs:
         """Take a decoded block that reached Vigil at `arrival_ns` (UTC, never less than before).
 
-        Runs the ticks that are due first. Every row ends as processed, duplicate, late, held (until its predecessor
-        comes or `hold_ns` passes) or refused with a reason.
+        Runs the ticks that are due first. Every row ends as processed, duplicate, late, held (for `hold_ns` at most) or refused with a reason.
         """
         out = self.advance(arrival_ns)
+        self.watching.chargers.note(block, self.registry, arrival_ns)
         scaled: Block | None = block
         if block.kind in WATCHED:
             route = self._route(block, arrival_ns, out)

@@ -108,6 +108,7 @@ class Blind(StrEnum):
     POOR_QUALITY = "poor_quality"  # the device itself says that its data is not to be trusted
     INCOMPLETE = "incomplete"  # too much of its data is missing
     EMPTY_BED = "empty_bed"  # the device itself says that nobody lies on it
+    ON_CHARGER = "on_charger"  # the device itself says that it lies on its charger
     WARMING_UP = "warming_up"  # too little data since it came
 
 
@@ -201,12 +202,13 @@ EXPLANATIONS: Final[dict[Blind, Explanation]] = {
         ),
     ),
 }
-"""Of every reason that calls somebody. Warming up ends by itself, and an empty bed is no fault."""
+"""Of every reason that calls somebody. Warming up ends by itself; an empty bed and a charger are no faults."""
 
 
 BLIND_NAMES: Final[dict[Blind, Name]] = {
     **{reason: Name(why.zh.title, why.en.title) for reason, why in EXPLANATIONS.items()},
     Blind.EMPTY_BED: Name("床上无人", "nobody in bed"),
+    Blind.ON_CHARGER: Name("正在充电", "on its charger"),
     Blind.WARMING_UP: Name("刚开始监测", "watching has just begun"),
 }
 
@@ -214,14 +216,16 @@ BLIND_NAMES: Final[dict[Blind, Name]] = {
 class WatchLimits(NamedTuple):
     """How long a device may be blind before somebody is told. Times in ns.
 
-    never_heard_ns: nothing since the binding. event_only_ns: the same of a device whose declared kinds are instants (a call button that
-    nobody pressed). refused_ns: everything refused. forget_ns: a refusal is past when none has come for so long.
+    never_heard_ns: nothing since the binding. event_only_ns: the same of a device whose kinds are instants (a call button that nobody pressed).
+    charger_ns: a device that says it is on its charger: two or three hours, or a night of nine; after ten it is forgotten there.
+    told_ns: a hazard that nothing watches, from the last that could be judged on; the silence of a device has the shortest of what it watches. refused_ns: everything refused. forget_ns: a refusal is past when none has come for so long.
     """
 
     never_heard_ns: int = 600 * NS_PER_S
     event_only_ns: int = 86_400 * NS_PER_S
     refused_ns: int = 120 * NS_PER_S
     forget_ns: int = 86_400 * NS_PER_S
+    charger_ns: int = 36_000 * NS_PER_S
     missing_ns: int = 120 * NS_PER_S
     missing_gaps: int = 5
     told_ns: dict[Hazard, int] = {  # noqa: RUF012 - never mutated

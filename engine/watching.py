@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from engine import judged as columns
+from engine.charger import Chargers
 from engine.clocks import NEVER_NS, Streams
 from engine.continuity import Continuity, ContinuitySaved
 from engine.coverage import Coverage, CoverageSaved
@@ -37,7 +38,10 @@ _OF_WHY[:] = _REASONS.index(Blind.SILENT)
 for _why, _reason in ((columns.NO_VALUE, Blind.NO_VALUE), (columns.POOR, Blind.POOR_QUALITY), (columns.NO_SIGNAL, Blind.NO_SIGNAL)):
     _OF_WHY[_why] = _REASONS.index(_reason)
 _EMPTY_BED: Final = _REASONS.index(Blind.EMPTY_BED)
-_NO_FAULT: Final = np.array([reason in {Blind.EMPTY_BED, Blind.WARMING_UP, Blind.SILENT, Blind.NEVER_HEARD} for reason in _REASONS])
+_ON_CHARGER: Final = _REASONS.index(Blind.ON_CHARGER)
+_NO_FAULT: Final = np.array(
+    [reason in {Blind.EMPTY_BED, Blind.ON_CHARGER, Blind.WARMING_UP, Blind.SILENT, Blind.NEVER_HEARD} for reason in _REASONS]
+)
 """Nobody is told of these here: they are none, or another look tells."""
 _OF_SENSOR: Final = np.array([reason in {Blind.NO_SIGNAL, Blind.VALUES_UNUSABLE} for reason in _REASONS])
 """A sensor that is broken or wrongly set up is told of even where the same hazard is watched by another quantity, unless its own comes from elsewhere."""
@@ -56,6 +60,7 @@ class WatchingSaved(msgspec.Struct, array_like=True):
     ledger: LedgerSaved = msgspec.field(default_factory=LedgerSaved)
     continuity: ContinuitySaved = msgspec.field(default_factory=ContinuitySaved)
     taken_out: dict[str, int] = {}
+    chargers: dict[str, int] = {}
 
 
 class _Last(NamedTuple):
@@ -86,6 +91,7 @@ class Watching:
         self.coverage = Coverage()
         self.ledger = Ledger(self.limits)
         self.continuity = Continuity()
+        self.chargers = Chargers(self.limits.charger_ns)
         self._signals: dict[str, tuple[Signal, ...]] = {}
         for detector in detectors:
             for kind, signals in detector.spec.watches.items():
@@ -149,7 +155,11 @@ class Watching:
     def tick(self, registry: Registry, devices: Devices, now_ns: int, out: Outputs) -> None:
         """Time passed: who fell silent, whose binding began or ended, and every few seconds who is watched."""
         for s in devices.gone_silent(now_ns):
-            self.ledger.silent(registry, devices, int(s), now_ns, out)
+            device, limit_ns = devices.names[s][0], self._silence_ns(registry, devices, int(s))
+            expected = self.chargers.lies(device, now_ns)
+            if expected:
+                limit_ns = max(limit_ns, now_ns - int(devices.streams.arrival_ns[s]) + self.chargers.left_ns(device, now_ns))
+            self.ledger.silent(registry, devices, int(s), now_ns, out, limit_ns, expected=expected)
         self.ledger.follow(registry, devices, now_ns, out)
         if now_ns // NS_PER_S % LOOK_EVERY_S == 0:
             self.ledger.check(registry, devices, now_ns, out)
@@ -184,7 +194,7 @@ class Watching:
         again = set(np.flatnonzero(self._other(last, decides, row_code)).tolist())
         for r in sorted(changed | again | (waiting.keys() if self._waited is not self._said else frozenset())):
             i = int(decides[r])
-            why = (plan.lines[i].source, self._reason(plan.lines[i], int(code[i]))) if i >= 0 else None
+            why = (plan.lines[i].source, self._reason(plan.lines[i], int(code[i]), now_ns)) if i >= 0 else None
             said = ("", None) if watched[r] else why or waiting.get(r) or ("", Blind.WARMING_UP)
             if self.coverage.why[r] != said or r in changed:
                 self.coverage.why[r] = said
@@ -256,7 +266,8 @@ class Watching:
         for device, row in self.ledger.waiting.items():
             if row.kinds not in hazards:
                 declared = dict.fromkeys(signal.hazard for kind in row.kinds for signal in self._signals.get(kind, ()))
-                hazards[row.kinds] = tuple(declared) or (Hazard.DEVICE,)
+                # Of a door it is known that nothing is watched by it.
+                hazards[row.kinds] = tuple(declared) or (() if row.kinds else (Hazard.DEVICE,))
             # Not before it has had its time: a wall on which each button that nobody needed yet is "not watched" is read by nobody.
             why = (device, self.ledger.reason_of(device, Blind.WARMING_UP))
             for hazard in hazards[row.kinds]:
@@ -272,11 +283,16 @@ class Watching:
         code[empty] = _EMPTY_BED
         for i, reason in seen.objections.items():
             code[i] = _REASONS.index(reason)
+        if self.chargers.since:
+            code[[i for i, line in enumerate(plan.lines) if self.chargers.lies(device_of(line.stream_source), now_ns)]] = _ON_CHARGER
         code[streams.silent[plan.stream]] = _SILENT
         return code
 
-    def _reason(self, line: Line, code: int) -> Blind:
-        return self.ledger.reason_of(line.stream_source, Blind.SILENT) if code == _SILENT else _REASONS[code]
+    def _reason(self, line: Line, code: int, now_ns: int) -> Blind:
+        if code != _SILENT:
+            return _REASONS[code]
+        lies = self.chargers.lies(device_of(line.stream_source), now_ns)
+        return self.ledger.reason_of(line.stream_source, Blind.ON_CHARGER if lies else Blind.SILENT)
 
     def _other(self, last: _Last, decides: Int64, code: Int64) -> Bool:
         """Rows that are blind for another reason than at the last look, or may be."""
@@ -309,7 +325,8 @@ class Watching:
         due: dict[int, Due] = {}
         for i, reason in reasons.items():
             line, begin_ns = plan.lines[i], int(since_ns[i])
-            if now_ns - begin_ns >= self._limit_ns(registry, line.subject, line.signal.hazard):
+            unwatched_ns = int(self.coverage.rows.since_ns[plan.row[i]])  # another device may have watched it so far
+            if now_ns - max(begin_ns, unwatched_ns) >= self._limit_ns(registry, line.subject, line.signal.hazard):
                 due[i] = Due(line.subject, reason, begin_ns)
         wanted = _gathered(plan, seen, due)
         for source in sorted(self._told - set(wanted)):
@@ -342,6 +359,12 @@ class Watching:
         own = [c.value for c in registry.care.get(subject, ()) if (c.detector, c.field) == (CARE, f"{hazard}_s") and c.value is not None]
         return round(own[-1] * NS_PER_S) if own else self.limits.told_ns[hazard]
 
+    def _silence_ns(self, registry: Registry, devices: Devices, s: int) -> int:
+        """How long stream `s` may be silent before somebody is told: as long as the first of the hazards that its device watches."""
+        subject = devices.subject[s] or ""
+        hazards = {signal.hazard for kind in devices.kinds(devices.names[s][0]) for signal in self._signals.get(kind, ())}
+        return min(self._limit_ns(registry, subject, hazard) for hazard in hazards or {Hazard.DEVICE})
+
     # -- snapshot ---------------------------------------------------------------------------------------------------
 
     def save(self) -> WatchingSaved:
@@ -356,6 +379,7 @@ class Watching:
             self.ledger.save(),
             self.continuity.save(),
             self._taken_out,
+            self.chargers.since,
         )
 
     def load(self, saved: WatchingSaved, size: int) -> None:
@@ -367,6 +391,7 @@ class Watching:
         self.ledger.load(saved.ledger)
         self.ledger.held = self._told
         self.continuity.load(saved.continuity, size)
+        self.chargers.since = dict(saved.chargers)
         self._waited = self._said = None
         self._plan = self._last = None
 

@@ -113,6 +113,18 @@ def test_what_another_device_watches_is_watched() -> None:
     assert State.STALE not in states(home).values()
 
 
+def test_a_hazard_that_something_else_watched_so_far_is_blind_from_then_on() -> None:
+    """A band on its charger all night, over a mattress: who gets up in the morning has half an hour to put it on."""
+    home = core(OX, Binding("mat", "resident/a", "w"))
+    output = CoreOutput.nothing()
+    for t in range(0, 14_000, 10):
+        output.add(home.telemetry(chunk(t, NOTHING if t > 100 else LOW), at(t + 0.5)))
+        if t < 10_000:
+            output.add(home.telemetry(chunk(t, {"heart_rate_bpm": 70 + t % 7, "spo2_percent": 95 + t % 3}, device="mat"), at(t + 1)))
+    told = [e for e in output.outputs.events if e.code == "device.no_value"]
+    assert [(e.device, 1750 < (e.arrival_ns - at(10_000)) / NS_PER_S < 1850) for e in told] == [("ox-1:vitals", True)]
+
+
 def test_an_empty_bed_is_no_fault() -> None:
     home = core(Binding("mat", "resident/a", "w"))
     full = ({"in_bed": 1, "movement": 0.1}, {"device": "mat", "kind": "bed"})
@@ -304,7 +316,9 @@ def test_another_resident_begins_unwatched() -> None:
     lived(home, range(0, 300, 10), (LOW, {}))
     home.set_registry(RegistryData(bindings=(Binding("ox-1", "resident/c", "w"),)), at(300))
     output = home.advance(at(310))
-    assert [(c.subject, c.reason) for c in output.outputs.watch] == [("resident/c", "warming_up")], "shown nowhere yet"
+    assert {(c.subject, c.hazard, c.reason) for c in output.outputs.watch} == {
+        ("resident/c", hazard, "warming_up") for hazard in ("heart", "breathing")
+    }, "shown nowhere yet; what the device measures is known"
     output = home.advance(at(920))
     assert ("resident/c", "never_heard") in [(c.subject, c.reason) for c in output.outputs.watch]
 
