@@ -29,6 +29,10 @@ FAST_SHARE: Final = 1.3
 """More device time than that came in the time that passed: the samples are declared slower than they are taken. Twice in a row, and not of
 stored data, which makes up for a delay."""
 FAST_WINDOWS: Final = 2
+PAUSE_MESSAGES: Final = 4
+PAUSE_NS: Final = 5 * NS_PER_S
+"""A wrong rate leaves a little time missing after each message. Where more than PAUSE_NS is, after fewer than one of PAUSE_MESSAGES, the
+device pauses. Both, because of messages that come in bursts the usual time between them is not known."""
 
 # Columns of a window; axis 2.
 BEGAN: Final = 0  # arrival time; 0: none
@@ -137,7 +141,9 @@ class Continuity:
         flows = now_ns - judged[s, columns.AT + m] <= np.maximum(FLOWS_NS, FLOWS_GAPS * usual_ns[asking])
         over = begun & flows & (passed_ns >= np.maximum(WINDOW_NS, WINDOW_GAPS * usual_ns[asking]))
         for i in np.flatnonzero(over):
-            _close(rows[i], fresh[i], int(passed_ns[i]), float(asked.least[asking[i]]), int(judged[s[i], columns.BAD_WHY + m[i]]))
+            why = int(judged[s[i], columns.BAD_WHY + m[i]])
+            usual, rated = int(usual_ns[asking[i]]), bool(streams.rate_hz[s[i]] > 0)
+            _close(rows[i], fresh[i], int(passed_ns[i]), float(asked.least[asking[i]]), why, usual, rated)
         kept = slice(FAST, REASON + 1)
         renewed = over | ~begun
         fresh[:, kept] = rows[:, kept]
@@ -156,8 +162,8 @@ class Continuity:
         self._table = unpack(_windows(0), saved.windows).table if saved.windows else _windows(size).table
 
 
-def _close(row: Int64, now: Int64, passed_ns: int, least: float, why: int) -> None:
-    """A window is over: is the share too low, and why?"""
+def _close(row: Int64, now: Int64, passed_ns: int, least: float, why: int, usual_ns: int, rated: bool) -> None:
+    """A window is over: is the share too low, and why? `usual_ns`: the usual time between messages; not `rated`: a kind that has no rate."""
     came_ns = now[COVERED] - row[COVERED]
     share = (now[JUDGED] - row[JUDGED]) / passed_ns
     surplus_ns = came_ns - passed_ns
@@ -171,10 +177,15 @@ def _close(row: Int64, now: Int64, passed_ns: int, least: float, why: int) -> No
     holes, pauses = now[HELD] - row[HELD], now[PAUSED] - row[PAUSED]
     if not fast and 2 * (now[UNUSABLE] - row[UNUSABLE]) >= max(1, holes):
         reason = why
-    elif fast or (came_ns < least * passed_ns and 2 * pauses >= holes):
+    elif fast or (came_ns < least * passed_ns and rated and 2 * pauses >= holes and not _rests(pauses, passed_ns, came_ns, usual_ns)):
         reason = _RATE  # no message is missing, and yet they do not make up the time, or make up more of it
     else:
         reason = 0
     if not row[LOW_NS]:
         row[LOW_NS] = row[BEGAN]
     row[REASON] = reason
+
+
+def _rests(pauses: int, passed_ns: int, came_ns: int, usual_ns: int) -> bool:
+    """Whether a device that leaves no number out now and then sends nothing for a while."""
+    return PAUSE_MESSAGES * pauses * usual_ns < passed_ns and passed_ns - came_ns > pauses * PAUSE_NS

@@ -209,7 +209,7 @@ class Watching:
         told = open_ & (~watched[plan.row] | (missing & _OF_SENSOR[code])) & ~_NO_FAULT[code]
         late = np.flatnonzero(told & (now_ns - since_ns >= self._soonest_ns))
         if late.size or self._told:
-            self._tell(plan, seen, {int(i): _REASONS[int(code[i])] for i in late}, since_ns, registry, now_ns, out)
+            self._tell(plan, seen, {int(i): _REASONS[int(code[i])] for i in late}, since_ns, registry, devices, now_ns, out)
 
     # -- how --------------------------------------------------------------------------------------------------------
 
@@ -319,7 +319,15 @@ class Watching:
         return found
 
     def _tell(
-        self, plan: Plan, seen: _Seen, reasons: dict[int, Blind], since_ns: Int64, registry: Registry, now_ns: int, out: Outputs
+        self,
+        plan: Plan,
+        seen: _Seen,
+        reasons: dict[int, Blind],
+        since_ns: Int64,
+        registry: Registry,
+        devices: Devices,
+        now_ns: int,
+        out: Outputs,
     ) -> None:
         """What is blind for too long: to the staff."""
         due: dict[int, Due] = {}
@@ -330,7 +338,7 @@ class Watching:
                 due[i] = Due(line.subject, reason, begin_ns)
         wanted = _gathered(plan, seen, due)
         for source in sorted(self._told - set(wanted)):
-            self.ledger.end(source, now_ns, out)
+            self.ledger.measured(source, devices, now_ns, out)
         wards = Counter(registry.ward(device_of(source), now_ns) for source, one in wanted.items() if one.reason is Blind.INCOMPLETE)
         for source, one in wanted.items():
             ward = registry.ward(device_of(source), now_ns)

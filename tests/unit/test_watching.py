@@ -68,6 +68,24 @@ def test_two_hours_without_a_value_make_the_alert_stale_and_tell_somebody(values
     assert states(home) == {"heart.spo2_low": State.FIRING}
 
 
+@pytest.mark.parametrize(("values", "more"), [(NOTHING, {}), (LOW, {"quality": 1})])
+def test_a_device_that_stops_after_it_sent_nothing_usable_stays_announced_as_silent(values: dict[str, Any], more: dict[str, Any]) -> None:
+    home = core(OX)
+    lived(home, range(0, 300, 10), (LOW, {}))
+    output = lived(home, range(300, 3000, 10), (values, more))
+    (told,) = technical(output)
+    output = CoreOutput.nothing()
+    for t in range(3000, 6000, 10):
+        output.add(home.advance(at(t)))
+    ended, begun = technical(output)
+    assert ended == (told[0], "clear", *told[2:])
+    assert begun == ("device.silent", "onset", "resident/a", "ox-1:vitals")
+    assert states(home) == {"heart.spo2_low": State.STALE, "device.silent": State.FIRING}
+    output = lived(home, range(6000, 6030, 10), (LOW, {}))
+    assert technical(output) == [("device.silent", "clear", "resident/a", "ox-1:vitals")]
+    assert states(home) == {"heart.spo2_low": State.FIRING}
+
+
 def test_a_care_plan_sets_how_long_a_hazard_may_be_blind() -> None:
     home = core(OX, care=(CareSetting("resident/a", "watch", "heart_s", 300.0),))
     lived(home, range(0, 300, 10), ({"heart_rate_bpm": 72, "spo2_percent": 97}, {}))
