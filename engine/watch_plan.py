@@ -40,6 +40,7 @@ class Plan(NamedTuple):
     row: Int64
     bed: Int64
     instants: Bool
+    intervals: Bool
     rate_hz_min: Float64
     frozen_ns: Int64
     fine_ns: Int64
@@ -68,10 +69,10 @@ def planned(devices: Devices, signals: dict[str, tuple[Signal, ...]], coverage: 
             group.append(groups.setdefault((subject, signal.quantity), len(groups)))
             row.append(coverage.row(subject, signal.hazard))
             beds.append(NO_BED if bed is None else bed)
-    instants = np.array([KINDS[devices.names[s][1]].timing == "irregular" for s in stream], np.bool_)
+    instants, intervals = (np.array([KINDS[devices.names[s][1]].timing == t for s in stream], np.bool_) for t in ("irregular", "interval"))
     numbers = [np.array(values, np.int64) for values in (stream, column, part, group, row, beds)]
     own = [line.signal for line in lines]
     rate_hz_min, rest = np.array([one.rate_hz_min for one in own]), np.array([one.rest for one in own])
     frozen_ns = np.array([round(one.frozen_s * NS_PER_S) for one in own], np.int64)
     fine_ns = np.array([round((one.fine_s or one.frozen_s) * NS_PER_S) for one in own], np.int64)
-    return Plan._make((lines, *numbers, instants, rate_hz_min, frozen_ns, fine_ns, rest, shares_of(own)))
+    return Plan._make((lines, *numbers, instants, intervals, rate_hz_min, frozen_ns, fine_ns, rest, shares_of(own)))
