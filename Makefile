@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.ready-dev
 
-.PHONY: run check test quality faults bench soak lint lock generated clean
+.PHONY: run check test quality faults week bench soak lint lock generated clean
 
 run: $(READY)  ## start the embedded Vigil with a simulated ward
 	$(BIN)/vigil run --demo --data build/run
@@ -28,6 +28,9 @@ quality: $(READY)  ## figures on real recordings against the committed floors; Q
 
 faults: $(READY)  ## every danger at hand through every device fault, in minutes; QUALITY_DATA as for quality
 	$(BIN)/python -m benchmarks.faults $(FAULTS_ARGS)
+
+week: $(READY)  ## a simulated ordinary week: technical alerts a resident-day, coverage by hazard; some ten minutes
+	$(BIN)/python -m benchmarks.week $(WEEK_ARGS)
 
 bench: $(READY)  ## speed, in one run, as ratios
 	$(BIN)/python -m benchmarks.speed

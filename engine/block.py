@@ -16,6 +16,8 @@ QUALITY_POOR: Final = 1
 """Bit of `Block.quality`: the device says the whole chunk is not to be trusted (off-body, lead-off, saturated)."""
 QUALITY_TEST: Final = 2
 """Bit of `Block.quality`: sent by a tester or a canary, not by a person in need."""
+QUALITY_CHARGER: Final = 4
+"""Bit of `Block.quality`: the device lies on its charger. It measures nobody, and nothing is wrong; QUALITY_POOR is set too."""
 
 
 class Block(NamedTuple):

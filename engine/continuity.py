@@ -31,6 +31,11 @@ FAST_SHARE: Final = 1.3
 stored data, which makes up for a delay."""
 FAST_WINDOWS: Final = 2
 
+PAUSE_MESSAGES: Final = 4
+PAUSE_NS: Final = 5 * NS_PER_S
+"""A wrong rate leaves a little time missing after each message. Where more than PAUSE_NS is, after fewer than one of PAUSE_MESSAGES, the
+device pauses. Both, because of messages that come in bursts the usual time between them is not known."""
+
 # Columns of a window; axis 2.
 BEGAN: Final = 0  # arrival time; 0: none
 JUDGED: Final = 1  # what was judged by then, ns
@@ -50,9 +55,12 @@ _REASONS: Final = (
     Blind.POOR_QUALITY,
     Blind.NO_SIGNAL,
     Blind.RATE_UNUSABLE,
+    Blind.VALUES_UNUSABLE,
 )
 """By the number in REASON; 1 to 3 as in engine/judged.py."""
 _RATE: Final = 4
+_VALUES: Final = 5
+"""Intervals have no rate: more of them than time passes are in another unit, or stand still."""
 
 
 class Shares(NamedTuple):
@@ -85,8 +93,14 @@ def _windows(size: int) -> _Windows:
 
 
 @kernel
-def _close(row: Int64, now: Int64, passed_ns: int, least: float, why: int) -> None:
-    """A window is over: is the share too low, and why?"""
+def _rests(pauses: int, passed_ns: int, came_ns: int, usual_ns: int) -> bool:
+    """Whether a device that leaves no number out now and then sends nothing for a while."""
+    return PAUSE_MESSAGES * pauses * usual_ns < passed_ns and passed_ns - came_ns > pauses * PAUSE_NS
+
+
+@kernel
+def _close(row: Int64, now: Int64, passed_ns: int, least: float, why: int, usual_ns: int, rated: bool) -> None:
+    """A window is over: is the share too low, and why? `usual_ns`: the usual time between messages; not `rated`: a kind that has no rate."""
     came_ns = now[COVERED] - row[COVERED]
     share = (now[JUDGED] - row[JUDGED]) / passed_ns
     surplus_ns = came_ns - passed_ns
@@ -100,7 +114,9 @@ def _close(row: Int64, now: Int64, passed_ns: int, least: float, why: int) -> No
     holes, pauses = now[HELD] - row[HELD], now[PAUSED] - row[PAUSED]
     if not fast and 2 * (now[UNUSABLE] - row[UNUSABLE]) >= max(1, holes):
         reason = why
-    elif fast or (came_ns < least * passed_ns and 2 * pauses >= holes):
+    elif fast and not rated:
+        reason = _VALUES
+    elif fast or (came_ns < least * passed_ns and rated and 2 * pauses >= holes and not _rests(pauses, passed_ns, came_ns, usual_ns)):
         reason = _RATE  # no message is missing, and yet they do not make up the time, or make up more of it
     else:
         reason = 0
@@ -120,6 +136,7 @@ def _look(
     covered_ns: Int64,
     breaks: Int64,
     next_ns: Int64,
+    rate_hz: Float64,
     judged: Int64,
     usual_ns: Int64,
     usable: Bool,
@@ -154,7 +171,7 @@ def _look(
             fresh[UNUSABLE] = judged[s, columns.BADS + m]
             fresh[LAG] = now_ns - next_ns[s]
             if over:
-                _close(row, fresh, passed_ns, least[i], judged[s, columns.BAD_WHY + m])
+                _close(row, fresh, passed_ns, least[i], judged[s, columns.BAD_WHY + m], usual_ns[i], rate_hz[s] > 0.0)
             row[:FAST] = fresh[:FAST]
         if row[LOW_NS] != 0:
             up_to_ns[i] = row[LOW_NS]
@@ -200,6 +217,7 @@ class Continuity:
             streams.covered_ns,
             streams.breaks,
             streams.next_ns,
+            streams.rate_hz,
             judged,
             usual_ns,
             usable,

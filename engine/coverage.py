@@ -18,8 +18,9 @@ from engine.watch import Blind, Hazard, WatchChange
 HAZARDS: Final = tuple(Hazard)
 DAY_NS: Final = 86_400 * NS_PER_S
 COVERAGE: Final = "coverage"
-"""Name of the measurement: how much of a day (UTC) each hazard was watched, of the time in which it was bound."""
-COVERAGE_COLUMNS: Final = tuple(f"{hazard}_percent" for hazard in HAZARDS)
+"""Name of the measurement: how much of a day (UTC) each hazard was watched, of the time in which it was bound, and how long that was."""
+COVERAGE_COLUMNS: Final = (*(f"{hazard}_percent" for hazard in HAZARDS), *(f"{hazard}_bound_h" for hazard in HAZARDS))
+_S_PER_H: Final = 3600.0
 
 
 class Rows(NamedTuple):
@@ -130,16 +131,18 @@ class Coverage:
         return closed
 
     def measured(self) -> list[Measurements]:
-        """Percent watched of the time bound since midnight, a row for each subject; NaN where a hazard was not bound."""
+        """Percent watched of the time bound since midnight, and the hours bound, a row for each subject; NaN where a hazard was not bound."""
         rows = self.rows
         total = rows.watching_ns + rows.blind_ns
         subjects = {key[0]: i for i, key in enumerate(dict.fromkeys((self.keys[r][0], "") for r in np.flatnonzero(total)))}
         if not subjects:
             return []
-        values = np.full((len(subjects), len(HAZARDS)), np.nan, np.float32)
+        values = np.full((len(subjects), len(COVERAGE_COLUMNS)), np.nan, np.float32)
         for r in np.flatnonzero(total):
             subject, hazard = self.keys[r]
-            values[subjects[subject], HAZARDS.index(hazard)] = 100.0 * rows.watching_ns[r] / total[r]
+            column = HAZARDS.index(hazard)
+            values[subjects[subject], column] = 100.0 * rows.watching_ns[r] / total[r]
+            values[subjects[subject], len(HAZARDS) + column] = total[r] / NS_PER_S / _S_PER_H
         day_ns = self.looked_ns // DAY_NS * DAY_NS
         return [Measurements(COVERAGE, tuple(subjects), np.full(len(subjects), day_ns, np.int64), COVERAGE_COLUMNS, values)]
 
@@ -151,7 +154,18 @@ class Coverage:
     def seconds(self) -> dict[tuple[str, Hazard], tuple[float, float]]:
         """Seconds of the current day watched and blind, by subject and hazard."""
         rows = self.rows
-        return {key: (rows.watching_ns[r] / NS_PER_S, rows.blind_ns[r] / NS_PER_S) for r, key in enumerate(self.keys)}
+        return {key: (float(rows.watching_ns[r] / NS_PER_S), float(rows.blind_ns[r] / NS_PER_S)) for r, key in enumerate(self.keys)}
+
+    @staticmethod
+    def seconds_of(measured: Measurements) -> dict[tuple[str, Hazard], tuple[float, float]]:
+        """As `seconds`, of a day that is over (`close_day`)."""
+        found = {}
+        for subject, values in zip(measured.subjects, measured.values.astype(float).tolist(), strict=True):
+            for hazard, percent, bound_h in zip(HAZARDS, values[: len(HAZARDS)], values[len(HAZARDS) :], strict=True):
+                if bound_h > 0:  # NaN: not bound
+                    watched_s = percent / 100 * bound_h * _S_PER_H
+                    found[subject, hazard] = watched_s, bound_h * _S_PER_H - watched_s
+        return found
 
     def _keep(self, index: Int64) -> None:
         kept = Rows._make(column[index] for column in self._all)

@@ -88,6 +88,10 @@ class Devices:
         """The row of a stream, None when it was never met."""
         return self._index.get((device, kind))
 
+    def kinds(self, device: str) -> list[str]:
+        """What `device` was ever met with."""
+        return [self.names[s][1] for s in self._of.get(device, ())]
+
     def heard(self, device: str, subject: str, kind: str = "") -> bool:
         """Whether anything (of `kind`, if given) of `device` was accepted since it is about `subject`."""
         return any(

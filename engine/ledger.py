@@ -13,6 +13,7 @@ from engine.frame import NS_PER_S
 from engine.kinds import KINDS
 from engine.outage import JOIN_NS, REST_NS, REST_SHARE, TOGETHER_DEVICES, Outage, stopped_with
 from engine.outage import event as outage_event
+from engine.outage import untried as untried_event
 from engine.outputs import DataChange, Outputs, Reason
 from engine.registry import FOREVER_NS, Registry
 from engine.technical import DEVICE_UNBOUND
@@ -44,6 +45,16 @@ class Waiting(msgspec.Struct, array_like=True):
     since_ns: int
     patience_ns: int
     kinds: tuple[str, ...]
+    instants: bool = False
+
+
+class Quiet(msgspec.Struct, array_like=True):
+    """A stream that fell silent a short while ago: what rests on it is stale, and nobody is told before `limit_ns` have passed since `stopped_ns`."""
+
+    subject: str
+    onset_ns: int
+    stopped_ns: int
+    limit_ns: int
 
 
 class Refusal(msgspec.Struct, array_like=True):
@@ -63,6 +74,8 @@ class LedgerSaved(msgspec.Struct, array_like=True):
     waiting: dict[str, Waiting] = {}
     refusals: list[tuple[str, str, Refusal]] = []
     outages: dict[str, Outage] = {}
+    quiet: dict[str, Quiet] = {}
+    untried: dict[str, int] = {}
 
 
 class Due(NamedTuple):
@@ -90,6 +103,8 @@ class Ledger:
         self.waiting: dict[str, Waiting] = {}
         self._refusals: dict[tuple[str, str], Refusal] = {}
         self._outages: dict[str, Outage] = {}
+        self._quiet: dict[str, Quiet] = {}
+        self._untried: dict[str, int] = {}
         self.held: set[str] = set()
         """Sources that the watch holds to be blind (engine/watching.py): no reading that gets through ends that."""
         self._edge_ns = NEVER_NS
@@ -107,10 +122,14 @@ class Ledger:
             if subject is None or devices.heard(device, subject):
                 continue
             row = before.get(device)
-            self.waiting[device] = row if row is not None and row.subject == subject else self._waiting(registry, device, subject, now_ns)
+            self.waiting[device] = (
+                row if row is not None and row.subject == subject else self._waiting(registry, devices, device, subject, now_ns)
+            )
         for source, fault in list(self.faults.items()):
             if subjects.get(device_of(source)) != fault.subject:
                 self.end(source, now_ns, out)
+        for source in [source for source, row in self._quiet.items() if subjects.get(device_of(source)) != row.subject]:
+            self.end(source, now_ns, out)
         for key in [key for key in self._refusals if subjects.get(key[0]) is None]:
             del self._refusals[key]
         self._edge_ns = min((registry.valid_until(device, now_ns) for device in subjects), default=FOREVER_NS)
@@ -119,6 +138,8 @@ class Ledger:
         """The clock was set, or the house was shut: nobody waited for a device meanwhile."""
         for row in self.waiting.values():
             row.since_ns = now_ns
+        for quiet in self._quiet.values():
+            quiet.stopped_ns = now_ns
 
     def refused(self, device: str, kind: str, reason: Reason, now_ns: int) -> None:
         """Something of a bound device was refused. `kind` "": not one of those that are known."""
@@ -132,8 +153,11 @@ class Ledger:
             return
         row.last_ns, row.count, row.reason = now_ns, row.count + 1, reason
 
-    def silent(self, registry: Registry, devices: Devices, s: int, now_ns: int, out: Outputs) -> None:
-        """Stream `s` gives nothing usable any more: it is silent, or all that it sends is refused."""
+    def silent(
+        self, registry: Registry, devices: Devices, s: int, now_ns: int, out: Outputs, limit_ns: int, *, expected: bool = False
+    ) -> None:
+        """Stream `s` gives nothing usable any more: it is silent, or all that it sends is refused. Who walks out of reach comes back: of one
+        device that is silent somebody is told when that has lasted `limit_ns`. What rests on it is stale at once. `expected`: it has said that it would be."""
         subject = devices.subject[s]
         if subject is None:
             return
@@ -142,8 +166,16 @@ class Ledger:
         used_ns = int(devices.streams.arrival_ns[s])
         reason = OF_REJECT[row.reason] if row is not None and row.last_ns > (used_ns + now_ns) // 2 else Blind.SILENT
         ward = registry.ward(device, now_ns)
-        count = 0 if ward in self._outages else stopped_with(devices, registry, s, now_ns)
-        self.begin(f"{device}:{kind}", Due(subject, reason, int(devices.silent_since_ns[s])), now_ns, out, Together(ward, used_ns, count))
+        count = 0 if expected or ward in self._outages else stopped_with(devices, registry, s, now_ns)
+        source, onset_ns = f"{device}:{kind}", int(devices.silent_since_ns[s])
+        joins = not expected and (
+            count >= TOGETHER_DEVICES or (ward in self._outages and used_ns <= self._outages[ward].stopped_ns + JOIN_NS)
+        )
+        if reason is Blind.SILENT and not joins and now_ns - used_ns < limit_ns and source not in self.faults:
+            self._quiet[source] = Quiet(subject, onset_ns, used_ns, limit_ns)
+            out.data.append(DataChange(subject, source, True, now_ns))
+            return
+        self.begin(source, Due(subject, reason, onset_ns), now_ns, out, Together(ward, used_ns, count))
 
     def heard_again(self, devices: Devices, s: int, now_ns: int, out: Outputs) -> None:
         """Stream `s` gives something usable again, or is no longer about its subject."""
@@ -154,11 +186,19 @@ class Ledger:
     def end(self, source: str, now_ns: int, out: Outputs) -> None:
         """`source` watches again, or is no longer bound to do so."""
         self.changes += 1
+        if (quiet := self._quiet.pop(source, None)) is not None:
+            out.data.append(DataChange(quiet.subject, source, False, now_ns))
         fault = self.faults.pop(source, None)
         if fault is not None and fault.ward:
             out.data.append(DataChange(fault.subject, source, False, now_ns))
         elif fault is not None:
             out.events.append(_event(source, fault, "clear", now_ns))
+
+    def measured(self, source: str, devices: Devices, now_ns: int, out: Outputs) -> None:
+        """The watch holds `source` to be blind no longer. If that is because nothing comes any more, its silence is what is announced now."""
+        device = device_of(source)
+        if not self._is_silence(devices, device, source[len(device) + 1 :]):
+            self.end(source, now_ns, out)
 
     def follow(self, registry: Registry, devices: Devices, now_ns: int, out: Outputs) -> None:
         """A binding begins or ends."""
@@ -168,6 +208,10 @@ class Ledger:
     def check(self, registry: Registry, devices: Devices, now_ns: int, out: Outputs) -> None:
         """Look over the devices that were not heard, and the refusals."""
         refused = self._check_refusals(registry, devices, now_ns, out)
+        for source, quiet in list(self._quiet.items()):
+            if now_ns - quiet.stopped_ns >= quiet.limit_ns:
+                together = Together(registry.ward(device_of(source), now_ns), quiet.stopped_ns, 0)
+                self.begin(source, Due(quiet.subject, Blind.SILENT, quiet.onset_ns), now_ns, out, together)
         never: dict[str, list[str]] = {}
         for device, row in list(self.waiting.items()):
             if device in devices.known and devices.heard(device, row.subject):
@@ -177,6 +221,8 @@ class Ledger:
             elif device in refused:
                 if (fault := self.faults.get(device)) is not None and fault.reason is Blind.NEVER_HEARD:
                     self.end(device, now_ns, out)
+            elif row.instants:
+                continue
             elif now_ns - row.since_ns >= row.patience_ns and device not in self.faults:
                 never.setdefault(registry.ward(device, now_ns), []).append(device)
         for ward, names in never.items():
@@ -184,6 +230,7 @@ class Ledger:
                 row = self.waiting[device]
                 due = Due(row.subject, Blind.NEVER_HEARD, row.since_ns)
                 self.begin(device, due, now_ns, out, Together(ward, row.since_ns, len(names)))
+        self._check_untried(registry, refused, now_ns, out)
         for ward in list(self._outages):
             self._check_outage(ward, now_ns, out)
 
@@ -209,8 +256,8 @@ class Ledger:
             if devices.heard(device, subject, kind):
                 recent = now_ns - row.last_ns <= self.limits.refused_ns
                 if self._is_silence(devices, device, kind):
-                    if recent and (fault := self.faults.get(source)) is not None:
-                        self.begin(source, Due(subject, OF_REJECT[row.reason], fault.onset_ns), now_ns, out)
+                    if recent and (known := self.faults.get(source) or self._quiet.get(source)) is not None:
+                        self.begin(source, Due(subject, OF_REJECT[row.reason], known.onset_ns), now_ns, out)
                     continue
                 if source not in self.held:
                     self.end(source, now_ns, out)
@@ -229,11 +276,13 @@ class Ledger:
         s = devices.find(device, kind)
         return s is not None and bool(devices.streams.silent[s])
 
-    def _waiting(self, registry: Registry, device: str, subject: str, now_ns: int) -> Waiting:
+    def _waiting(self, registry: Registry, devices: Devices, device: str, subject: str, now_ns: int) -> Waiting:
+        """What the binding declares, else what the device was ever met with: a pendant that is given to somebody else is known to be a button. Of
+        a device that is quite unknown the ten minutes of a sensor are waited for: a day without a fall sensor costs more than one press."""
         binding = registry.binding(device, now_ns)
-        kinds = binding.kinds if binding is not None else ()
+        kinds = (binding.kinds if binding is not None else ()) or tuple(sorted(devices.kinds(device)))
         instants = bool(kinds) and all(KINDS[kind].timing == "irregular" for kind in kinds if kind in KINDS)
-        return Waiting(subject, now_ns, self.limits.event_only_ns if instants else self.limits.never_heard_ns, kinds)
+        return Waiting(subject, now_ns, self.limits.event_only_ns if instants else self.limits.never_heard_ns, kinds, instants)
 
     def reason_of(self, source: str, otherwise: Blind) -> Blind:
         """Why `source` is blind, as announced."""
@@ -256,12 +305,29 @@ class Ledger:
             outage = Outage(together.stopped_ns, due.reason is Blind.CLOCK_UNUSABLE, together.devices)
             self._outages[together.ward] = outage
             out.events.append(outage_event(together.ward, outage, "onset", now_ns))
+        quiet = self._quiet.pop(source, None)
         if outage is not None and together is not None and together.stopped_ns <= outage.stopped_ns + JOIN_NS:
             self.faults[source] = Fault(due.subject, due.reason, due.onset_ns, together.ward)
-            out.data.append(DataChange(due.subject, source, True, now_ns))
+            if quiet is None:
+                out.data.append(DataChange(due.subject, source, True, now_ns))
             return
         fault = self.faults[source] = Fault(due.subject, due.reason, due.onset_ns)
         out.events.append(_event(source, fault, "onset", now_ns))
+        if quiet is not None:  # after the event, which keeps stale what was stale
+            out.data.append(DataChange(quiet.subject, source, False, now_ns))
+
+    def _check_untried(self, registry: Registry, refused: set[str], now_ns: int, out: Outputs) -> None:
+        """Buttons and the like that were never heard: one reminder for a ward, for most of them were never needed."""
+        overdue: dict[str, int] = {}
+        for device, row in self.waiting.items():
+            if row.instants and device not in refused and now_ns - row.since_ns >= row.patience_ns:
+                ward = registry.ward(device, now_ns)
+                overdue[ward] = overdue.get(ward, 0) + 1
+        for ward in sorted(overdue.keys() - self._untried.keys()):
+            self._untried[ward] = now_ns
+            out.events.append(untried_event(ward, now_ns, overdue[ward], "onset", now_ns))
+        for ward in sorted(self._untried.keys() - overdue.keys()):
+            out.events.append(untried_event(ward, self._untried.pop(ward), 0, "clear", now_ns))
 
     def _check_outage(self, ward: str, now_ns: int, out: Outputs) -> None:
         """Whether it is over, or of another sort than it seemed."""
@@ -292,13 +358,14 @@ class Ledger:
     def save(self) -> LedgerSaved:
         """For the snapshot."""
         refusals = [(device, kind, row) for (device, kind), row in self._refusals.items()]
-        return LedgerSaved(self._edge_ns, self.faults, self.waiting, refusals, self._outages)
+        return LedgerSaved(self._edge_ns, self.faults, self.waiting, refusals, self._outages, self._quiet, self._untried)
 
     def load(self, saved: LedgerSaved) -> None:
         """Inverse of `save`."""
         self._edge_ns, self.faults, self.waiting = saved.edge_ns, dict(saved.faults), dict(saved.waiting)
         self._refusals = {(device, kind): row for device, kind, row in saved.refusals}
         self._outages = dict(saved.outages)
+        self._quiet, self._untried = dict(saved.quiet), dict(saved.untried)
 
 
 def device_of(source: str) -> str:

@@ -16,7 +16,7 @@ from engine.devices import Devices
 from engine.events import Event, Phase, Priority, event_id
 from engine.frame import NS_PER_S
 from engine.registry import Registry
-from engine.technical import OUTAGE, OUTAGE_CLOCK
+from engine.technical import OUTAGE, OUTAGE_CLOCK, UNTRIED
 
 TOGETHER_DEVICES: Final = 5
 """So many devices do not stop within TOGETHER_NS by chance."""
@@ -45,6 +45,14 @@ def event(ward: str, outage: Outage, phase: Phase, now_ns: int) -> Event:
     identity = event_id("device", code, subject, outage.stopped_ns, phase)
     values = {"devices": float(outage.devices)}
     return Event(identity, "device", code, subject, phase, int(Priority.LOW), outage.stopped_ns, now_ns, now_ns, 1.0, values)
+
+
+def untried(ward: str, since_ns: int, devices: int, phase: Phase, now_ns: int) -> Event:
+    """The technical event that `devices` of a ward, which report only what happens, were never heard."""
+    subject = f"ward/{ward}"
+    identity = event_id("device", UNTRIED.code, subject, since_ns, phase)
+    values = {"devices": float(devices)}
+    return Event(identity, "device", UNTRIED.code, subject, phase, int(Priority.LOW), since_ns, now_ns, now_ns, 1.0, values)
 
 
 def stopped_with(devices: Devices, registry: Registry, s: int, now_ns: int) -> int:

@@ -64,6 +64,21 @@ OUTAGE_CLOCK: Final = _technical(
 )
 """One for a gateway, not one for each resident behind it."""
 
+UNTRIED: Final = _technical(
+    "device.untried",
+    Subject.WARD,
+    "Buttons, door contacts or cameras of a ward, bound for more than a day, were never heard: nobody knows whether they work.",
+    Text(
+        "有按钮或传感器从未试用",
+        "绑定超过一天仍没有任何消息，不知道能否报警。请将每个呼叫按钮试按一次，每扇门开关一次；没有反应的检查编号、电池和网络。全部收到后自动结束。",
+    ),
+    Text(
+        "Buttons or sensors never tried",
+        "Bound for more than a day, and nothing has come: nobody knows whether they work. Press each call button once, open each door; where nothing arrives, check id, battery and network. Ends when all were heard.",
+    ),
+)
+"""One for a ward: most buttons are never needed, and fifty reminders are read by nobody."""
+
 CALL_UNATTRIBUTED: Final = EventType(
     "device.call_unattributed",
     description="A known device called for help, but was bound to nobody when the button was pressed.",
@@ -86,4 +101,4 @@ DEVICE_UNBOUND: Final = "device.unbound"
 """Code of a fact for the alert book, which opens no alert: a device is no longer about this subject. Alerts that rest on its data become
 stale."""
 
-EVENTS: Final = (*OF_DEVICES, OUTAGE, OUTAGE_CLOCK, CALL_UNATTRIBUTED)
+EVENTS: Final = (*OF_DEVICES, OUTAGE, OUTAGE_CLOCK, UNTRIED, CALL_UNATTRIBUTED)

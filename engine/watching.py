@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from engine import judged as columns
+from engine.charger import Chargers
 from engine.clocks import NEVER_NS, Streams
 from engine.continuity import Continuity, ContinuitySaved
 from engine.coverage import Coverage, CoverageSaved
@@ -21,10 +22,10 @@ from engine.devices import Devices
 from engine.frame import NS_PER_S, Bool, Int64, Samples
 from engine.judged import Columns, columns_of, initial_judged, judge
 from engine.ledger import Due, Ledger, LedgerSaved, Together, device_of
-from engine.outputs import DataChange, Outputs
+from engine.outputs import DataChange, Outputs, Reject
 from engine.registry import Registry
 from engine.state import grown, pack, unpack
-from engine.watch import CARE, CARE_S_MIN, FROZEN_FINE_S, FROZEN_READINGS_MIN, SIGNALS_MAX, Blind, Hazard, Signal, WatchLimits
+from engine.watch import CARE, CARE_S_MIN, FROZEN_READINGS_MIN, SIGNALS_MAX, Blind, Hazard, Signal, WatchLimits
 from engine.watch_plan import Line, Plan, planned
 
 LOOK_EVERY_S: Final = 10
@@ -37,8 +38,13 @@ _OF_WHY[:] = _REASONS.index(Blind.SILENT)
 for _why, _reason in ((columns.NO_VALUE, Blind.NO_VALUE), (columns.POOR, Blind.POOR_QUALITY), (columns.NO_SIGNAL, Blind.NO_SIGNAL)):
     _OF_WHY[_why] = _REASONS.index(_reason)
 _EMPTY_BED: Final = _REASONS.index(Blind.EMPTY_BED)
-_NO_FAULT: Final = np.array([reason in {Blind.EMPTY_BED, Blind.WARMING_UP, Blind.SILENT, Blind.NEVER_HEARD} for reason in _REASONS])
+_ON_CHARGER: Final = _REASONS.index(Blind.ON_CHARGER)
+_NO_FAULT: Final = np.array(
+    [reason in {Blind.EMPTY_BED, Blind.ON_CHARGER, Blind.WARMING_UP, Blind.SILENT, Blind.NEVER_HEARD} for reason in _REASONS]
+)
 """Nobody is told of these here: they are none, or another look tells."""
+_OF_SENSOR: Final = np.array([reason in {Blind.NO_SIGNAL, Blind.VALUES_UNUSABLE} for reason in _REASONS])
+"""A sensor that is broken or wrongly set up is told of even where the same hazard is watched by another quantity, unless its own comes from elsewhere."""
 _NOTHING: Final = (np.zeros(0, np.bool_), np.zeros(0, np.int64), np.zeros(0, np.int64))
 _IN_BED_MIN: Final = 0.5
 
@@ -53,6 +59,8 @@ class WatchingSaved(msgspec.Struct, array_like=True):
     coverage: CoverageSaved = msgspec.field(default_factory=CoverageSaved)
     ledger: LedgerSaved = msgspec.field(default_factory=LedgerSaved)
     continuity: ContinuitySaved = msgspec.field(default_factory=ContinuitySaved)
+    taken_out: dict[str, int] = {}
+    chargers: dict[str, int] = {}
 
 
 class _Last(NamedTuple):
@@ -83,6 +91,7 @@ class Watching:
         self.coverage = Coverage()
         self.ledger = Ledger(self.limits)
         self.continuity = Continuity()
+        self.chargers = Chargers(self.limits.charger_ns)
         self._signals: dict[str, tuple[Signal, ...]] = {}
         for detector in detectors:
             for kind, signals in detector.spec.watches.items():
@@ -98,6 +107,7 @@ class Watching:
         self._last: _Last | None = None
         """What the look before found, by the same plan."""
         self._told: set[str] = set()
+        self._taken_out: dict[str, int] = {}
         self._soonest_ns = min(round(CARE_S_MIN * NS_PER_S), *self.limits.told_ns.values())
         self._waited: tuple[int, dict[int, tuple[str, Blind | None]]] | None = None
         self._said: tuple[int, dict[int, tuple[str, Blind | None]]] | None = None
@@ -111,6 +121,16 @@ class Watching:
             step_ns = int(NS_PER_S / rate_hz) if rate_hz > 0 else 0
             judge(self._judged.table, self._judged.last, stream, samples, valid, step_ns, arrival_ns, *own)
 
+    def take_out(self, partly: Iterable[Reject], registry: Registry, arrival_ns: int) -> None:
+        """The codec refused values of some channels, in chunks of which it took the others."""
+        for reject in partly:
+            if not registry.knows(reject.device):
+                continue
+            watched = {signal.channel for signal in self._signals.get(reject.kind, ())}
+            for channel in reject.channels:
+                if channel in watched:
+                    self._taken_out[f"{reject.device}:{reject.kind}.{channel}"] = arrival_ns
+
     def bind(self, devices: Devices, changed: Iterable[int]) -> None:
         """There are new streams, or the streams `changed` are about somebody else: what they could be judged up to was about others."""
         self._forget_plan()
@@ -123,6 +143,8 @@ class Watching:
         fresh = initial_judged(1)
         for s in changed:
             self._judged.table[s], self._judged.last[s] = fresh.table[0], fresh.last[0]
+            stream = "{}:{}.".format(*devices.names[s])
+            self._taken_out = {source: at_ns for source, at_ns in self._taken_out.items() if not source.startswith(stream)}
 
     def leap(self, now_ns: int) -> None:
         """The clock was set, or the house was shut: nobody lived or waited in the time between."""
@@ -133,7 +155,11 @@ class Watching:
     def tick(self, registry: Registry, devices: Devices, now_ns: int, out: Outputs) -> None:
         """Time passed: who fell silent, whose binding began or ended, and every few seconds who is watched."""
         for s in devices.gone_silent(now_ns):
-            self.ledger.silent(registry, devices, int(s), now_ns, out)
+            device, limit_ns = devices.names[s][0], self._silence_ns(registry, devices, int(s))
+            expected = self.chargers.lies(device, now_ns)
+            if expected:
+                limit_ns = max(limit_ns, now_ns - int(devices.streams.arrival_ns[s]) + self.chargers.left_ns(device, now_ns))
+            self.ledger.silent(registry, devices, int(s), now_ns, out, limit_ns, expected=expected)
         self.ledger.follow(registry, devices, now_ns, out)
         if now_ns // NS_PER_S % LOOK_EVERY_S == 0:
             self.ledger.check(registry, devices, now_ns, out)
@@ -168,7 +194,7 @@ class Watching:
         again = set(np.flatnonzero(self._other(last, decides, row_code)).tolist())
         for r in sorted(changed | again | (waiting.keys() if self._waited is not self._said else frozenset())):
             i = int(decides[r])
-            why = (plan.lines[i].source, self._reason(plan.lines[i], int(code[i]))) if i >= 0 else None
+            why = (plan.lines[i].source, self._reason(plan.lines[i], int(code[i]), now_ns)) if i >= 0 else None
             said = ("", None) if watched[r] else why or waiting.get(r) or ("", Blind.WARMING_UP)
             if self.coverage.why[r] != said or r in changed:
                 self.coverage.why[r] = said
@@ -180,9 +206,10 @@ class Watching:
         begun_ns = np.where(last.since_ns != NEVER_NS, last.since_ns, np.where(seen.at_ns != NEVER_NS, seen.at_ns, now_ns))
         since_ns = np.where(open_, begun_ns, NEVER_NS)
         self._last = _Last(since_ns, missing, decides, row_code, self.ledger.changes)
-        late = np.flatnonzero(open_ & ~watched[plan.row] & ~_NO_FAULT[code] & (now_ns - since_ns >= self._soonest_ns))
+        told = open_ & (~watched[plan.row] | (missing & _OF_SENSOR[code])) & ~_NO_FAULT[code]
+        late = np.flatnonzero(told & (now_ns - since_ns >= self._soonest_ns))
         if late.size or self._told:
-            self._tell(plan, seen, {int(i): _REASONS[int(code[i])] for i in late}, since_ns, registry, now_ns, out)
+            self._tell(plan, seen, {int(i): _REASONS[int(code[i])] for i in late}, since_ns, registry, devices, now_ns, out)
 
     # -- how --------------------------------------------------------------------------------------------------------
 
@@ -197,8 +224,11 @@ class Watching:
         usual_ns = np.maximum(table[plan.stream, columns.GAP + plan.column], streams.period_ns[plan.stream])
         patience_ns = np.maximum(self.limits.missing_ns, self.limits.missing_gaps * usual_ns)
         usable = heard & (plan.instants | (np.where(heard, now_ns - at_ns, 0) <= patience_ns))
+        refused = self._refused(plan, usable, patience_ns, now_ns)
+        expected[refused] = True
         rate_hz = streams.rate_hz[plan.stream]
-        objections = {int(i): Blind.RATE_UNUSABLE for i in np.flatnonzero(usable & (rate_hz > 0) & (rate_hz < plan.rate_hz_min))}
+        objections = dict.fromkeys(refused, Blind.VALUES_UNUSABLE)
+        objections |= {int(i): Blind.RATE_UNUSABLE for i in np.flatnonzero(usable & (rate_hz > 0) & (rate_hz < plan.rate_hz_min))}
         objections |= dict.fromkeys(np.flatnonzero(usable & self._frozen(plan)).tolist(), Blind.NO_SIGNAL)
         low, up_to_ns = self.continuity.look(plan.stream, plan.column, plan.shares, streams, table, usual_ns, usable, now_ns)
         for i, reason in low.items():
@@ -209,14 +239,24 @@ class Watching:
             usable[i] = False
         return _Seen(at_ns, expected, usable, objections)
 
+    def _refused(self, plan: Plan, usable: Bool, patience_ns: Int64, now_ns: int) -> list[int]:
+        """Lines that get nothing usable because what comes is refused, although the channels beside them are taken."""
+        self._taken_out = {source: at_ns for source, at_ns in self._taken_out.items() if now_ns - at_ns <= self.limits.forget_ns}
+        if not self._taken_out:
+            return []
+        at_ns = np.array([self._taken_out.get(line.source, NEVER_NS) for line in plan.lines], np.int64)
+        recent = (at_ns != NEVER_NS) & (at_ns >= now_ns - patience_ns)
+        found: list[int] = np.flatnonzero(recent & ~usable).tolist()
+        return found
+
     def _frozen(self, plan: Plan) -> Bool:
-        """Values that have been the same to the last digit for longer than a living body keeps them."""
+        """Values that have been the same to the last digit for longer than a living body, or the air of a room, keeps them."""
         table, value = self._judged.table, self._judged.last[plan.stream, plan.column]
         stood_ns = table[plan.stream, plan.column] - table[plan.stream, columns.SINCE + plan.column]
         fine = (2 * value) % 1 != 0
-        long = stood_ns >= np.where(fine, np.minimum(plan.frozen_ns, round(FROZEN_FINE_S * NS_PER_S)), plan.frozen_ns)
+        long = stood_ns >= np.where(fine, plan.fine_ns, plan.frozen_ns)
         often = table[plan.stream, columns.SAME + plan.column] >= FROZEN_READINGS_MIN
-        found: Bool = (plan.frozen_ns > 0) & long & often & (value != plan.ceiling)
+        found: Bool = (plan.frozen_ns > 0) & long & often & (value != plan.rest)
         return found
 
     def _waiting(self) -> dict[int, tuple[str, Blind | None]]:
@@ -226,7 +266,8 @@ class Watching:
         for device, row in self.ledger.waiting.items():
             if row.kinds not in hazards:
                 declared = dict.fromkeys(signal.hazard for kind in row.kinds for signal in self._signals.get(kind, ()))
-                hazards[row.kinds] = tuple(declared) or (Hazard.DEVICE,)
+                # Of a door it is known that nothing is watched by it.
+                hazards[row.kinds] = tuple(declared) or (() if row.kinds else (Hazard.DEVICE,))
             # Not before it has had its time: a wall on which each button that nobody needed yet is "not watched" is read by nobody.
             why = (device, self.ledger.reason_of(device, Blind.WARMING_UP))
             for hazard in hazards[row.kinds]:
@@ -242,11 +283,16 @@ class Watching:
         code[empty] = _EMPTY_BED
         for i, reason in seen.objections.items():
             code[i] = _REASONS.index(reason)
+        if self.chargers.since:
+            code[[i for i, line in enumerate(plan.lines) if self.chargers.lies(device_of(line.stream_source), now_ns)]] = _ON_CHARGER
         code[streams.silent[plan.stream]] = _SILENT
         return code
 
-    def _reason(self, line: Line, code: int) -> Blind:
-        return self.ledger.reason_of(line.stream_source, Blind.SILENT) if code == _SILENT else _REASONS[code]
+    def _reason(self, line: Line, code: int, now_ns: int) -> Blind:
+        if code != _SILENT:
+            return _REASONS[code]
+        lies = self.chargers.lies(device_of(line.stream_source), now_ns)
+        return self.ledger.reason_of(line.stream_source, Blind.ON_CHARGER if lies else Blind.SILENT)
 
     def _other(self, last: _Last, decides: Int64, code: Int64) -> Bool:
         """Rows that are blind for another reason than at the last look, or may be."""
@@ -273,17 +319,26 @@ class Watching:
         return found
 
     def _tell(
-        self, plan: Plan, seen: _Seen, reasons: dict[int, Blind], since_ns: Int64, registry: Registry, now_ns: int, out: Outputs
+        self,
+        plan: Plan,
+        seen: _Seen,
+        reasons: dict[int, Blind],
+        since_ns: Int64,
+        registry: Registry,
+        devices: Devices,
+        now_ns: int,
+        out: Outputs,
     ) -> None:
         """What is blind for too long: to the staff."""
         due: dict[int, Due] = {}
         for i, reason in reasons.items():
             line, begin_ns = plan.lines[i], int(since_ns[i])
-            if now_ns - begin_ns >= self._limit_ns(registry, line.subject, line.signal.hazard):
+            unwatched_ns = int(self.coverage.rows.since_ns[plan.row[i]])  # another device may have watched it so far
+            if now_ns - max(begin_ns, unwatched_ns) >= self._limit_ns(registry, line.subject, line.signal.hazard):
                 due[i] = Due(line.subject, reason, begin_ns)
         wanted = _gathered(plan, seen, due)
         for source in sorted(self._told - set(wanted)):
-            self.ledger.end(source, now_ns, out)
+            self.ledger.measured(source, devices, now_ns, out)
         wards = Counter(registry.ward(device_of(source), now_ns) for source, one in wanted.items() if one.reason is Blind.INCOMPLETE)
         for source, one in wanted.items():
             ward = registry.ward(device_of(source), now_ns)
@@ -312,6 +367,12 @@ class Watching:
         own = [c.value for c in registry.care.get(subject, ()) if (c.detector, c.field) == (CARE, f"{hazard}_s") and c.value is not None]
         return round(own[-1] * NS_PER_S) if own else self.limits.told_ns[hazard]
 
+    def _silence_ns(self, registry: Registry, devices: Devices, s: int) -> int:
+        """How long stream `s` may be silent before somebody is told: as long as the first of the hazards that its device watches."""
+        subject = devices.subject[s] or ""
+        hazards = {signal.hazard for kind in devices.kinds(devices.names[s][0]) for signal in self._signals.get(kind, ())}
+        return min(self._limit_ns(registry, subject, hazard) for hazard in hazards or {Hazard.DEVICE})
+
     # -- snapshot ---------------------------------------------------------------------------------------------------
 
     def save(self) -> WatchingSaved:
@@ -325,16 +386,20 @@ class Watching:
             self.coverage.save(),
             self.ledger.save(),
             self.continuity.save(),
+            self._taken_out,
+            self.chargers.since,
         )
 
     def load(self, saved: WatchingSaved, size: int) -> None:
         """Inverse of `save`, for `size` rows of the stream table; what was stored before there was a watch begins with none."""
         self._judged = unpack(initial_judged(0), saved.judged) if saved.judged else initial_judged(size)
         self._missing, self._since, self._told = dict(saved.missing), dict(saved.since), set(saved.told)
+        self._taken_out = dict(saved.taken_out)
         self.coverage.load(saved.coverage)
         self.ledger.load(saved.ledger)
         self.ledger.held = self._told
         self.continuity.load(saved.continuity, size)
+        self.chargers.since = dict(saved.chargers)
         self._waited = self._said = None
         self._plan = self._last = None
 

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.block import NO_SEQ, QUALITY_POOR, QUALITY_TEST, Block
+from engine.block import NO_SEQ, QUALITY_CHARGER, QUALITY_POOR, QUALITY_TEST, Block
 from engine.frame import NS_PER_S, Int64, UInt8
 from engine.kinds import KINDS, MISSING_MAP, RATE_SINGLE_HZ_MAX, Kind
 from engine.outputs import Reason, Reject
@@ -30,7 +30,7 @@ TIME_RULE: Final = (
     f"it must be UTC nanoseconds since 1970-01-01, {datetime.fromtimestamp(T_MAX_NS // NS_PER_S, UTC):%Y-%m-%d} at the latest"
 )
 """What a sentence says about a t0 that is no time."""
-QUALITY_BITS: Final = QUALITY_POOR | QUALITY_TEST
+QUALITY_BITS: Final = QUALITY_POOR | QUALITY_TEST | QUALITY_CHARGER
 _MISSING: Final = {"float64": "null", "float32": "NaN", "int16": f"{MISSING_I2}", "uint16": f"{MISSING_U2}"}
 """What "not measured" is in samples of each type (float64: JSON); uint8 has none."""
 SHOWN_MAX: Final = 40
@@ -109,9 +109,10 @@ def judge(raw: Raw, *, keep: bool = False) -> Judged:
     no_value = np.isnan(values).all(axis=2).sum(axis=1) if seen else None
     bad: dict[int, tuple[Reason, str]] = {}
     partly: dict[int, tuple[Reason, str]] = {}
+    channels: dict[int, tuple[str, ...]] = {}
     if seen & SUSPICIOUS or raw.unreadable:
         looked = look(kind, values, _factor(raw, kind), keep=keep)
-        bad, partly = looked.refused, looked.partly
+        bad, partly, channels = looked.refused, looked.partly, looked.channels
         if keep and kind.dtype is np.uint16:  # a cell has no room for what is kept: the reader behind gets the chunk as it came
             bad, partly = bad | partly, {}
         if not keep and looked.no_value.size:
@@ -121,9 +122,12 @@ def judge(raw: Raw, *, keep: bool = False) -> Judged:
         samples = _cells(samples)
     if no_value is not None and (keep or not no_value.any()):
         no_value = None
-    block = Block(raw.kind, raw.devices, raw.t0_ns, raw.seq, raw.rate_hz, samples, raw.quality, raw.shape, no_value)
+    quality = raw.quality
+    if quality.any():  # on its charger it measures nobody, whatever it sends
+        quality = np.where(quality & QUALITY_CHARGER, quality | QUALITY_POOR, quality).astype(np.uint8)
+    block = Block(raw.kind, raw.devices, raw.t0_ns, raw.seq, raw.rate_hz, samples, quality, raw.shape, no_value)
     cut = [
-        _reject(raw, row, reason, f"{detail}; it is taken for not measured", readings=0)
+        _reject(raw, row, reason, f"{detail}; it is taken for not measured", readings=0)._replace(channels=channels.get(row, ()))
         for row, (reason, detail) in partly.items()
         if row not in bad
     ]
@@ -236,7 +240,10 @@ def _look_at_rows(raw: Raw, bad: dict[int, tuple[Reason, str]]) -> None:
     for row in np.flatnonzero(seq < NO_SEQ).tolist():
         bad[row] = (Reason.WRONG_TYPE, f"seq is {seq[row]}: it must be 0 or more, or left out")
     for row in np.flatnonzero(quality > QUALITY_BITS).tolist():
-        bad[row] = (Reason.WRONG_TYPE, f"quality is {quality[row]}: known flags are 1 (not to be trusted) and 2 (test), so 0 to 3")
+        bad[row] = (
+            Reason.WRONG_TYPE,
+            f"quality is {quality[row]}: known flags are 1 (not to be trusted), 2 (test) and 4 (on its charger), so 0 to 7",
+        )
     for row in raw.unreadable:
         name = raw.devices[row]
         why = "empty" if not name else f"longer than {TEXT_BYTES_MAX} characters" if len(name) > TEXT_BYTES_MAX else "not printable text"

@@ -57,5 +57,6 @@ class Chunk(BaseModel):
         default_factory=dict, description="Instead of samples: one reading by channel name; channels left out are not measured."
     )
     quality: int = Field(
-        0, description="Flags: 1 = the device itself says the chunk is not to be trusted, 2 = sent by a tester, not by a person in need."
+        0,
+        description="Flags: 1 = the device itself says the chunk is not to be trusted, 2 = sent by a tester, not by a person in need, 4 = on its charger, worn by nobody.",
     )

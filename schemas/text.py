@@ -140,7 +140,7 @@ def _raw(chunk: Chunk, part: bytes) -> Raw:
     if not _I8_MIN <= chunk.seq <= _I8_MAX:
         raise Refused(Reason.WRONG_TYPE, f"seq is {shown(chunk.seq)}: it must fit 64 bits")
     if not 0 <= chunk.quality <= _U1_MAX:
-        raise Refused(Reason.WRONG_TYPE, f"quality is {shown(chunk.quality)}: it must be from 0 to 3")
+        raise Refused(Reason.WRONG_TYPE, f"quality is {shown(chunk.quality)}: it must be from 0 to 7")
     samples = _samples(chunk, kind)
     return Raw(
         kind=chunk.kind,

@@ -18,9 +18,9 @@ def evaluate(
     config: ConfigOption = None,
     report: Annotated[Path, typer.Option(help="Folder for scorecard.json and scorecard.html.")] = Path("build/scorecard"),
 ) -> None:
-    """A scorecard: sensitivity, false alarms per resident-day, time to alert, each with a 95 % interval."""
+    """A scorecard: sensitivity, false alarms per resident-day, time to alert, each with a 95 % interval, and how much of the time was watched."""
+    from streams.recordings.scorecard import coverage_table, html_page, table, to_json
     from streams.recordings.scorecard import evaluate as run_evaluate
-    from streams.recordings.scorecard import html_page, table, to_json
 
     settings = loaded(config)
     with progress_bar() as progress:
@@ -34,6 +34,9 @@ def evaluate(
         except ValueError as error:
             raise fail(str(error)) from error
     out.print(table(card))
+    if card.coverage:
+        out.print()
+        out.print(coverage_table(card))
     report.mkdir(parents=True, exist_ok=True)
     (report / "scorecard.json").write_bytes(to_json(card))
     (report / "scorecard.html").write_text(html_page(card), encoding="utf-8")

@@ -21,6 +21,7 @@ registry_app = typer.Typer(
 )
 
 _STDIN: Final = Path("-")
+_NAMED_MAX: Final = 5
 
 
 @registry_app.command("publish", epilog=example("vigil registry publish examples/fall.vigil/registry.json --config vigil.toml"))
@@ -48,6 +49,14 @@ def registry_publish(
         for where in shared_subjects(parts, now):
             typer.echo(
                 f"warning: {where}: two wards call theirs the same; if they are two, rename one, or sinks take them for one", err=True
+            )
+    for name, part in parts.items():
+        if unknown := sorted({binding.device for binding in part.bindings if not binding.kinds}):
+            named = ", ".join(unknown[:_NAMED_MAX]) + (f" and {len(unknown) - _NAMED_MAX} more" if len(unknown) > _NAMED_MAX else "")
+            typer.echo(
+                f"note: {name}: nothing says what {len(unknown)} devices send ({named}). One that has sent nothing ten minutes after its binding is "
+                'announced; a call button that reports presses only has a day with "kinds": ["button"], or is pressed once',
+                err=True,
             )
     _publish(settings.kafka, {name: msgspec.json.encode(part) for name, part in parts.items()})
 

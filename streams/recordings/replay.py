@@ -9,9 +9,11 @@ from pydantic import BaseModel
 
 from alerts.model import Alert, Transition
 from alerts.policy import Policy
+from engine.coverage import COVERAGE, Coverage
 from engine.events import Event
 from engine.frame import NS_PER_S
 from engine.outputs import Account, Late, Measurements, Reject
+from engine.watch import Hazard
 from schemas.recording import Recording
 from streams.pipeline.core import CoreOutput
 from streams.pipeline.handovers import Handover
@@ -38,6 +40,8 @@ class Replayed(NamedTuple):
     late: list[Late]
     accounts: list[Account]
     exposure_s: dict[str, float]
+    coverage_s: dict[tuple[str, Hazard], tuple[float, float]]
+    """Seconds watched and not watched, by subject and hazard; together the time bound."""
     records: int
 
     @property
@@ -71,11 +75,20 @@ def replay(
     )
     total = CoreOutput.nothing()
     done, last_ns = 0, 0
+    coverage_s: dict[tuple[str, Hazard], tuple[float, float]] = {}
+
+    def cover(day: dict[tuple[str, Hazard], tuple[float, float]]) -> None:
+        for key, (watched_s, blind_s) in day.items():
+            before = coverage_s.get(key, (0.0, 0.0))
+            coverage_s[key] = before[0] + watched_s, before[1] + blind_s
 
     def collect(applied: Applied) -> None:
         output = applied.output
         if listen is not None:
             listen(output)
+        for measured in output.outputs.measurements:
+            if measured.name == COVERAGE:
+                cover(Coverage.seconds_of(measured))
         if not measurements:
             output.outputs.measurements.clear()
         total.add(output)
@@ -91,6 +104,15 @@ def replay(
         progress(done, last_ns)
     outputs, engine = total.outputs, partition.core.engine
     accounts = outputs.accounts + engine.accounts()
+    cover(engine.watching.coverage.seconds())
     return Replayed(
-        outputs.events, total.transitions, outputs.measurements, outputs.rejects, outputs.late, accounts, engine.exposure_s(), done
+        outputs.events,
+        total.transitions,
+        outputs.measurements,
+        outputs.rejects,
+        outputs.late,
+        accounts,
+        engine.exposure_s(),
+        coverage_s,
+        done,
     )

@@ -46,6 +46,7 @@ def test_a_registry_is_published_shown_and_withdrawn(broker: kafka.Cluster, tmp_
 
     status, said = run(config, "publish", str(file), "--ward", EAST)  # no worker runs
     assert status == 0
+    assert f"note: {EAST}: nothing says what 1 devices send (" in said
     assert said.splitlines()[-1].startswith(f"{EAST}: stored; in force as soon as a worker of partition ")
     status, said = run(config, "show")
     assert status == 0

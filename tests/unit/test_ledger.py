@@ -11,7 +11,7 @@ import pytest
 from engine.events import Event
 from engine.frame import NS_PER_S
 from engine.outputs import Outputs
-from engine.registry import Assignment, Binding, RegistryData
+from engine.registry import Assignment, Binding, CareSetting, RegistryData
 from engine.technical import DEVICE_CODES
 from streams.pipeline.core import Core, CoreOutput
 
@@ -110,15 +110,118 @@ def test_a_device_that_was_well_and_is_then_refused_is_not_called_silent() -> No
 def test_a_silent_device_that_comes_back_with_a_wrong_clock_is_said_to_have_one() -> None:
     home = core(OXIMETERS[0])
     played(home, range(0, 100, 10))
-    assert technical(home.advance(at(1000))) == [("device.silent", "onset", "resident/a", "ox-1:vitals")]
-    said = played(home, range(1000, 1100, 10), t0_ns=years_ago)
+    assert technical(home.advance(at(2000))) == [("device.silent", "onset", "resident/a", "ox-1:vitals")]
+    said = played(home, range(2000, 2100, 10), t0_ns=years_ago)
     assert [entry[:2] for entry in said] == [("device.silent", "clear"), ("device.clock_unusable", "onset")]
 
 
 def test_a_call_button_with_declared_kind_has_a_day_and_one_without_ten_minutes() -> None:
     home = core(Binding("sos-1", "resident/a", "w", kinds=("button",)), Binding("sos-2", "resident/b", "w"))
     assert technical(home.advance(at(86_000))) == [("device.never_heard", "onset", "resident/b", "sos-2")]
-    assert technical(home.advance(at(86_500))) == [("device.never_heard", "onset", "resident/a", "sos-1")]
+    assert technical_and_wards(home.advance(at(86_500))) == [("device.untried", "onset", "ward/w")]
+
+
+def test_a_button_that_was_ever_pressed_is_known_to_be_one() -> None:
+    """Given to somebody else, by a registry that does not say what it is."""
+    home = core(Binding("sos-1", "resident/a", "w"))
+    home.telemetry(msgspec.json.encode({"v": 1, "device": "sos-1", "kind": "button", "t0_ns": at(100), "values": {"pressed": 1}}), at(101))
+    home.set_registry(RegistryData(bindings=(Binding("sos-1", "resident/b", "w"),)), at(200))
+    assert technical(home.advance(at(86_000))) == []
+    assert technical_and_wards(home.advance(at(86_700))) == [("device.untried", "onset", "ward/w")]
+
+
+def test_buttons_that_nobody_ever_pressed_are_one_reminder_for_a_ward() -> None:
+    """Most are never needed: a reminder for each of fifty is read by nobody. And they are no gateway that failed."""
+    buttons = tuple(Binding(f"sos-{i}", f"resident/{i}", "home/ward", kinds=("button",)) for i in range(12))
+    home = core(*buttons, Binding("door-1", "room/1", "elsewhere", kinds=("door",)))
+    said = home.advance(at(90_000))
+    assert technical_and_wards(said) == [("device.untried", "onset", "ward/elsewhere"), ("device.untried", "onset", "ward/home/ward")]
+    assert [e.values["devices"] for e in said.outputs.events] == [1, 12]
+    assert {(a.code, a.subject) for a in home.book.open()} == {("device.untried", "ward/home/ward"), ("device.untried", "ward/elsewhere")}
+    other = Core()
+    other.restore(home.snapshot())
+    for one in (home, other):
+        rung: list[tuple[str, str, str]] = []
+        for i, button in enumerate(buttons):
+            press = {"v": 1, "device": button.device, "kind": "button", "t0_ns": at(90_100 + 60 * i), "values": {"pressed": 1}}
+            rung += technical_and_wards(one.telemetry(msgspec.json.encode(press), at(90_101 + 60 * i)))
+        rung += technical_and_wards(one.advance(at(91_000)))
+        assert [entry for entry in rung if entry[0].startswith("device.")] == [("device.untried", "clear", "ward/home/ward")]
+
+
+def test_who_walks_out_of_reach_and_comes_back_is_told_to_nobody() -> None:
+    """What rests on the device is stale after two minutes; that it is silent is told when the hazard has been unwatched for its limit."""
+    home = core(OXIMETERS[0])
+    played(home, range(0, 300, 10), values={"heart_rate_bpm": 72, "spo2_percent": 80})
+    away = home.advance(at(1900))
+    assert technical(away) == []
+    assert {(d.source, d.missing) for d in away.outputs.data} >= {("ox-1:vitals", True)}
+    assert [(a.code, a.state) for a in home.book.open()] == [("heart.spo2_low", "stale")]
+    assert [(c.hazard, c.reason) for c in away.outputs.watch] == [("heart", "silent"), ("breathing", "silent")]
+    assert played(home, range(1900, 2000, 10), values={"heart_rate_bpm": 72, "spo2_percent": 80}) == []
+    assert [(a.code, a.state) for a in home.book.open()] == [("heart.spo2_low", "firing")]
+
+
+def test_a_device_that_stays_away_is_told_when_its_hazard_was_unwatched_for_its_limit() -> None:
+    home = core(OXIMETERS[0], OXIMETERS[1], care=(CareSetting("resident/b", "watch", "heart_s", 300.0),))
+    for t in range(0, 300, 10):
+        home.telemetry(vitals(t, "ox-1", values={"heart_rate_bpm": 72, "spo2_percent": 80}), at(t + 1))
+        home.telemetry(vitals(t, "ox-2"), at(t + 1))
+    assert technical(home.advance(at(590))) == []
+    assert technical(home.advance(at(610))) == [("device.silent", "onset", "resident/b", "ox-2:vitals")]
+    other = Core()
+    other.restore(home.snapshot())
+    for one in (home, other):
+        assert technical(one.advance(at(2080))) == []
+        assert technical(one.advance(at(2110))) == [("device.silent", "onset", "resident/a", "ox-1:vitals")]
+        assert [a.state for a in one.book.open() if a.code == "heart.spo2_low"] == ["stale"]
+        back = one.telemetry(vitals(2200, "ox-1", values={"heart_rate_bpm": 72, "spo2_percent": 80}), at(2201))
+        assert technical(back) == [("device.silent", "clear", "resident/a", "ox-1:vitals")]
+        assert [a.state for a in one.book.open() if a.code == "heart.spo2_low"] == ["firing"]
+
+
+@pytest.mark.parametrize("how", ["goes off", "goes on sending"])
+def test_a_device_on_its_charger_is_shown_and_told_only_when_it_is_forgotten_there(how: str) -> None:
+    """It says so itself: then somebody has put it there, and a call at three in the morning would tell nobody anything."""
+    home = core(OXIMETERS[0])
+    played(home, range(0, 300, 10))
+    lies = range(300, 320, 10) if how == "goes off" else range(300, 9 * 3600, 10)
+    output = CoreOutput.nothing()
+    for t in lies:
+        output.add(home.telemetry(vitals(t, quality=4, values={"heart_rate_bpm": None}), at(t + 1)))
+    output.add(home.advance(at(9 * 3600)))
+    assert (technical(output), [reject.detail for reject in output.outputs.rejects]) == ([], [])
+    assert [(c.hazard, c.reason) for c in output.outputs.watch] == [("heart", "on_charger"), ("breathing", "on_charger")]
+    other = Core()
+    other.restore(home.snapshot())
+    assert played(other, range(9 * 3600, 9 * 3600 + 250, 10)) == []
+    assert other.engine.watching.coverage.why[0] == ("", None), "put on again, it watches"
+    forgotten = CoreOutput.nothing()
+    for t in range(9 * 3600, 11 * 3600, 10):
+        forgotten.add(
+            home.telemetry(vitals(t, quality=4, values={"heart_rate_bpm": None}), at(t + 1))
+            if how != "goes off"
+            else home.advance(at(t + 1))
+        )
+    (told,) = (e for e in forgotten.outputs.events if e.code in DEVICE_CODES)
+    assert (told.code, told.device) == ("device.silent" if how == "goes off" else "device.poor_quality", "ox-1:vitals")
+    assert 10 * 3600 <= (told.arrival_ns - at(300)) / NS_PER_S <= 10 * 3600 + 200
+
+
+def test_bands_put_on_their_chargers_together_are_no_outage() -> None:
+    home = core(*GATEWAY[:12])
+    for t in range(0, 310, 10):
+        for i, binding in enumerate(GATEWAY[:12]):
+            home.telemetry(vitals(t, binding.device, quality=0 if t < 300 else 4), at(t + 1 + 0.1 * i))
+    assert technical_and_wards(home.advance(at(8 * 3600))) == []
+
+
+def test_a_silent_device_that_is_taken_away_before_it_is_told_is_forgotten() -> None:
+    home = core(*OXIMETERS)
+    played(home, range(0, 300, 10))
+    home.advance(at(600))
+    home.set_registry(RegistryData(bindings=OXIMETERS[1:]), at(601))
+    assert ("device.silent", "onset", "resident/a", "ox-1:vitals") not in technical(home.advance(at(9000)))
 
 
 def test_a_binding_that_begins_and_ends_is_announced_from_its_begin_and_ended_with_it() -> None:
@@ -234,5 +337,6 @@ def test_devices_that_stop_one_after_the_other_are_cases_of_their_own() -> None:
     for left in range(7, 0, -1):
         begin = 200 + (7 - left) * 100
         said += technical(ward_lives(home, range(begin, begin + 100, 10), devices=GATEWAY[:left]))
+    said += technical(ward_lives(home, range(900, 2600, 10), devices=GATEWAY[:1]))
     assert {entry[0] for entry in said} == {"device.silent"}
     assert len(said) >= 5

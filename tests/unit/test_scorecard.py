@@ -16,6 +16,7 @@ from rich.console import Console
 from detectors.falls import examples as falls
 from engine.events import Event, event_id
 from engine.frame import NS_PER_S
+from engine.watch import Hazard
 from schemas.recording import START_NS, Truth
 from streams.pipeline.assembly import Parameters
 from streams.recordings.format import Builder, read, write
@@ -23,6 +24,7 @@ from streams.recordings.scorecard import (
     Case,
     Window,
     compare,
+    coverage_table,
     evaluate,
     figures,
     html_page,
@@ -293,3 +295,89 @@ def test_a_recording_is_labelled_when_it_has_truth_or_says_that_nothing_happened
 def test_no_recording_is_said(tmp_path) -> None:
     with pytest.raises(ValueError, match="no recording"):
         evaluate([tmp_path])
+
+
+def _night(missed_h: float, name: str = "night", labelled: bool = True) -> Case:
+    """Eight hours of two residents, of whom one's falls were not watched for `missed_h`."""
+    watched = {("resident/a", Hazard.FALL): (8 * 3600.0, 0.0), ("resident/b", Hazard.FALL): ((8 - missed_h) * 3600.0, missed_h * 3600.0)}
+    return Case(name, [], [], 2 / 3, labelled=labelled, coverage_s={**watched, ("room/1", Hazard.FIRE): (3600.0, 0.0)})
+
+
+def test_how_much_of_the_time_was_watched_stands_beside_what_was_missed() -> None:
+    """Nothing missed of a stream that was blind half of the night is no good news: text, page and figures say so."""
+    card = summarise(compare(case, TEN) for case in (_night(4), _night(8, "second"), _night(1, "open", labelled=False)))
+    shown = {one.hazard: one for one in card.coverage}
+    assert list(shown) == [Hazard.FALL, Hazard.FIRE]
+    assert (shown[Hazard.FALL].watched_h, shown[Hazard.FALL].bound_h) == (20, 32), "what is not labelled is in no figure"
+    found = figures(card)["coverage.fall"]
+    assert (found.value, found.unit, found.basis) == (62.5, "%", "20.0 of 32.0 h, 2 residents and rooms, 2 recordings")
+    assert figures(card)["coverage.fire"].value == 100
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(coverage_table(card))
+    text = console.export_text()
+    assert "62.5%" in text
+    assert "20.0 of 32.0 h" in text
+    page = html_page(card)
+    assert "62.5%" in page
+    assert "20.0 of 32.0 h" in page
+    assert json.loads(to_json(card))["coverage.fall"]["value"] == 62.5
+
+
+def test_coverage_of_a_recording_is_that_of_its_watch(tmp_path: Path) -> None:
+    """A band heard for ten minutes and then never again, for half an hour in which the beacon of the room goes on."""
+    builder = Builder("half", "made here", start_ns=0, labelled=True)
+    builder.bind("belt", "resident/a", "waist")
+    builder.bind("air", "room/1", "ceiling")
+    rng = np.random.default_rng(1)
+    for t in range(1800):
+        if t < 600:
+            builder.add("belt", "accel", t * NS_PER_S, 50.0, rng.normal([0, 0, 1], 0.02, (50, 3)).round(3))
+        if t % 10 == 0:
+            air = np.array([[0.001, 1.0, 22 + rng.normal(0, 0.1), 45.0]])
+            builder.add("air", "room_air", t * NS_PER_S, 0.1, air)
+    write(tmp_path / "half.vigil", builder.build())
+    found = {one.hazard: one for one in evaluate([tmp_path]).coverage}
+    assert found[Hazard.FALL].watched_h == pytest.approx(1 / 6, abs=0.01)
+    assert found[Hazard.FALL].bound_h == pytest.approx(1 / 2, abs=0.01)
+    assert found[Hazard.FIRE].watched_h == pytest.approx(1 / 2, abs=0.01)
+
+
+def test_coverage_adds_up_over_midnight(tmp_path: Path) -> None:
+    builder = Builder("midnight", "made here", start_ns=86_400 * NS_PER_S - 600 * NS_PER_S, labelled=True)
+    builder.bind("ox", "resident/a", "finger")
+    rng = np.random.default_rng(1)
+    for t in range(1200):
+        values = np.full((1, 6), np.nan)
+        values[0, 0] = 70 + rng.integers(5)
+        builder.add("ox", "vitals", (86_400 - 600 + t) * NS_PER_S, 1.0, values)
+    write(tmp_path / "midnight.vigil", builder.build())
+    card = evaluate([tmp_path])
+    (heart,) = card.coverage
+    assert json.loads(to_json(card))["coverage.heart"]["value"] == pytest.approx(100)
+    assert (heart.hazard, heart.bound_h) == (Hazard.HEART, pytest.approx(1 / 3, abs=0.01))
+    assert heart.watched_h == pytest.approx(heart.bound_h)
+
+
+def test_the_table_is_read_in_a_terminal_of_80_columns() -> None:
+    """Every word and number whole, on a line with others of its row."""
+    codes = ("heart.ventricular_fibrillation", "pressure_injury.turn_overdue", FALL)
+    truths = [truth(1000 * i, code=code) for i, code in enumerate(codes)]
+    events = [event(1000 * i + 4, code) for i, code in enumerate(codes)] + [event(5 + 7 * i) for i in range(123)]
+    card = score(truths, events, resident_days=0.003, windows={code: Window(10.0, 1.0) for code in codes})
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(table(card))
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= 80
+    words = (
+        "ventricular_fibrillation",
+        "turn_overdue",
+        FALL,
+        "all residents",
+        "1 of 1",
+        "100.0",
+        "20.7 to 100.0",
+        "false alarms",
+        "90 %, s",
+    )
+    assert [word for word in words if word not in text] == []
+    assert "…" not in text

@@ -12,6 +12,8 @@ An event that belongs to a truth already caught is a repeat. An event that belon
 
 A recording of which nobody said what happened (`Recording.labelled`) is not judged: its events are neither right nor false, and its time
 is in no denominator.
+
+Beside what was missed stands what was watched: of a hazard that was blind half of the time, half was not looked for.
 """
 
 from __future__ import annotations
@@ -19,14 +21,17 @@ from __future__ import annotations
 from streams.recordings.scorecard.evaluate import evaluate, windows_of_catalogue
 from streams.recordings.scorecard.match import Case, Window, compare
 from streams.recordings.scorecard.page import html_page
-from streams.recordings.scorecard.score import Row, Scorecard, figures, score, summarise, table, to_json
+from streams.recordings.scorecard.score import Covered, Row, Scorecard, figures, score, summarise, to_json
+from streams.recordings.scorecard.text import coverage_table, table
 
 __all__ = [
     "Case",
+    "Covered",
     "Row",
     "Scorecard",
     "Window",
     "compare",
+    "coverage_table",
     "evaluate",
     "figures",
     "html_page",

@@ -65,6 +65,7 @@ def evaluate(
                     replayed.room_days,
                     recording.labelled,
                     tuple({alert.id: alert.code for step, alert in replayed.transitions if step.notify}.values()),
+                    replayed.coverage_s,
                 ),
                 allowed,
             )

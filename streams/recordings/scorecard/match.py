@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from engine.events import Event
 from engine.frame import NS_PER_S
+from engine.watch import Hazard
 from schemas.recording import Truth
 
 TOLERANCE_S: Final = 5.0
@@ -39,6 +41,8 @@ class Case(NamedTuple):
     labelled: bool = True
     called: tuple[str, ...] = ()
     """The code of each alert that called somebody, under the policy in force: an event that did not hold long enough calls nobody."""
+    coverage_s: Mapping[tuple[str, Hazard], tuple[float, float]] = MappingProxyType({})
+    """Seconds watched and not watched, by subject and hazard."""
 
 
 class Matched(NamedTuple):

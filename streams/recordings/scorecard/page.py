@@ -14,9 +14,11 @@ from matplotlib.figure import Figure as Plot
 from matplotlib.ticker import FuncFormatter
 
 from engine.frame import NS_PER_S
+from engine.watch import HAZARD_NAMES
 from streams.recordings.intervals import Figure
 from streams.recordings.scorecard.match import Matched
 from streams.recordings.scorecard.score import RESIDENTS, ROOMS, Row, Scorecard, said, said_by_others, said_not_labelled
+from streams.recordings.scorecard.text import WATCHED_RULE
 
 TIMELINES_MAX: Final = 12
 """Recordings drawn; those with misses and false alarms come first."""
@@ -54,6 +56,8 @@ def html_page(card: Scorecard, title: str = "Vigil scorecard") -> str:
         '<div class="cards">' + "".join(map(_cards, overall)) + "</div>",
         "<h2>By code</h2>" + _table(card),
     ]
+    if card.coverage:
+        parts.append(f'<h2>Watched, by hazard</h2>{_covered(card)}<p class="under">{WATCHED_RULE}</p>')
     delays = [row for row in card.rows if row.caught and row not in overall]
     if delays:
         parts.append("<h2>Time to alert</h2>" + _figure(_delays(card, delays)))
@@ -123,6 +127,16 @@ def _table(card: Scorecard) -> str:
     )
     if card.not_labelled:
         body += f'<tr class="open"><td>not labelled</td><td colspan="10">{escape(said_not_labelled(card))}</td></tr>'
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _covered(card: Scorecard) -> str:
+    head = "".join(f"<th>{name}</th>" for name in ("hazard", "watched", "of the time bound", "residents and rooms", "recordings"))
+    body = "".join(
+        f"<tr><td>{escape(HAZARD_NAMES[one.hazard].en)}</td><td>{escape(said(one.figure))}</td><td>{one.hours}</td>"
+        f"<td>{one.subjects}</td><td>{one.recordings}</td></tr>"
+        for one in card.coverage
+    )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 

@@ -9,11 +9,10 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
-from rich.table import Table
-from rich.text import Text
 
 from engine.events import Event, Subject
 from engine.frame import NS_PER_S
+from engine.watch import Hazard
 from schemas.recording import Truth
 from streams.pipeline.assembly import EVENT_BY_CODE
 from streams.recordings.intervals import Figure, by_person, proportion, rate
@@ -46,6 +45,34 @@ class Row(NamedTuple):
     time_to_alert_p90: Figure
 
 
+class Covered(NamedTuple):
+    """How much of the time in which `hazard` was bound it was watched, over the subjects and recordings that have it: "0 missed" holds for no more.
+
+    Hours are those of the watch ledger, added over subjects.
+    """
+
+    hazard: Hazard
+    watched_h: float
+    bound_h: float
+    subjects: int
+    recordings: int
+
+    @property
+    def hours(self) -> str:
+        """Watched and bound, in words."""
+        return (
+            f"{self.watched_h:.1f} of {self.bound_h:.1f} h"
+            if self.bound_h >= 1
+            else f"{60 * self.watched_h:.1f} of {60 * self.bound_h:.1f} min"
+        )
+
+    @property
+    def figure(self) -> Figure:
+        """Percent watched; without an interval, for nothing was sampled."""
+        basis = f"{self.hours}, {self.subjects} residents and rooms, {self.recordings} recordings"
+        return Figure(100 * self.watched_h / self.bound_h, float("nan"), float("nan"), "%", basis)
+
+
 class Scorecard(NamedTuple):
     """All figures, and the matches they rest on."""
 
@@ -55,6 +82,8 @@ class Scorecard(NamedTuple):
     room_days: float
     not_labelled: tuple[Case, ...] = ()
     """Recordings that were replayed and not judged; their time is in none of the figures."""
+    coverage: tuple[Covered, ...] = ()
+    """By hazard, of what was bound."""
 
     @property
     def not_judged(self) -> dict[str, int]:
@@ -87,7 +116,22 @@ def summarise(matched: Iterable[Matched]) -> Scorecard:
         chosen = {code for code in codes if not _technical(code) and _in_rooms(code, every) == rooms}
         if chosen or days > 0:  # silence over a known time is a figure too
             rows.append(_row(name, every, chosen, rooms, resident_days, room_days))
-    return Scorecard(tuple(rows), every, resident_days, room_days, tuple(m.case for m in given if not m.case.labelled))
+    open_cases = tuple(m.case for m in given if not m.case.labelled)
+    return Scorecard(tuple(rows), every, resident_days, room_days, open_cases, tuple(_coverage([m.case for m in every])))
+
+
+def _coverage(cases: Sequence[Case]) -> Iterable[Covered]:
+    for hazard in Hazard:
+        seconds = [
+            (case.name, subject, *both)
+            for case in cases
+            for (subject, of), both in case.coverage_s.items()
+            if of == hazard and sum(both) > 0
+        ]
+        if seconds:
+            watched_h = sum(one[2] for one in seconds) / 3600
+            bound_h = watched_h + sum(one[3] for one in seconds) / 3600
+            yield Covered(hazard, watched_h, bound_h, len({one[1] for one in seconds}), len({one[0] for one in seconds}))
 
 
 def _technical(code: str) -> bool:
@@ -151,7 +195,7 @@ def said_by_others(by_others: Sequence[tuple[str, int]], form: str = "{}") -> st
 
 
 def figures(card: Scorecard) -> dict[str, Figure]:
-    """Flat: "<code>.<metric>" to figure; overall codes with underscores."""
+    """Flat: "<code>.<metric>" to figure, overall codes with underscores; "coverage.<hazard>" to the percent watched."""
     found: dict[str, Figure] = {}
     for row in card.rows:
         code = row.code.replace(" ", "_")
@@ -159,6 +203,8 @@ def figures(card: Scorecard) -> dict[str, Figure]:
         found[f"{code}.false_alarms_per_day"] = row.false_alarms_per_day
         found[f"{code}.time_to_alert_median"] = row.time_to_alert_median
         found[f"{code}.time_to_alert_p90"] = row.time_to_alert_p90
+    for one in card.coverage:
+        found[f"coverage.{one.hazard}"] = one.figure
     return found
 
 
@@ -184,45 +230,6 @@ def said(figure: Figure, digits: int = 1) -> str:
     if np.isnan(figure.low):
         return f"{figure.value:.{digits}f}{unit}"
     return f"{figure.value:.{digits}f}{unit} ({figure.low:.{digits}f} to {figure.high:.{digits}f})"
-
-
-def table(card: Scorecard) -> Table:
-    """The scorecard for a terminal."""
-    out = Table(title=f"{len(card.matched)} recordings, {card.resident_days:.3g} resident-days, {card.room_days:.3g} room-days")
-    for heading in (
-        "code",
-        "truths",
-        "caught",
-        "sensitivity",
-        "false alarms",
-        "a day",
-        "median to alert",
-        "90 % within",
-        "repeats",
-        "alerts called",
-    ):
-        out.add_column(
-            heading, justify="left" if heading == "code" else "right", overflow="fold", min_width=13 if heading == "code" else None
-        )
-    for row in card.rows:
-        out.add_row(
-            row.code,
-            str(row.truths),
-            str(row.caught) + said_by_others(row.by_others, "\n+ {}"),
-            said(row.sensitivity),
-            str(row.false_alarms),
-            said(row.false_alarms_per_day, 2),
-            said(row.time_to_alert_median),
-            said(row.time_to_alert_p90),
-            str(row.repeats),
-            str(row.called),
-            style="bold" if row.code in {RESIDENTS, ROOMS} else None,
-        )
-    if card.not_labelled:
-        out.add_row("not labelled", *["–"] * (len(out.columns) - 1))
-        out.caption = Text(f"not labelled: {said_not_labelled(card)}")
-        out.caption_justify = "left"
-    return out
 
 
 def said_not_labelled(card: Scorecard) -> str:
