@@ -30,7 +30,7 @@ from engine.watch_plan import Line, Plan, planned
 
 LOOK_EVERY_S: Final = 10
 """Seconds of arrival time from one look over all that is bound to the next."""
-_REASONS: Final = (*Blind, Blind.SILENT)
+_REASONS: Final[tuple[Blind, ...]] = (*Blind, Blind.SILENT)
 _SILENT: Final = len(Blind)
 """The last of _REASONS: the whole stream is."""
 _OF_WHY: Final = np.zeros(4, np.int64)
