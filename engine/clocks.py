@@ -195,16 +195,29 @@ def admit(
             unusual |= HEARD_AGAIN
         t0 = t0_ns[i]
         stands = set_right = False
+        own_ns = 0
+        if single:  # it may be stamped where its interval begins
+            own_ns = min(int(NS_PER_S / streams.rate_hz[s]) if streams.rate_hz[s] > 0.0 else each_ns, dc.SLOW_LAG_NS)
+        behind_ns = future_ns + own_ns
+        before_ns = streams.arrival_ns[s]
+        if next_ns == NEVER_NS and own_ns >= dc.SLOW_NS:
+            lag = arrival_ns - t0
+            honest = -future_ns <= lag <= behind_ns or (t0 < streams.since_ns[s] and lag <= limits.past_ns)
+            if not honest and streams.clock_offset_ns[s] == 0 and streams.slot[s] >= 0:
+                streams.clock_offset_ns[s], clock[s, dc.STOPPED] = lag, 1
         if streams.clock_offset_ns[s] != 0:
-            t0 = dc.corrected(clock, streams.clock_offset_ns, s, t0, duration, arrival_ns, next_ns, future_ns)
+            t0 = dc.corrected(clock, streams.clock_offset_ns, s, t0, duration, arrival_ns, before_ns, next_ns, future_ns, behind_ns)
             stands = clock[s, dc.STOPPED] != 0
             set_right = streams.clock_offset_ns[s] == 0
         next_seq = streams.last_seq[s] + 1
         numbered = number >= 0 and next_seq > 0
-        if numbered and number >= next_seq and next_ns != NEVER_NS and abs(arrival_ns - duration - t0) > future_ns:
-            expected_ns = next_ns + (number - next_seq) * max(duration, 1)
-            t0 = dc.jumped(clock, streams.clock_offset_ns, s, t0_ns[i], t0, expected_ns, duration, arrival_ns, future_ns)
+        if numbered and number >= next_seq and next_ns != NEVER_NS and not -future_ns <= arrival_ns - duration - t0 <= behind_ns:
+            expected_ns = next_ns + (number - next_seq) * max(duration, own_ns, 1)
+            t0 = dc.jumped(clock, streams.clock_offset_ns, s, t0_ns[i], t0, expected_ns, duration, own_ns, arrival_ns, future_ns)
         strange = t0 > arrival_ns + future_ns or t0 < arrival_ns - limits.past_ns
+        if strange and t0 > arrival_ns and next_ns != NEVER_NS and abs(t0 - next_ns) <= max(duration, NS_PER_S):
+            # at the bound, where one chunk is within it and the next is not: what goes on goes on
+            strange = t0 > arrival_ns + future_ns + future_ns // 4
         start_ns[i] = t0
         gap_ns[i] = GAP_NONE
         newest_ns = 0
@@ -225,6 +238,7 @@ def admit(
             repeated = False
         outcome = ACCEPTED
         odd = stands or t0_ns[i] == newest  # the clock, as it is known, does not explain this chunk
+        overtook = False
         pull = 0
         deviation = 0
         if streams.slot[s] < 0:
@@ -265,8 +279,11 @@ def admit(
                 most = max(duration // 2, dc.WOBBLE_NS)
                 allowed = min(slack + dc.WANDER_RATIO * wander, most)
                 early, late = max(allowed, duration // 2), max(allowed, duration // 4)
-                more = min(abs(ahead), most) - wander
-                clock[s, dc.WANDER] = wander + more // (dc.WANDER_UP if more > 0 else dc.WANDER_DOWN)
+                # stamps that are good to half a chunk show as numbers do that one is missing
+                overtook = not release and ahead > late and 2 * late <= duration and arrival_ns - before_ns <= limits.hold_ns + 2 * duration
+                if not overtook:
+                    more = min(abs(ahead), most) - wander
+                    clock[s, dc.WANDER] = wander + more // (dc.WANDER_UP if more > 0 else dc.WANDER_DOWN)
             if not single and abs(ahead) <= slack:
                 pass
             elif not single and abs(off) <= slack:
@@ -288,19 +305,27 @@ def admit(
             else:
                 outcome = LATE
                 odd = True
-            # A hole in the numbers: the missing chunk may be on another path, a moment behind.
-            if hole and abs(ahead) > slack and outcome == ACCEPTED and gap_ns[i] != GAP_RESTART and not release and limits.hold_ns > 0:
+            # A hole in the numbers or in good stamps: the missing chunk may be on another path, a moment behind.
+            if (
+                (overtook or (hole and abs(ahead) > slack))
+                and outcome == ACCEPTED
+                and gap_ns[i] != GAP_RESTART
+                and not release
+                and limits.hold_ns > 0
+            ):
                 outcome = HELD
         if outcome not in (UNBOUND, DUPLICATE, HELD):
-            if outcome == ACCEPTED and not odd and arrival_ns - duration - t0 <= future_ns:
+            lag = arrival_ns - duration - t0
+            # while chunks are refused as too early, one that is just not is no proof that the clock is good
+            if outcome == ACCEPTED and not odd and lag <= behind_ns and (clock[s, dc.RUN] == 0 or 2 * lag >= -future_ns):
                 if clock[s, dc.RUN] != 0:
                     clock[s, dc.RUN] = 0
                 if streams.clock_offset_ns[s] != 0:
-                    dc.settle(clock, streams.clock_offset_ns, s, arrival_ns - duration - t0, duration, arrival_ns)
+                    dc.settle(clock, streams.clock_offset_ns, s, lag, duration, arrival_ns)
             else:
-                verdict = dc.follow(clock, s, t0_ns[i], number, duration, arrival_ns)
+                verdict = dc.follow(clock, s, t0_ns[i], number, duration, arrival_ns, before_ns)
                 lag = clock[s, dc.RUN_LAG] if verdict == dc.PACED else arrival_ns - duration - t0_ns[i]
-                offset = 0 if abs(lag) <= future_ns and verdict == dc.PACED else lag
+                offset = 0 if -future_ns <= lag <= behind_ns and verdict == dc.PACED else lag
                 changed = verdict != dc.KEEPS and (offset != streams.clock_offset_ns[s] or outcome != ACCEPTED)
                 t0 = t0_ns[i] + offset
                 if changed and t0 >= streams.since_ns[s]:

@@ -14,6 +14,7 @@ import numpy as np
 from engine import judged as columns
 from engine.clocks import HOLES, NEVER_NS, PAUSES, RESTARTS, Streams
 from engine.frame import NS_PER_S, Bool, Float64, Int64
+from engine.jit import kernel
 from engine.state import pack, unpack
 from engine.watch import SIGNALS_MAX, Blind, Signal
 
@@ -29,6 +30,11 @@ FAST_SHARE: Final = 1.3
 """More device time than that came in the time that passed: the samples are declared slower than they are taken. Twice in a row, and not of
 stored data, which makes up for a delay."""
 FAST_WINDOWS: Final = 2
+
+PAUSE_MESSAGES: Final = 4
+PAUSE_NS: Final = 5 * NS_PER_S
+"""A wrong rate leaves a little time missing after each message. Where more than PAUSE_NS is, after fewer than one of PAUSE_MESSAGES, the
+device pauses. Both, because of messages that come in bursts the usual time between them is not known."""
 
 # Columns of a window; axis 2.
 BEGAN: Final = 0  # arrival time; 0: none
@@ -49,9 +55,12 @@ _REASONS: Final = (
     Blind.POOR_QUALITY,
     Blind.NO_SIGNAL,
     Blind.RATE_UNUSABLE,
+    Blind.VALUES_UNUSABLE,
 )
 """By the number in REASON; 1 to 3 as in engine/judged.py."""
 _RATE: Final = 4
+_VALUES: Final = 5
+"""Intervals have no rate: more of them than time passes are in another unit, or stand still."""
 
 
 class Shares(NamedTuple):
@@ -83,6 +92,93 @@ def _windows(size: int) -> _Windows:
     return _Windows(np.zeros((size, SIGNALS_MAX, COLUMNS), np.int64))
 
 
+@kernel
+def _rests(pauses: int, passed_ns: int, came_ns: int, usual_ns: int) -> bool:
+    """Whether a device that leaves no number out now and then sends nothing for a while."""
+    return PAUSE_MESSAGES * pauses * usual_ns < passed_ns and passed_ns - came_ns > pauses * PAUSE_NS
+
+
+@kernel
+def _close(row: Int64, now: Int64, passed_ns: int, least: float, why: int, usual_ns: int, rated: bool) -> None:
+    """A window is over: is the share too low, and why? `usual_ns`: the usual time between messages; not `rated`: a kind that has no rate."""
+    came_ns = now[COVERED] - row[COVERED]
+    share = (now[JUDGED] - row[JUDGED]) / passed_ns
+    surplus_ns = came_ns - passed_ns
+    fast = came_ns > FAST_SHARE * passed_ns and row[LAG] - now[LAG] < surplus_ns // 2
+    row[FAST] = row[FAST] + 1 if fast else 0
+    if not fast and share >= least + (BETTER if row[LOW_NS] != 0 else 0.0):
+        row[LOW_NS] = 0
+        return
+    if fast and share >= least and row[FAST] < FAST_WINDOWS:
+        return
+    holes, pauses = now[HELD] - row[HELD], now[PAUSED] - row[PAUSED]
+    if not fast and 2 * (now[UNUSABLE] - row[UNUSABLE]) >= max(1, holes):
+        reason = why
+    elif fast and not rated:
+        reason = _VALUES
+    elif fast or (came_ns < least * passed_ns and rated and 2 * pauses >= holes and not _rests(pauses, passed_ns, came_ns, usual_ns)):
+        reason = _RATE  # no message is missing, and yet they do not make up the time, or make up more of it
+    else:
+        reason = 0
+    if row[LOW_NS] == 0:
+        row[LOW_NS] = row[BEGAN]
+    row[REASON] = reason
+
+
+@kernel
+def _look(
+    table: Int64,
+    stream: Int64,
+    signal: Int64,
+    least: Float64,
+    hole_ns: Int64,
+    restart_ns: Int64,
+    covered_ns: Int64,
+    breaks: Int64,
+    next_ns: Int64,
+    rate_hz: Float64,
+    judged: Int64,
+    usual_ns: Int64,
+    usable: Bool,
+    now_ns: int,
+    up_to_ns: Int64,
+) -> int:
+    """`Continuity.look` over all lines: writes `up_to_ns` where the share is too low, and returns how many those are."""
+    low = 0
+    fresh = np.zeros(COLUMNS, np.int64)
+    for i in range(stream.shape[0]):
+        if not least[i] > 0.0:
+            continue
+        s, m = stream[i], signal[i]
+        row = table[s, m]
+        if not usable[i]:
+            row[BEGAN] = 0
+            continue
+        passed_ns = now_ns - row[BEGAN]
+        renewed = row[BEGAN] == 0
+        over = False
+        if not renewed:
+            # what has just stopped is silent, not incomplete: the window stays open until more comes
+            flows = now_ns - judged[s, columns.AT + m] <= max(FLOWS_NS, FLOWS_GAPS * usual_ns[i])
+            over = flows and passed_ns >= max(WINDOW_NS, WINDOW_GAPS * usual_ns[i])
+        if renewed or over:
+            fresh[BEGAN] = now_ns
+            fresh[COVERED] = covered_ns[s]
+            holes_ns = breaks[s, HOLES] * hole_ns[i] + breaks[s, RESTARTS] * restart_ns[i]
+            fresh[JUDGED] = covered_ns[s] - judged[s, columns.BAD + m] - holes_ns
+            fresh[HELD] = breaks[s, HOLES]
+            fresh[PAUSED] = breaks[s, PAUSES]
+            fresh[UNUSABLE] = judged[s, columns.BADS + m]
+            fresh[LAG] = now_ns - next_ns[s]
+            if over:
+                _close(row, fresh, passed_ns, least[i], judged[s, columns.BAD_WHY + m], usual_ns[i], rate_hz[s] > 0.0)
+            row[:FAST] = fresh[:FAST]
+        if row[LOW_NS] != 0:
+            up_to_ns[i] = row[LOW_NS]
+            low += 1
+    return low
+
+
 class Continuity:
     """Windows over all streams; axis 0 = stream."""
 
@@ -110,42 +206,28 @@ class Continuity:
         `stream`, `signal` (n,) number the lines; `judged` is the table of engine.judged; `usual_ns` (n,) the usual time between messages;
         `usable` (n,) whether something usable came of late: what does not is no matter of shares.
         """
-        asking = np.flatnonzero((asked.least > 0.0) & usable)
-        quiet = np.flatnonzero((asked.least > 0.0) & ~usable)
-        self._table[stream[quiet], signal[quiet], BEGAN] = 0
         up_to_ns = np.full(stream.shape[0], NEVER_NS, np.int64)
-        if not asking.size:
-            return {}, up_to_ns
-        s, m = stream[asking], signal[asking]
-        rows = self._table[s, m]
-        breaks = streams.breaks[s]
-        fresh = np.zeros_like(rows)
-        fresh[:, BEGAN] = now_ns
-        fresh[:, COVERED] = streams.covered_ns[s]
-        fresh[:, JUDGED] = (
-            fresh[:, COVERED]
-            - judged[s, columns.BAD + m]
-            - breaks[:, HOLES] * asked.hole_ns[asking]
-            - breaks[:, RESTARTS] * asked.restart_ns[asking]
+        low = _look(
+            self._table,
+            stream,
+            signal,
+            asked.least,
+            asked.hole_ns,
+            asked.restart_ns,
+            streams.covered_ns,
+            streams.breaks,
+            streams.next_ns,
+            streams.rate_hz,
+            judged,
+            usual_ns,
+            usable,
+            now_ns,
+            up_to_ns,
         )
-        fresh[:, HELD], fresh[:, PAUSED] = breaks[:, HOLES], breaks[:, PAUSES]
-        fresh[:, UNUSABLE] = judged[s, columns.BADS + m]
-        fresh[:, LAG] = now_ns - streams.next_ns[s]
-        begun = rows[:, BEGAN] != 0
-        passed_ns = now_ns - rows[:, BEGAN]
-        # what has just stopped is silent, not incomplete: the window stays open until more comes
-        flows = now_ns - judged[s, columns.AT + m] <= np.maximum(FLOWS_NS, FLOWS_GAPS * usual_ns[asking])
-        over = begun & flows & (passed_ns >= np.maximum(WINDOW_NS, WINDOW_GAPS * usual_ns[asking]))
-        for i in np.flatnonzero(over):
-            _close(rows[i], fresh[i], int(passed_ns[i]), float(asked.least[asking[i]]), int(judged[s[i], columns.BAD_WHY + m[i]]))
-        kept = slice(FAST, REASON + 1)
-        renewed = over | ~begun
-        fresh[:, kept] = rows[:, kept]
-        rows[renewed] = fresh[renewed]
-        self._table[s, m] = rows
-        low = np.flatnonzero(rows[:, LOW_NS] != 0)
-        up_to_ns[asking[low]] = rows[low, LOW_NS]
-        return {int(asking[i]): _REASONS[int(rows[i, REASON])] for i in low}, up_to_ns
+        if not low:
+            return {}, up_to_ns
+        lines = np.flatnonzero(up_to_ns != NEVER_NS).tolist()
+        return {i: _REASONS[int(self._table[stream[i], signal[i], REASON])] for i in lines}, up_to_ns
 
     def save(self) -> ContinuitySaved:
         """For the snapshot."""
@@ -154,27 +236,3 @@ class Continuity:
     def load(self, saved: ContinuitySaved, size: int) -> None:
         """Inverse of `save`, for `size` rows of the stream table."""
         self._table = unpack(_windows(0), saved.windows).table if saved.windows else _windows(size).table
-
-
-def _close(row: Int64, now: Int64, passed_ns: int, least: float, why: int) -> None:
-    """A window is over: is the share too low, and why?"""
-    came_ns = now[COVERED] - row[COVERED]
-    share = (now[JUDGED] - row[JUDGED]) / passed_ns
-    surplus_ns = came_ns - passed_ns
-    fast = came_ns > FAST_SHARE * passed_ns and row[LAG] - now[LAG] < surplus_ns // 2
-    row[FAST] = row[FAST] + 1 if fast else 0
-    if not fast and share >= least + (BETTER if row[LOW_NS] else 0.0):
-        row[LOW_NS] = 0
-        return
-    if fast and share >= least and row[FAST] < FAST_WINDOWS:
-        return
-    holes, pauses = now[HELD] - row[HELD], now[PAUSED] - row[PAUSED]
-    if not fast and 2 * (now[UNUSABLE] - row[UNUSABLE]) >= max(1, holes):
-        reason = why
-    elif fast or (came_ns < least * passed_ns and 2 * pauses >= holes):
-        reason = _RATE  # no message is missing, and yet they do not make up the time, or make up more of it
-    else:
-        reason = 0
-    if not row[LOW_NS]:
-        row[LOW_NS] = row[BEGAN]
-    row[REASON] = reason

@@ -10,6 +10,7 @@ import numpy as np
 
 from engine.clocks import NEVER_NS
 from engine.frame import NS_PER_S, Bool, Int64
+from engine.jit import kernel
 from engine.outputs import Measurements
 from engine.state import grown, pack, unpack
 from engine.watch import Blind, Hazard, WatchChange
@@ -35,6 +36,33 @@ class Rows(NamedTuple):
 def _rows(size: int) -> Rows:
     zeros = np.zeros(size, np.int64)
     return Rows(zeros, zeros.copy(), zeros.copy(), np.zeros(size, np.bool_), np.zeros(size, np.bool_))
+
+
+@kernel
+def _note(all_rows: Rows, bound: Bool, watched: Bool, judged_ns: Int64, elapsed_ns: int, now_ns: int, changed: Int64) -> int:
+    """`Coverage.note` for the first rows, as many as `bound` has; writes which changed into `changed`, and returns how many."""
+    count = 0
+    for r in range(bound.shape[0]):
+        since_ns = all_rows.since_ns[r]
+        other = all_rows.bound[r] != bound[r] or (bound[r] and all_rows.watched[r] != watched[r])
+        if other:
+            changed[count] = r
+            count += 1
+            all_rows.since_ns[r] = now_ns
+        if all_rows.bound[r] and bound[r]:
+            if watched[r]:
+                all_rows.watching_ns[r] += elapsed_ns
+            else:
+                all_rows.blind_ns[r] += elapsed_ns
+                if all_rows.watched[r]:  # lost, at some time since the last look
+                    begin_ns = max(judged_ns[r], since_ns)
+                    back_ns = min(max(now_ns - elapsed_ns - begin_ns, 0), all_rows.watching_ns[r])
+                    all_rows.watching_ns[r] -= back_ns
+                    all_rows.blind_ns[r] += back_ns
+                    all_rows.since_ns[r] = now_ns - elapsed_ns - back_ns
+        all_rows.bound[r] = bound[r]
+        all_rows.watched[r] = watched[r] and bound[r]
+    return count
 
 
 class CoverageSaved(msgspec.Struct, array_like=True):
@@ -79,23 +107,11 @@ class Coverage:
 
     def note(self, bound: Bool, watched: Bool, judged_ns: Int64, now_ns: int) -> Int64:
         """Count the time since the last look; returns the rows that changed. `judged_ns`: up to when each row could be judged."""
-        rows = self.rows
         elapsed_ns = now_ns - self.looked_ns if self.looked_ns != NEVER_NS else 0
-        same = rows.bound & bound
-        rows.watching_ns[same & watched] += elapsed_ns
-        rows.blind_ns[same & ~watched] += elapsed_ns
-        lost = np.flatnonzero(same & rows.watched & ~watched)
-        begin_ns = np.maximum(judged_ns[lost], rows.since_ns[lost])
-        back_ns = np.clip(now_ns - elapsed_ns - begin_ns, 0, rows.watching_ns[lost])
-        rows.watching_ns[lost] -= back_ns
-        rows.blind_ns[lost] += back_ns
-        changed = np.flatnonzero((rows.bound != bound) | (bound & (rows.watched != watched)))
-        rows.since_ns[changed] = now_ns
-        rows.since_ns[lost] = now_ns - elapsed_ns - back_ns
-        rows.bound[:] = bound
-        rows.watched[:] = watched & bound
+        changed = np.empty(bound.shape[0], np.int64)
+        count = _note(self._all, bound, watched, judged_ns, elapsed_ns, now_ns, changed)
         self.looked_ns = now_ns
-        return changed
+        return changed[:count]
 
     def change(self, r: int, now_ns: int) -> WatchChange:
         """Row `r` as it is now."""

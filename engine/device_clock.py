@@ -74,6 +74,12 @@ EXPECTED_EARLY_NS: Final = 2 * NS_PER_S
 EXPECTED_LATE_NS: Final = 10 * NS_PER_S
 """A chunk that arrives between so much before and after the grid expects its end arrives when it is expected."""
 
+SLOW_NS: Final = 10 * NS_PER_S
+"""A single reading that is said to come so seldom is not refused until the clock is known: that would take minutes. If the first is stamped
+at a time at which it cannot have been measured just now, arrival tells the time, until the pace of the stamps shows what they are worth."""
+SLOW_LAG_NS: Final = 600 * NS_PER_S
+"""A single reading may be stamped where its interval begins, so it may come an interval later; by so much at most."""
+
 KEEPS: Final = 0
 PACED: Final = 1
 STANDS: Final = 2
@@ -112,14 +118,28 @@ def digest(samples: Samples, row: int) -> int:
 
 
 @kernel
-def corrected(clock: Int64, offset_ns: Int64, s: int, t0_ns: int, duration_ns: int, arrival_ns: int, next_ns: int, future_ns: int) -> int:
-    """When a chunk began, by a stream whose clock was found wrong; a stamp that is right by itself shows that the clock is good again."""
+def corrected(
+    clock: Int64,
+    offset_ns: Int64,
+    s: int,
+    t0_ns: int,
+    duration_ns: int,
+    arrival_ns: int,
+    before_ns: int,
+    next_ns: int,
+    ahead_ns: int,
+    behind_ns: int,
+) -> int:
+    """When a chunk began, by a stream whose clock was found wrong; a stamp that is right by itself (at most `ahead_ns` before its arrival and
+    `behind_ns` after it) shows that the clock is good again. `before_ns`: when the chunk before it arrived."""
     lag = arrival_ns - duration_ns - t0_ns
     stands = clock[s, STOPPED] != 0
     corrected_ns = t0_ns + offset_ns[s]
     near = next_ns != NEVER_NS and abs(corrected_ns - next_ns) <= max(duration_ns, NS_PER_S)
     goes_on = t0_ns == clock[s, NEWEST] if stands else near
-    if abs(lag) <= future_ns and not goes_on:
+    # stamps that move on twice as fast as time are no clock that stands still: what was stored is being sent, or the clock was set
+    moved_on = stands and t0_ns - clock[s, NEWEST] > 2 * (arrival_ns - before_ns) + NS_PER_S
+    if moved_on or (-ahead_ns <= lag <= behind_ns and not goes_on):
         offset_ns[s] = 0
         clock[s, STOPPED] = 0
         return t0_ns
@@ -131,21 +151,31 @@ def corrected(clock: Int64, offset_ns: Int64, s: int, t0_ns: int, duration_ns: i
 
 @kernel
 def jumped(
-    clock: Int64, offset_ns: Int64, s: int, t0_ns: int, at_ns: int, expected_ns: int, duration_ns: int, arrival_ns: int, future_ns: int
+    clock: Int64,
+    offset_ns: Int64,
+    s: int,
+    t0_ns: int,
+    at_ns: int,
+    expected_ns: int,
+    duration_ns: int,
+    own_ns: int,
+    arrival_ns: int,
+    ahead_ns: int,
 ) -> int:
     """When a chunk began whose number goes on, `expected_ns` by the grid and `at_ns` by its stamp: if it arrives just when the grid expects
-    it, and so did the one before, the clock was set and nothing is missing."""
+    it, and so did the one before, the clock was set and nothing is missing. `own_ns`: of a single reading, its interval."""
     lag = arrival_ns - duration_ns - expected_ns
-    if clock[s, RUN] == 0 and abs(at_ns - expected_ns) > future_ns and -EXPECTED_EARLY_NS <= lag <= EXPECTED_LATE_NS:
+    if clock[s, RUN] == 0 and abs(at_ns - expected_ns) > ahead_ns and -EXPECTED_EARLY_NS <= lag <= EXPECTED_LATE_NS + own_ns:
         offset_ns[s] = expected_ns - t0_ns
         return expected_ns
     return at_ns
 
 
 @kernel
-def follow(clock: Int64, s: int, t0_ns: int, seq: int, duration_ns: int, arrival_ns: int) -> int:
+def follow(clock: Int64, s: int, t0_ns: int, seq: int, duration_ns: int, arrival_ns: int, before_ns: int) -> int:
     """Note a chunk that the clock, as it is known, does not explain. PACED: it and those before come at the pace of their stamps, so they
-    are live and the clock was set; STANDS: they come slower, so the clock is none; KEEPS: neither is known.
+    are live and the clock was set; STANDS: they come slower, so the clock is none; KEEPS: neither is known. `before_ns`: when the chunk
+    before it arrived.
     """
     row = clock[s]
     lag = arrival_ns - duration_ns - t0_ns
@@ -157,6 +187,8 @@ def follow(clock: Int64, s: int, t0_ns: int, seq: int, duration_ns: int, arrival
     if row[RUN] == 0 or (row[RUN] >= RUN_AGAIN_CHUNKS and arrival_ns - row[RUN_ARRIVAL] > RUN_AGAIN_NS):
         row[RUN] = 0
         row[RUN_T0], row[RUN_ARRIVAL], row[RUN_LAG] = t0_ns, arrival_ns, lag
+        if t0_ns == row[NEWEST] and before_ns != NEVER_NS:  # the stamp that was good before: it has stood still since then
+            row[RUN], row[RUN_ARRIVAL], row[RUN_LAG] = 1, before_ns, before_ns - duration_ns - t0_ns
     row[RUN] += 1
     row[RUN_LAST], row[RUN_AT], row[RUN_SEQ] = t0_ns, arrival_ns, seq
     row[RUN_LAG] = min(row[RUN_LAG], lag)

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.clocks import ACCEPTED, NEVER_NS, AdmissionLimits, Streams, initial_streams
-from engine.frame import NS_PER_S, Int64
+from engine.frame import NS_PER_S, Bool, Int32, Int64
+from engine.jit import kernel
 from engine.state import grown
 
 UNBOUND_STREAMS_MAX: Final = 20_000
@@ -40,6 +41,31 @@ class _Saved(msgspec.Struct, array_like=True):
     unbound: list[Unbound]
     strangers: int
     silent_since_ns: bytes
+
+
+@kernel
+def _gone_silent(
+    slot: Int32,
+    silent: Bool,
+    period_ns: Int64,
+    first_ns: Int64,
+    arrival_ns: Int64,
+    next_ns: Int64,
+    silent_since_ns: Int64,
+    now_ns: int,
+    found: Int64,
+) -> int:
+    """`Devices.gone_silent` for the first streams, as many as `found` has room for; writes them there and returns how many they are."""
+    count = 0
+    for s in range(found.shape[0]):
+        if slot[s] < 0 or silent[s] or period_ns[s] <= 0 or first_ns[s] == NEVER_NS:
+            continue
+        if now_ns - arrival_ns[s] >= max(SILENT_AFTER_NS, SILENT_PERIODS * period_ns[s]):
+            silent[s] = True
+            silent_since_ns[s] = next_ns[s]
+            found[count] = s
+            count += 1
+    return count
 
 
 class Devices:
@@ -126,22 +152,15 @@ class Devices:
                 covered[subject] = max(covered.get(subject, 0.0), float(self.streams.covered_ns[s]) / NS_PER_S)
         return covered
 
-    def gone_silent(self, now_ns: int) -> NDArray[np.intp]:
+    def gone_silent(self, now_ns: int) -> Int64:
         """Streams that were heard and have just been silent for too long; marks them."""
-        size = len(self.names)
         streams = self.streams
-        patience = np.maximum(SILENT_AFTER_NS, SILENT_PERIODS * streams.period_ns[:size])
-        due = (
-            (streams.slot[:size] >= 0)
-            & ~streams.silent[:size]
-            & (streams.period_ns[:size] > 0)
-            & (streams.first_ns[:size] != NEVER_NS)
-            & (now_ns - streams.arrival_ns[:size] >= patience)
-        )
-        found = np.flatnonzero(due)
-        streams.silent[found] = True
-        self.silent_since_ns[found] = streams.next_ns[found]
-        return found
+        found = np.empty(len(self.names), np.int64)
+        count = _gone_silent(
+            streams.slot, streams.silent, streams.period_ns, streams.first_ns, streams.arrival_ns, streams.next_ns,
+            self.silent_since_ns, now_ns, found,
+        )  # fmt: skip
+        return found[:count]
 
     def returned(self, index: Int64, fate: NDArray[np.uint8]) -> NDArray[np.int64]:
         """Streams among `index` that were silent and have just been heard again; clears the mark."""

@@ -36,7 +36,6 @@ from engine.watching import Watching
 JUMP_NS: Final = 7 * 86_400 * NS_PER_S
 """A longer silence means that the clock was set (a box that booted in 1970) or the house was shut: its seconds are not ticked through."""
 _CACHE_MAX: Final = 4096
-_SEQ_MAX: Final = 2**63 - 1
 _ALL_SAME: Final[Int64] = np.empty(0, np.int64)
 """Every chunk of the block covers the same time."""
 
@@ -301,7 +300,7 @@ class Engine:
 
     def _release(self, s: int, arrival_ns: int, out: Outputs, *, everything: bool) -> None:
         """Feed the held chunks of stream `s` whose turn has come (all of them when they have waited long enough)."""
-        while (chunk := self._reorder.pop(s, _SEQ_MAX if everything else int(self.devices.streams.last_seq[s]) + 1)) is not None:
+        while (chunk := self._reorder.pop(s, self.devices.streams, everything=everything)) is not None:
             self._admit(chunk.block(), arrival_ns, out, release=True)
 
     # -- time -------------------------------------------------------------------------------------------------------

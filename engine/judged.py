@@ -22,7 +22,7 @@ GAP: Final = SIGNALS_MAX
 SINCE: Final = 2 * SIGNALS_MAX
 """+ signal: since when its value is the same."""
 SAME: Final = 3 * SIGNALS_MAX
-"""+ signal: chunks on end that ended with it."""
+"""+ signal: readings on end that were it."""
 WHY: Final = 4 * SIGNALS_MAX
 """+ signal: why the last chunk could not be judged (0: it could)."""
 BAD: Final = 5 * SIGNALS_MAX
@@ -124,7 +124,17 @@ def judge(
             if at < 0:
                 _unusable(table, s, m, NO_VALUE, samples, i, step_ns)
                 continue
-            if line[m] and n > 1:
+            value = samples[i, row, at]
+            if line[m] == 3 and value != 0 and width > 1:
+                even = True
+                for c in range(low, high):
+                    if samples[i, row, c] != value and samples[i, row, c] != missing:
+                        even = False
+                        break
+                if even:
+                    _unusable(table, s, m, NO_SIGNAL, samples, i, step_ns)
+                    continue
+            if line[m] and (n > 1 or line[m] == 2):
                 moves = False
                 for c in range(low, high):
                     first = samples[i, 0, c]
@@ -149,9 +159,18 @@ def judge(
                     table[s, GAP + m] = gap if known == 0 else min(gap, 2 * known + NS_PER_S)
                 table[s, AT + m] = t_ns
             table[s, WHY + m] = 0
-            value = samples[i, row, at]
-            if value != last[s, m]:
+            stands = value == last[s, m]
+            if stands:
+                for j in range(n):
+                    for c in range(low, high):
+                        one = samples[i, j, c]
+                        if one == one and one != samples[i, row, c]:  # noqa: PLR0124 - NaN
+                            stands = False
+                            break
+                    if not stands:
+                        break
+            if not stands:
                 last[s, m] = value
                 table[s, SINCE + m] = t_ns
                 table[s, SAME + m] = 0
-            table[s, SAME + m] += 1
+            table[s, SAME + m] += n

@@ -138,9 +138,20 @@ _ALL: Final = (
         (
             # 0: no pulse found, no finger (Bluetooth Heart Rate and Pulse Oximeter services, ANT+); asystole is for the ECG to find. 255 is
             # what an oximeter of 8 bits says without a finger: 254 and 256 stay measurements, and no heart beats at 255 for seconds.
-            Channel("heart_rate_bpm", 0, 350, no_value=(0, 255)),
+            # The slowest heart rate that a monitor counts is 10 bpm or more.
+            Channel(
+                "heart_rate_bpm", 0, 350, no_value=(0, 255), scales=(Scale(0, 5, "beats a second, or a fraction: send beats a minute"),)
+            ),
             # 0 breaths of somebody whose heart is measured is apnoea, and rings; alone it is an empty bed or an idle radar.
-            Channel("respiration_per_min", 0, 150, no_value=(0, 127), zero_beside="heart_rate_bpm"),
+            # 0.1 to 0.6 breaths a second are 6 to 36 a minute.
+            Channel(
+                "respiration_per_min",
+                0,
+                150,
+                no_value=(0, 127),
+                zero_beside="heart_rate_bpm",
+                scales=(Scale(0, 0.6, "breaths a second, or a fraction: send breaths a minute"),),
+            ),
             Channel(
                 "spo2_percent",
                 0,

@@ -194,6 +194,12 @@ class Ledger:
         elif fault is not None:
             out.events.append(_event(source, fault, "clear", now_ns))
 
+    def measured(self, source: str, devices: Devices, now_ns: int, out: Outputs) -> None:
+        """The watch holds `source` to be blind no longer. If that is because nothing comes any more, its silence is what is announced now."""
+        device = device_of(source)
+        if not self._is_silence(devices, device, source[len(device) + 1 :]):
+            self.end(source, now_ns, out)
+
     def follow(self, registry: Registry, devices: Devices, now_ns: int, out: Outputs) -> None:
         """A binding begins or ends."""
         if now_ns >= self._edge_ns:

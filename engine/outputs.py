@@ -40,7 +40,8 @@ class Reason(StrEnum):
 class Reject(NamedTuple):
     """One refused chunk (or whole message): a reason to count, a sentence to act on, the bytes kept for repair.
 
-    `readings` is how many readings it held, 0 where that cannot be known, or where only single values were taken out of them.
+    `readings` is how many readings it held, 0 where that cannot be known, or where only single values were taken out of them: then
+    `channels` are those in which they stood.
     """
 
     reason: Reason
@@ -49,6 +50,7 @@ class Reject(NamedTuple):
     kind: str
     readings: int
     payload: bytes
+    channels: tuple[str, ...] = ()
 
 
 class Measurements(NamedTuple):

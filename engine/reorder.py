@@ -1,19 +1,23 @@
 """The reorder buffer: chunks that wait a moment for the one before them, by stream.
 
-A chunk with a hole in the numbers before it is held until its predecessor comes or the hold time passes (docs/decisions, 4).
+A chunk with a hole in the numbers before it, or where there are none in stamps that are known to be good, is held until its predecessor
+comes or the hold time passes (docs/decisions, 4).
 """
 
 from __future__ import annotations
 
+from bisect import insort
 from typing import Final
 
 import msgspec
 import numpy as np
 
 from engine.block import Block
+from engine.clocks import Streams
+from engine.frame import NS_PER_S
 
-HELD_CHUNKS_MAX: Final = 8
-"""Chunks held per stream; beyond it all are released at once, with the gap."""
+HELD_CHUNKS_MAX: Final = 64
+"""Chunks held per stream; beyond it all are released at once, with the gap. A minute of what a device kept and sends newest first."""
 
 
 class HeldChunk(msgspec.Struct, array_like=True):
@@ -40,6 +44,11 @@ class HeldChunk(msgspec.Struct, array_like=True):
             (samples.shape[0], samples.shape[1]), samples.dtype.str, samples.tobytes(), arrival_ns,
         )  # fmt: skip
 
+    @property
+    def half_ns(self) -> int:
+        """Half of what it covers."""
+        return int(self.samples_shape[0] / self.rate_hz * NS_PER_S / 2) if self.rate_hz > 0.0 else 0
+
     def block(self) -> Block:
         """The chunk as a block of one row."""
         # Copied: a read-only array is another type to a compiled kernel, and would have it compiled again while alarms wait.
@@ -49,22 +58,26 @@ class HeldChunk(msgspec.Struct, array_like=True):
 
 
 class ReorderBuffer:
-    """The chunks that wait, by stream (a row of the stream table), in the order of their numbers."""
+    """The chunks that wait, by stream (a row of the stream table), in the order of their numbers, or times."""
 
     def __init__(self) -> None:
         self.waiting: dict[int, list[HeldChunk]] = {}
 
     def add(self, stream: int, chunk: HeldChunk) -> None:
         """Hold `chunk`."""
-        chunks = self.waiting.setdefault(stream, [])
-        chunks.append(chunk)
-        chunks.sort(key=lambda held: held.seq)
+        insort(self.waiting.setdefault(stream, []), chunk, key=lambda held: (held.seq, held.t0_ns))
 
-    def pop(self, stream: int, seq_max: int) -> HeldChunk | None:
-        """Take out the next chunk of `stream` if its number is at most `seq_max`."""
+    def pop(self, stream: int, streams: Streams, *, everything: bool) -> HeldChunk | None:
+        """Take out the next chunk of `stream`, if it is its turn or `everything` may go: its number follows, or most of it comes before
+        the time at which, by the device's own clock, the next chunk begins."""
         chunks = self.waiting.get(stream)
-        if not chunks or chunks[0].seq > seq_max:
+        if not chunks:
             return None
+        first = chunks[0]
+        if not everything:
+            next_ns = int(streams.next_ns[stream]) - int(streams.clock_offset_ns[stream])
+            if first.seq > streams.last_seq[stream] + 1 or (first.seq < 0 and first.t0_ns - first.half_ns > next_ns):
+                return None
         chunk = chunks.pop(0)
         if not chunks:
             del self.waiting[stream]

@@ -4,7 +4,8 @@ The ranges of a kind (`engine.kinds`) catch what is out of all proportion. Two m
 
 - acceleration in m/s² taken for g: 9.8 at rest, a fall drowned in it. A person is at rest at 1 g, in free fall at 0 for under 2 s, and
   above 8 g for the 20 to 100 ms of an impact (the falls detector's sources). No chunk of a second is at 8.3 to 11.3 g for most of it. The
-  reverse, g taken for m/s², is 0.102 g in every position: a sensor that takes gravity away has an offset of that size in one only;
+  reverse, g taken for m/s², is 0.102 g in every position: a sensor that takes gravity away has an offset of that size in one only, and not for
+  minutes without a second of anything else;
 - an ECG in mV taken for µV (or V for mV): 1 µV from peak to peak, where electrodes alone make 10; or in µV taken for mV: above 20 mV, where
   R waves end at 5. A flat line, drift and noise are small as well: so only what has a few peaks a second counts, and a stream that once had
   the amplitude of an ECG is never doubted again, least of all when the heart stops.
@@ -38,7 +39,7 @@ LOOKS: Final = {
 
 # The columns of a stream's state; X to Z of an accelerometer, KNOWN to LENGTH_S of an ECG.
 VERDICT, LEVEL, FIRST_DOUBT, SECOND_DOUBT = range(4)
-X, Y, Z = range(4, 7)
+X, Y, Z, STEADY_S = range(4, 8)
 KNOWN, LOW, HIGH, PATH, LAST, LENGTH_S = range(4, 10)
 FIELDS: Final = 10
 
@@ -60,6 +61,9 @@ _SURE_S: Final = 1.0
 _KEPT_S: Final = 3.0
 """Seconds of evidence kept at most: so long the right unit has to be seen before it is believed."""
 _TURNED_S: Final = 5.0
+_STEADY_S: Final = 300.0
+_STEADY_BAND: Final = 0.08
+"""Or so long in one position at so nearly the same, and never anything else for most of a chunk."""
 _TURNED_COS: Final = 0.8
 """Another position: turned by 37° at least."""
 
@@ -123,8 +127,14 @@ def weigh_accel(state: Float64, index: Int64, samples: Samples, rate_hz: float, 
                     own[X], own[Y], own[Z] = x_sum / length, y_sum / length, z_sum / length
                 if x_sum * own[X] + y_sum * own[Y] + z_sum * own[Z] < _TURNED_COS * length:
                     own[SECOND_DOUBT] = min(_KEPT_S + _TURNED_S, own[SECOND_DOUBT] + seconds)
+                if abs(own[LEVEL] * _GRAVITY - 1.0) <= _STEADY_BAND:
+                    own[STEADY_S] += seconds
             elif other >= _MOST * measured:
                 own[SECOND_DOUBT] = max(0.0, own[SECOND_DOUBT] - seconds)
+                own[STEADY_S] = 0.0
+            if own[STEADY_S] >= _STEADY_S:
+                own[STEADY_S] = 0.0
+                own[SECOND_DOUBT] = _KEPT_S + _TURNED_S
             if own[VERDICT] == RIGHT:
                 if own[FIRST_DOUBT] >= _SURE_S:
                     own[VERDICT] = M_PER_S2_AS_G

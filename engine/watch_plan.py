@@ -42,7 +42,8 @@ class Plan(NamedTuple):
     instants: Bool
     rate_hz_min: Float64
     frozen_ns: Int64
-    ceiling: Float64
+    fine_ns: Int64
+    rest: Float64
     shares: Shares
 
 
@@ -70,6 +71,7 @@ def planned(devices: Devices, signals: dict[str, tuple[Signal, ...]], coverage: 
     instants = np.array([KINDS[devices.names[s][1]].timing == "irregular" for s in stream], np.bool_)
     numbers = [np.array(values, np.int64) for values in (stream, column, part, group, row, beds)]
     own = [line.signal for line in lines]
-    rate_hz_min, ceiling = np.array([one.rate_hz_min for one in own]), np.array([one.ceiling for one in own])
+    rate_hz_min, rest = np.array([one.rate_hz_min for one in own]), np.array([one.rest for one in own])
     frozen_ns = np.array([round(one.frozen_s * NS_PER_S) for one in own], np.int64)
-    return Plan._make((lines, *numbers, instants, rate_hz_min, frozen_ns, ceiling, shares_of(own)))
+    fine_ns = np.array([round((one.fine_s or one.frozen_s) * NS_PER_S) for one in own], np.int64)
+    return Plan._make((lines, *numbers, instants, rate_hz_min, frozen_ns, fine_ns, rest, shares_of(own)))

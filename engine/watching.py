@@ -22,10 +22,10 @@ from engine.devices import Devices
 from engine.frame import NS_PER_S, Bool, Int64, Samples
 from engine.judged import Columns, columns_of, initial_judged, judge
 from engine.ledger import Due, Ledger, LedgerSaved, Together, device_of
-from engine.outputs import DataChange, Outputs
+from engine.outputs import DataChange, Outputs, Reject
 from engine.registry import Registry
 from engine.state import grown, pack, unpack
-from engine.watch import CARE, CARE_S_MIN, FROZEN_FINE_S, FROZEN_READINGS_MIN, SIGNALS_MAX, Blind, Hazard, Signal, WatchLimits
+from engine.watch import CARE, CARE_S_MIN, FROZEN_READINGS_MIN, SIGNALS_MAX, Blind, Hazard, Signal, WatchLimits
 from engine.watch_plan import Line, Plan, planned
 
 LOOK_EVERY_S: Final = 10
@@ -43,6 +43,8 @@ _NO_FAULT: Final = np.array(
     [reason in {Blind.EMPTY_BED, Blind.ON_CHARGER, Blind.WARMING_UP, Blind.SILENT, Blind.NEVER_HEARD} for reason in _REASONS]
 )
 """Nobody is told of these here: they are none, or another look tells."""
+_OF_SENSOR: Final = np.array([reason in {Blind.NO_SIGNAL, Blind.VALUES_UNUSABLE} for reason in _REASONS])
+"""A sensor that is broken or wrongly set up is told of even where the same hazard is watched by another quantity, unless its own comes from elsewhere."""
 _NOTHING: Final = (np.zeros(0, np.bool_), np.zeros(0, np.int64), np.zeros(0, np.int64))
 _IN_BED_MIN: Final = 0.5
 
@@ -57,6 +59,7 @@ class WatchingSaved(msgspec.Struct, array_like=True):
     coverage: CoverageSaved = msgspec.field(default_factory=CoverageSaved)
     ledger: LedgerSaved = msgspec.field(default_factory=LedgerSaved)
     continuity: ContinuitySaved = msgspec.field(default_factory=ContinuitySaved)
+    taken_out: dict[str, int] = {}
     chargers: dict[str, int] = {}
 
 
@@ -104,6 +107,7 @@ class Watching:
         self._last: _Last | None = None
         """What the look before found, by the same plan."""
         self._told: set[str] = set()
+        self._taken_out: dict[str, int] = {}
         self._soonest_ns = min(round(CARE_S_MIN * NS_PER_S), *self.limits.told_ns.values())
         self._waited: tuple[int, dict[int, tuple[str, Blind | None]]] | None = None
         self._said: tuple[int, dict[int, tuple[str, Blind | None]]] | None = None
@@ -117,6 +121,16 @@ class Watching:
             step_ns = int(NS_PER_S / rate_hz) if rate_hz > 0 else 0
             judge(self._judged.table, self._judged.last, stream, samples, valid, step_ns, arrival_ns, *own)
 
+    def take_out(self, partly: Iterable[Reject], registry: Registry, arrival_ns: int) -> None:
+        """The codec refused values of some channels, in chunks of which it took the others."""
+        for reject in partly:
+            if not registry.knows(reject.device):
+                continue
+            watched = {signal.channel for signal in self._signals.get(reject.kind, ())}
+            for channel in reject.channels:
+                if channel in watched:
+                    self._taken_out[f"{reject.device}:{reject.kind}.{channel}"] = arrival_ns
+
     def bind(self, devices: Devices, changed: Iterable[int]) -> None:
         """There are new streams, or the streams `changed` are about somebody else: what they could be judged up to was about others."""
         self._forget_plan()
@@ -129,6 +143,8 @@ class Watching:
         fresh = initial_judged(1)
         for s in changed:
             self._judged.table[s], self._judged.last[s] = fresh.table[0], fresh.last[0]
+            stream = "{}:{}.".format(*devices.names[s])
+            self._taken_out = {source: at_ns for source, at_ns in self._taken_out.items() if not source.startswith(stream)}
 
     def leap(self, now_ns: int) -> None:
         """The clock was set, or the house was shut: nobody lived or waited in the time between."""
@@ -190,9 +206,10 @@ class Watching:
         begun_ns = np.where(last.since_ns != NEVER_NS, last.since_ns, np.where(seen.at_ns != NEVER_NS, seen.at_ns, now_ns))
         since_ns = np.where(open_, begun_ns, NEVER_NS)
         self._last = _Last(since_ns, missing, decides, row_code, self.ledger.changes)
-        late = np.flatnonzero(open_ & ~watched[plan.row] & ~_NO_FAULT[code] & (now_ns - since_ns >= self._soonest_ns))
+        told = open_ & (~watched[plan.row] | (missing & _OF_SENSOR[code])) & ~_NO_FAULT[code]
+        late = np.flatnonzero(told & (now_ns - since_ns >= self._soonest_ns))
         if late.size or self._told:
-            self._tell(plan, seen, {int(i): _REASONS[int(code[i])] for i in late}, since_ns, registry, now_ns, out)
+            self._tell(plan, seen, {int(i): _REASONS[int(code[i])] for i in late}, since_ns, registry, devices, now_ns, out)
 
     # -- how --------------------------------------------------------------------------------------------------------
 
@@ -207,8 +224,11 @@ class Watching:
         usual_ns = np.maximum(table[plan.stream, columns.GAP + plan.column], streams.period_ns[plan.stream])
         patience_ns = np.maximum(self.limits.missing_ns, self.limits.missing_gaps * usual_ns)
         usable = heard & (plan.instants | (np.where(heard, now_ns - at_ns, 0) <= patience_ns))
+        refused = self._refused(plan, usable, patience_ns, now_ns)
+        expected[refused] = True
         rate_hz = streams.rate_hz[plan.stream]
-        objections = {int(i): Blind.RATE_UNUSABLE for i in np.flatnonzero(usable & (rate_hz > 0) & (rate_hz < plan.rate_hz_min))}
+        objections = dict.fromkeys(refused, Blind.VALUES_UNUSABLE)
+        objections |= {int(i): Blind.RATE_UNUSABLE for i in np.flatnonzero(usable & (rate_hz > 0) & (rate_hz < plan.rate_hz_min))}
         objections |= dict.fromkeys(np.flatnonzero(usable & self._frozen(plan)).tolist(), Blind.NO_SIGNAL)
         low, up_to_ns = self.continuity.look(plan.stream, plan.column, plan.shares, streams, table, usual_ns, usable, now_ns)
         for i, reason in low.items():
@@ -219,14 +239,24 @@ class Watching:
             usable[i] = False
         return _Seen(at_ns, expected, usable, objections)
 
+    def _refused(self, plan: Plan, usable: Bool, patience_ns: Int64, now_ns: int) -> list[int]:
+        """Lines that get nothing usable because what comes is refused, although the channels beside them are taken."""
+        self._taken_out = {source: at_ns for source, at_ns in self._taken_out.items() if now_ns - at_ns <= self.limits.forget_ns}
+        if not self._taken_out:
+            return []
+        at_ns = np.array([self._taken_out.get(line.source, NEVER_NS) for line in plan.lines], np.int64)
+        recent = (at_ns != NEVER_NS) & (at_ns >= now_ns - patience_ns)
+        found: list[int] = np.flatnonzero(recent & ~usable).tolist()
+        return found
+
     def _frozen(self, plan: Plan) -> Bool:
-        """Values that have been the same to the last digit for longer than a living body keeps them."""
+        """Values that have been the same to the last digit for longer than a living body, or the air of a room, keeps them."""
         table, value = self._judged.table, self._judged.last[plan.stream, plan.column]
         stood_ns = table[plan.stream, plan.column] - table[plan.stream, columns.SINCE + plan.column]
         fine = (2 * value) % 1 != 0
-        long = stood_ns >= np.where(fine, np.minimum(plan.frozen_ns, round(FROZEN_FINE_S * NS_PER_S)), plan.frozen_ns)
+        long = stood_ns >= np.where(fine, plan.fine_ns, plan.frozen_ns)
         often = table[plan.stream, columns.SAME + plan.column] >= FROZEN_READINGS_MIN
-        found: Bool = (plan.frozen_ns > 0) & long & often & (value != plan.ceiling)
+        found: Bool = (plan.frozen_ns > 0) & long & often & (value != plan.rest)
         return found
 
     def _waiting(self) -> dict[int, tuple[str, Blind | None]]:
@@ -289,7 +319,15 @@ class Watching:
         return found
 
     def _tell(
-        self, plan: Plan, seen: _Seen, reasons: dict[int, Blind], since_ns: Int64, registry: Registry, now_ns: int, out: Outputs
+        self,
+        plan: Plan,
+        seen: _Seen,
+        reasons: dict[int, Blind],
+        since_ns: Int64,
+        registry: Registry,
+        devices: Devices,
+        now_ns: int,
+        out: Outputs,
     ) -> None:
         """What is blind for too long: to the staff."""
         due: dict[int, Due] = {}
@@ -300,7 +338,7 @@ class Watching:
                 due[i] = Due(line.subject, reason, begin_ns)
         wanted = _gathered(plan, seen, due)
         for source in sorted(self._told - set(wanted)):
-            self.ledger.end(source, now_ns, out)
+            self.ledger.measured(source, devices, now_ns, out)
         wards = Counter(registry.ward(device_of(source), now_ns) for source, one in wanted.items() if one.reason is Blind.INCOMPLETE)
         for source, one in wanted.items():
             ward = registry.ward(device_of(source), now_ns)
@@ -348,6 +386,7 @@ class Watching:
             self.coverage.save(),
             self.ledger.save(),
             self.continuity.save(),
+            self._taken_out,
             self.chargers.since,
         )
 
@@ -355,6 +394,7 @@ class Watching:
         """Inverse of `save`, for `size` rows of the stream table; what was stored before there was a watch begins with none."""
         self._judged = unpack(initial_judged(0), saved.judged) if saved.judged else initial_judged(size)
         self._missing, self._since, self._told = dict(saved.missing), dict(saved.since), set(saved.told)
+        self._taken_out = dict(saved.taken_out)
         self.coverage.load(saved.coverage)
         self.ledger.load(saved.ledger)
         self.ledger.held = self._told

@@ -109,9 +109,10 @@ def judge(raw: Raw, *, keep: bool = False) -> Judged:
     no_value = np.isnan(values).all(axis=2).sum(axis=1) if seen else None
     bad: dict[int, tuple[Reason, str]] = {}
     partly: dict[int, tuple[Reason, str]] = {}
+    channels: dict[int, tuple[str, ...]] = {}
     if seen & SUSPICIOUS or raw.unreadable:
         looked = look(kind, values, _factor(raw, kind), keep=keep)
-        bad, partly = looked.refused, looked.partly
+        bad, partly, channels = looked.refused, looked.partly, looked.channels
         if keep and kind.dtype is np.uint16:  # a cell has no room for what is kept: the reader behind gets the chunk as it came
             bad, partly = bad | partly, {}
         if not keep and looked.no_value.size:
@@ -126,7 +127,7 @@ def judge(raw: Raw, *, keep: bool = False) -> Judged:
         quality = np.where(quality & QUALITY_CHARGER, quality | QUALITY_POOR, quality).astype(np.uint8)
     block = Block(raw.kind, raw.devices, raw.t0_ns, raw.seq, raw.rate_hz, samples, quality, raw.shape, no_value)
     cut = [
-        _reject(raw, row, reason, f"{detail}; it is taken for not measured", readings=0)
+        _reject(raw, row, reason, f"{detail}; it is taken for not measured", readings=0)._replace(channels=channels.get(row, ()))
         for row, (reason, detail) in partly.items()
         if row not in bad
     ]

@@ -43,11 +43,17 @@ class Limits(NamedTuple):
 
 
 class Looked(NamedTuple):
-    """`no_value` (k,): readings in which a code stood. Rows that are refused, and rows of which single values were taken out, with why."""
+    """`no_value` (k,): readings in which a code stood. Rows that are refused, and rows of which single values were taken out, with why; `channels`:
+    of these the channels in which they stood."""
 
     no_value: Int64
     refused: dict[int, Wrong]
     partly: dict[int, Wrong]
+    channels: dict[int, tuple[str, ...]]
+
+
+def _names(kind: Kind, wrong: Bool) -> tuple[str, ...]:
+    return tuple(kind.channels[j].name for j in np.flatnonzero(wrong.any(axis=0)).tolist()) if kind.channels else ()
 
 
 def _usual(entry: Any) -> tuple[float, float]:
@@ -81,7 +87,7 @@ def look(kind: Kind, values: NDArray[Any], factor: float, *, keep: bool) -> Look
     limits = LIMITS[kind.name]
     outside = (values < limits.low) | (values > limits.high)
     if not kind.channels and not outside.any():  # something is missing, and nothing else is odd
-        return Looked(np.zeros(values.shape[0], np.int64), {}, {})
+        return Looked(np.zeros(values.shape[0], np.int64), {}, {}, {})
     code = _codes(kind, values, outside, factor) if kind.coded else np.zeros_like(outside)
     wrong = (outside | _other_scale(kind, values)) & ~code
     rows = np.flatnonzero(wrong.any(axis=(1, 2)))
@@ -96,6 +102,7 @@ def look(kind: Kind, values: NDArray[Any], factor: float, *, keep: bool) -> Look
         code.any(axis=2).sum(axis=1).astype(np.int64),
         {row: why for row, why in found.items() if row in spoiled},
         {row: why for row, why in found.items() if row not in spoiled},
+        {row: _names(kind, wrong[row]) for row in found if row not in spoiled},
     )
 
 

@@ -29,6 +29,9 @@ from engine.frame import NS_PER_S, Frame, frame
 from engine.watch import Hazard, Line, Signal
 
 FEATURE: Final = "feature.activity"
+FROZEN_S: Final = 300.0
+"""A sensor that is alive has noise, and a body breathes: a tilt of 1 degree is 17 mg, one step of an 8-bit sensor (1/64 g). All three axes
+the same to the last digit in every sample for so long are a sensor that hangs, or one that nobody wears."""
 _MS: Final = 1_000_000
 _VALUES: Final = ("peak_g", "impulse_g_s", "rotation_deg", "still_g")
 _DECIMALS: Final = 3
@@ -77,7 +80,16 @@ class FallDetector(Detector[FallParams, FallState]):
         features={FEATURE: ACTIVITY},
         watches={
             "accel": (
-                Signal(Hazard.FALL, "acceleration", line=Line.ZERO, rate_hz_min=RATE_HZ_MIN, share_min=0.75, hole_s=1.0, restart_s=3.0),
+                Signal(
+                    Hazard.FALL,
+                    "acceleration",
+                    line=Line.ZERO,
+                    frozen_s=FROZEN_S,
+                    rate_hz_min=RATE_HZ_MIN,
+                    share_min=0.75,
+                    hole_s=1.0,
+                    restart_s=3.0,
+                ),
             )
         },
     )

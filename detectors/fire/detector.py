@@ -28,7 +28,7 @@ from detectors.fire.state import (
 from engine.detector import NOTHING, Detector, Spec, StepResult
 from engine.events import Detection, Phase
 from engine.frame import NS_PER_S, Float64, Frame, Int32, frame
-from engine.watch import Hazard, Signal
+from engine.watch import Hazard, Line, Signal
 
 ROOM_VALUES: Final = ("smoke_db_per_m", "temperature_c", "rate_k_per_min", "co_ppm", "cohb_percent", "criteria")
 ELECTRICAL_VALUES: Final = ("residual_current_ma", "cable_temperature_c")
@@ -37,6 +37,14 @@ FEATURE_COLUMNS: Final = ("smoke_db_per_m", "co_ppm", "temperature_c", "humidity
 FEATURE_RATE_HZ: Final = 1 / 60
 HOLD_INTERVALS: Final = 2.5
 """A sensor may lose one reading, with half an interval of jitter, without its run being broken."""
+FROZEN_S, FROZEN_FINE_S = 3 * 86_400.0, 86_400.0
+"""The temperature of a room follows the sun and the people in it: in steps of 0.1 K it does not stand for a day. Whole degrees may, where the air
+is conditioned. Smoke, carbon monoxide and residual current stand at their zero for months."""
+
+
+def _warm(name: str) -> Signal:
+    """A temperature: 0 °C exactly, reading after reading, is a sensor that fills with zeros."""
+    return Signal(Hazard.FIRE, name, name, line=Line.ZERO, frozen_s=FROZEN_S, fine_s=FROZEN_FINE_S)
 
 
 class FireDetector(Detector[FireParams, FireState]):
@@ -90,8 +98,8 @@ class FireDetector(Detector[FireParams, FireState]):
         ),
         features={FEATURE: FEATURE_COLUMNS},
         watches={
-            "room_air": tuple(Signal(Hazard.FIRE, name, name) for name in ("smoke_od_per_m", "co_ppm", "temperature_c")),
-            "electrical": tuple(Signal(Hazard.FIRE, name, name) for name in ("residual_current_ma", "cable_temperature_c")),
+            "room_air": (*(Signal(Hazard.FIRE, name, name) for name in ("smoke_od_per_m", "co_ppm")), _warm("temperature_c")),
+            "electrical": (Signal(Hazard.FIRE, "residual_current_ma", "residual_current_ma"), _warm("cable_temperature_c")),
         },
     )
     params_type: ClassVar[type[FireParams]] = FireParams

@@ -39,7 +39,7 @@ from detectors.heart.state import (
 from engine.detector import NOTHING, Detector, Spec, StepResult
 from engine.events import Detection
 from engine.frame import NS_PER_S, Float64, Frame, Int32, Int64, frame
-from engine.watch import Hazard, Line, Signal
+from engine.watch import FROZEN_FINE_S, Hazard, Line, Signal
 
 FEATURE: Final = "feature.heart"
 _FEATURE_RATE_HZ: Final = 1 / 60
@@ -100,11 +100,11 @@ class HeartDetector(Detector[HeartParams, HeartState]):
         features={FEATURE: FEATURES},
         watches={
             "ecg": (Signal(Hazard.HEART, "heart_rate", line=Line.CONSTANT, share_min=0.75, hole_s=1.0, restart_s=30.0),),
-            "rr_interval": (Signal(Hazard.HEART, "heart_rate", above=0.0, share_min=0.75, hole_s=1.0, restart_s=30.0),),
+            "rr_interval": (Signal(Hazard.HEART, "heart_rate", above=0.0, frozen_s=300.0, share_min=0.75, hole_s=1.0, restart_s=30.0),),
             "vitals": (
-                Signal(Hazard.HEART, "heart_rate", "heart_rate_bpm", above=0.0, frozen_s=6 * 3600.0),
-                Signal(Hazard.BREATHING, "respiration", "respiration_per_min", frozen_s=12 * 3600.0),
-                Signal(Hazard.BREATHING, "oxygen", "spo2_percent", above=0.0, frozen_s=12 * 3600.0, ceiling=100.0),
+                Signal(Hazard.HEART, "heart_rate", "heart_rate_bpm", above=0.0, frozen_s=6 * 3600.0, fine_s=FROZEN_FINE_S),
+                Signal(Hazard.BREATHING, "respiration", "respiration_per_min", frozen_s=12 * 3600.0, fine_s=FROZEN_FINE_S),
+                Signal(Hazard.BREATHING, "oxygen", "spo2_percent", above=0.0, frozen_s=12 * 3600.0, fine_s=FROZEN_FINE_S, rest=100.0),
             ),
         },
     )

@@ -21,6 +21,8 @@ FEATURE: Final = "feature.pressure"
 _CODES: Final = {state.OVERDUE: TURN_OVERDUE, state.WET: MOISTURE}
 SHAPES_MAX: Final = 16
 """Work spaces kept; a home has one or two kinds of mattress."""
+FROZEN_S: Final = 86_400.0
+"""Nobody lies for a day without a change of moisture to the last digit, unless it is dry."""
 _FEATURE_RATE_HZ: Final = NS_PER_S / state.FEATURE_PERIOD_NS
 
 
@@ -70,8 +72,8 @@ class PressureInjuryDetector(Detector[PressureInjuryParams, PressureInjuryState]
         overridable=("turn_interval_s",),
         features={FEATURE: FEATURE_COLUMNS},
         watches={
-            "pressure_map": (Signal(Hazard.PRESSURE, "posture", line=Line.CONSTANT),),
-            "bed": (Signal(Hazard.PRESSURE, "in_bed", "in_bed"), Signal(Hazard.BED, "moisture", "moisture")),
+            "pressure_map": (Signal(Hazard.PRESSURE, "posture", line=Line.EVEN),),
+            "bed": (Signal(Hazard.PRESSURE, "in_bed", "in_bed"), Signal(Hazard.BED, "moisture", "moisture", frozen_s=FROZEN_S, rest=0.0)),
         },
     )
     params_type: ClassVar[type[PressureInjuryParams]] = PressureInjuryParams

@@ -89,7 +89,9 @@ class Core:
             return output
         if decoded.rejects:
             output.outputs.add(self.engine.refuse(decoded.rejects, arrival_ns))
-        output.outputs.rejects.extend(decoded.partly)  # their readings go on: nothing to account for
+        if decoded.partly:
+            self.engine.watching.take_out(decoded.partly, self.engine.registry, arrival_ns)
+            output.outputs.rejects.extend(decoded.partly)  # their readings go on: nothing to account for
         for block in decoded.blocks:
             if handover.retained:
                 block = block._replace(retained=True)  # noqa: PLW2901 - the same block, marked

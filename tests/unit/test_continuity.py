@@ -67,6 +67,12 @@ def swapped() -> Iterator[Sent]:
         yield t + 2.1, {"t0_ns": at(t)}
 
 
+def every_second_late(by_s: float) -> Iterator[Sent]:
+    """Too late to wait for."""
+    sent = ((t + 1 + by_s * (t % 2), {"t0_ns": at(t)}) for t in range(SECONDS))
+    return iter(sorted(sent, key=lambda entry: entry[0]))
+
+
 LUCK: Final = np.random.default_rng(3).random(SECONDS)
 
 NOTHING_TO_SAY: Final = {
@@ -78,11 +84,16 @@ NOTHING_TO_SAY: Final = {
     "messages of 20 s": numbered(20.0, n=20 * HZ),
     "a crystal 5 % fast": numbered(1 / 1.05),
     "stored, then live": stored(),
+    "in the wrong order, no numbers": swapped(),
 }
 TOLD: Final = {
     "every second one lost": (every_second(lambda t: t % 2 == 0), "incomplete"),
     "three in ten lost": (every_second(lambda t: LUCK[t] >= 0.3), "incomplete"),
-    "in the wrong order, no numbers": (swapped(), "incomplete"),
+    "every second one seconds late, no numbers": (every_second_late(6.1), "incomplete"),
+    "pauses of 20 s, numbers go on": (
+        ((t + 1, {"t0_ns": at(t), "seq": n}) for n, t in enumerate(t for t in range(SECONDS) if t % 40 < 20)),
+        "incomplete",
+    ),
     "every second one empty": (
         ((t, m | ({"samples": [[None] * 3] * HZ} if m["seq"] % 2 else {})) for t, m in every_second()),
         "no_value",
@@ -111,6 +122,22 @@ def test_too_little_of_it_is_told_with_the_reason(name: str) -> None:
     assert event.decided_ns - at(0) <= 400 * NS_PER_S
     watching_s, blind_s = home.engine.watching.coverage.seconds()["resident/a", Hazard.FALL]
     assert blind_s > 0.9 * (watching_s + blind_s)
+
+
+@pytest.mark.parametrize("beats", [1, 4])
+def test_beats_that_a_device_leaves_out_are_missing_and_no_matter_of_its_rate(beats: int) -> None:
+    """It numbers what it sends, so no number is missing."""
+    home = core(BAND, care=CARE)
+    output, t, n, rng = CoreOutput.nothing(), 0.0, 0, np.random.default_rng(4)
+    while t < SECONDS:
+        rr_ms = rng.normal(880, 40, beats).round().tolist()
+        t0, t = t, t + sum(rr_ms) / 1000
+        if rng.random() >= 0.4:
+            body = {"v": 1, "device": "wb", "kind": "rr_interval", "t0_ns": at(t0), "seq": n, "samples": rr_ms}
+            output.add(home.telemetry(msgspec.json.encode(body), at(t + 0.2)))
+            n += 1
+    output.add(home.advance(at(t)))
+    assert [entry[:2] for entry in technical(output)] == [("device.incomplete", "onset")]
 
 
 def test_it_ends_when_the_data_is_whole_again_and_not_before() -> None:

@@ -114,6 +114,18 @@ def test_acceleration_in_g_taken_for_m_per_s2_is_refused_once_the_wearer_has_tur
     assert len(found) >= 14
 
 
+@pytest.mark.parametrize(("seconds", "told"), [(290, False), (320, True)])
+def test_or_once_a_still_wearer_has_been_at_a_tenth_of_gravity_for_minutes(seconds: int, told: bool) -> None:
+    found = refused(home(), "accel", lying(seconds) / np.float32(G), 50.0)
+    assert looks(found) == ({"g that was sent as m/s2, say unit g"} if told else set())
+
+
+def test_a_sensor_without_gravity_that_is_off_by_a_tenth_is_at_0_now_and_then() -> None:
+    off = lying(200) - np.array([0, 0, 0.9], np.float32)
+    right = lying(3) - np.array([0, 0, 1], np.float32)
+    assert refused(home(), "accel", np.concatenate([off, right, off]), 50.0) == []
+
+
 @pytest.mark.parametrize("per_g", [64, 256, 1000, 1024, 4096, 16384])
 def test_mg_and_raw_counts_are_refused(per_g: int) -> None:
     samples = lying(5, down=(0.6, 0.0, 0.8)) * np.float32(per_g)

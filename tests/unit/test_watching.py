@@ -68,6 +68,24 @@ def test_two_hours_without_a_value_make_the_alert_stale_and_tell_somebody(values
     assert states(home) == {"heart.spo2_low": State.FIRING}
 
 
+@pytest.mark.parametrize(("values", "more"), [(NOTHING, {}), (LOW, {"quality": 1})])
+def test_a_device_that_stops_after_it_sent_nothing_usable_stays_announced_as_silent(values: dict[str, Any], more: dict[str, Any]) -> None:
+    home = core(OX)
+    lived(home, range(0, 300, 10), (LOW, {}))
+    output = lived(home, range(300, 3000, 10), (values, more))
+    (told,) = technical(output)
+    output = CoreOutput.nothing()
+    for t in range(3000, 6000, 10):
+        output.add(home.advance(at(t)))
+    ended, begun = technical(output)
+    assert ended == (told[0], "clear", *told[2:])
+    assert begun == ("device.silent", "onset", "resident/a", "ox-1:vitals")
+    assert states(home) == {"heart.spo2_low": State.STALE, "device.silent": State.FIRING}
+    output = lived(home, range(6000, 6030, 10), (LOW, {}))
+    assert technical(output) == [("device.silent", "clear", "resident/a", "ox-1:vitals")]
+    assert states(home) == {"heart.spo2_low": State.FIRING}
+
+
 def test_a_care_plan_sets_how_long_a_hazard_may_be_blind() -> None:
     home = core(OX, care=(CareSetting("resident/a", "watch", "heart_s", 300.0),))
     lived(home, range(0, 300, 10), ({"heart_rate_bpm": 72, "spo2_percent": 97}, {}))
@@ -146,6 +164,108 @@ def test_a_pulse_that_never_changes_is_told_after_hours() -> None:
         ("device.no_signal", "clear"),
         ("device.no_signal", "onset"),
     ]  # 100 % stays for days
+
+
+REFUSED_CHANNEL = [
+    ({"spo2_percent": 970}, "spo2_percent"),
+    ({"spo2_percent": 0.97}, "spo2_percent"),
+    ({"heart_rate_bpm": 1.2}, "heart_rate_bpm"),
+    ({"respiration_per_min": 0.25}, "respiration_per_min"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "channel"), REFUSED_CHANNEL)
+def test_a_channel_that_is_refused_is_told_while_those_beside_it_go_on(wrong: dict[str, float], channel: str) -> None:
+    good = {"heart_rate_bpm": 72, "spo2_percent": 97, "respiration_per_min": 15}
+    home = core(OX)
+    output = lived(home, range(0, 2400, 10), (good | wrong, {}))
+    assert technical(output) == [("device.values_unusable", "onset", "resident/a", f"ox-1:vitals.{channel}")]
+    assert set(states(home)) == {"device.values_unusable"}
+    other = Core()
+    other.restore(home.snapshot())
+    assert other.snapshot() == home.snapshot()
+    for one in (home, other):
+        again = lived(one, range(2400, 2430, 10), (good, {}))
+        assert technical(again) == [("device.values_unusable", "clear", "resident/a", f"ox-1:vitals.{channel}")]
+
+
+def test_a_refused_value_now_and_then_is_not_told() -> None:
+    home = core(OX)
+    output = CoreOutput.nothing()
+    for t in range(0, 7200, 10):
+        output.add(lived(home, [t], ({"heart_rate_bpm": 72, "spo2_percent": 970 if t % 60 else 97}, {})))
+    assert technical(output) == []
+
+
+STUCK = [0.1234, -0.3, 0.93]
+
+
+def worn(home: Core, seconds: Iterable[int], samples: Any, kind: str = "accel", **more: Any) -> CoreOutput:
+    """A chunk each second; `samples` gets the second."""
+    output = CoreOutput.nothing()
+    for t in seconds:
+        body = {"v": 1, "device": "wb", "kind": kind, "t0_ns": at(t), "samples": samples(t)} | more
+        output.add(home.telemetry(msgspec.json.encode(body), at(t + 1)))
+    return output
+
+
+@pytest.mark.parametrize(("moving", "told"), [((), True), ((0,), False), ((1,), False), ((2,), False)])
+def test_an_accelerometer_that_hangs_is_told_and_one_that_moves_in_one_axis_is_not(moving: tuple[int, ...], told: bool) -> None:
+    home = core(Binding("wb", "resident/a", "w"), care=(CareSetting("resident/a", "watch", "fall_s", 120.0),))
+    living = worn(home, range(60), lambda t: [[0.01 * (t % 7), 0.1, 0.99]] * 25, rate_hz=25, unit="g")
+    assert technical(living) == []
+
+    def samples(t: int) -> list[list[float]]:
+        rows = [list(STUCK) for _ in range(25)]
+        for axis in moving:
+            rows[t % 25][axis] += 1 / 64 if t % 100 == 0 else 0  # one step of an 8-bit sensor now and then
+        return rows
+
+    output = worn(home, range(60, 600), samples, rate_hz=25, unit="g")
+    assert technical(output) == ([("device.no_signal", "onset", "resident/a", "wb:accel")] if told else [])
+    if told:
+        again = worn(home, range(600, 640), lambda t: [[0.01 * (t % 7), 0.1, 0.99]] * 25, rate_hz=25, unit="g")
+        assert technical(again) == [("device.no_signal", "clear", "resident/a", "wb:accel")]
+
+
+@pytest.mark.parametrize(("between", "told"), [(800, True), (792, False)])
+def test_beat_intervals_that_are_all_the_same_are_no_beats(between: int, told: bool) -> None:
+    home = core(Binding("wb", "resident/a", "w"), care=(CareSetting("resident/a", "watch", "heart_s", 120.0),))
+    output = worn(home, range(0, 800, 8), lambda t: [[800]] * 9 + [[between]], "rr_interval", unit="ms")
+    assert technical(output) == ([("device.no_signal", "onset", "resident/a", "wb:rr_interval")] if told else [])
+
+
+@pytest.mark.parametrize(("value", "told"), [(127, True), (255, True), (4095, True), (0, False)])
+def test_a_map_of_which_every_cell_is_the_same_measures_nothing_unless_nobody_lies_there(value: int, told: bool) -> None:
+    home = core(Binding("mat", "resident/a", "w"))
+    output = CoreOutput.nothing()
+    for t in range(0, 5400, 60):
+        body = {"v": 1, "device": "mat", "kind": "pressure_map", "t0_ns": at(t), "shape": [8, 4], "samples": [[value] * 32]}
+        output.add(home.telemetry(msgspec.json.encode(body), at(t + 1)))
+    assert technical(output) == ([("device.no_signal", "onset", "resident/a", "mat:pressure_map")] if told else [])
+
+
+def rooms(home: Core, seconds: Iterable[int], values: Any) -> CoreOutput:
+    """Readings of room/a; `values` gets the second."""
+    output = CoreOutput.nothing()
+    for t in seconds:
+        output.add(home.telemetry(chunk(t, values(t), device="air", kind="room_air", rate_hz=1 / 60), at(t + 1)))
+    return output
+
+
+def test_a_room_at_0_degrees_without_an_end_is_told_and_clean_air_is_not() -> None:
+    home = core(Binding("air", "room/a", "w"))
+    clean = rooms(home, range(0, 7200, 60), lambda t: {"smoke_od_per_m": 0, "co_ppm": 0, "temperature_c": 21 + t % 180 / 600})
+    assert technical(clean) == []
+    zeros = rooms(home, range(7200, 10_800, 60), lambda _: {"smoke_od_per_m": 0, "co_ppm": 0, "temperature_c": 0})
+    assert technical(zeros) == [("device.no_signal", "onset", "room/a", "air:room_air.temperature_c")]
+
+
+@pytest.mark.parametrize(("temperature", "told"), [(21.3, True), (21, False)])
+def test_the_temperature_of_a_room_that_stands_for_a_day_is_told(temperature: float, told: bool) -> None:
+    home = core(Binding("air", "room/a", "w"))
+    output = rooms(home, range(0, 100_000, 60), lambda _: {"smoke_od_per_m": 0, "co_ppm": 1, "temperature_c": temperature})
+    assert technical(output) == ([("device.no_signal", "onset", "room/a", "air:room_air.temperature_c")] if told else [])
 
 
 def test_a_flat_ecg_is_no_heart_watched() -> None:
