@@ -26,7 +26,7 @@ from engine.outputs import DataChange, Outputs, Reject
 from engine.registry import Registry
 from engine.state import grown, pack, unpack
 from engine.watch import CARE, CARE_S_MIN, FROZEN_READINGS_MIN, SIGNALS_MAX, Blind, Hazard, Signal, WatchLimits
-from engine.watch_plan import Line, Plan, planned
+from engine.watch_plan import Last, Line, Plan, gathered, planned
 
 LOOK_EVERY_S: Final = 10
 """Seconds of arrival time from one look over all that is bound to the next."""
@@ -63,17 +63,6 @@ class WatchingSaved(msgspec.Struct, array_like=True):
     chargers: dict[str, int] = {}
 
 
-class _Last(NamedTuple):
-    """`since_ns`, `missing` (n,): since when each line is blind (NEVER_NS: it is not), and whether alerts miss its data. `decides`, `code` (rows,):
-    which line says why a row is blind (-1: none), and the reason."""
-
-    since_ns: Int64
-    missing: Bool
-    decides: Int64
-    code: Int64
-    changes: int
-
-
 class _Seen(NamedTuple):
     """One look, an entry for each line of the plan."""
 
@@ -104,7 +93,7 @@ class Watching:
         self._plan: Plan | None = None
         self._missing: dict[str, str] = {}
         self._since: dict[str, int] = {}
-        self._last: _Last | None = None
+        self._last: Last | None = None
         """What the look before found, by the same plan."""
         self._told: set[str] = set()
         self._taken_out: dict[str, int] = {}
@@ -190,7 +179,7 @@ class Watching:
         decides = np.full(size, -1, np.int64)
         decides[plan.row[index]] = index  # of several the one that could be judged last
         row_code = np.where(decides >= 0, code[decides], 0) if plan.lines else np.zeros(size, np.int64)
-        last = self._last if self._last is not None else _Last(np.full(len(plan.lines), NEVER_NS), *_NOTHING, -1)
+        last = self._last if self._last is not None else Last(np.full(len(plan.lines), NEVER_NS), *_NOTHING, -1)
         again = set(np.flatnonzero(self._other(last, decides, row_code)).tolist())
         for r in sorted(changed | again | (waiting.keys() if self._waited is not self._said else frozenset())):
             i = int(decides[r])
@@ -205,7 +194,7 @@ class Watching:
         open_ = blind & (code != _SILENT)  # what is silent is announced as a whole (engine/ledger.py)
         begun_ns = np.where(last.since_ns != NEVER_NS, last.since_ns, np.where(seen.at_ns != NEVER_NS, seen.at_ns, now_ns))
         since_ns = np.where(open_, begun_ns, NEVER_NS)
-        self._last = _Last(since_ns, missing, decides, row_code, self.ledger.changes)
+        self._last = Last(since_ns, missing, decides, row_code, self.ledger.changes)
         told = open_ & (~watched[plan.row] | (missing & _OF_SENSOR[code])) & ~_NO_FAULT[code]
         late = np.flatnonzero(told & (now_ns - since_ns >= self._soonest_ns))
         if late.size or self._told:
@@ -294,14 +283,14 @@ class Watching:
         lies = self.chargers.lies(device_of(line.stream_source), now_ns)
         return self.ledger.reason_of(line.stream_source, Blind.ON_CHARGER if lies else Blind.SILENT)
 
-    def _other(self, last: _Last, decides: Int64, code: Int64) -> Bool:
+    def _other(self, last: Last, decides: Int64, code: Int64) -> Bool:
         """Rows that are blind for another reason than at the last look, or may be."""
         found = decides >= 0
         if last.decides.shape == decides.shape:
             found &= (last.decides != decides) | (last.code != code) | ((code == _SILENT) & (last.changes != self.ledger.changes))
         return found
 
-    def _miss(self, plan: Plan, seen: _Seen, blind: Bool, last: _Last, now_ns: int, out: Outputs) -> Bool:
+    def _miss(self, plan: Plan, seen: _Seen, blind: Bool, last: Last, now_ns: int, out: Outputs) -> Bool:
         """Tell the alerts that rest on it which data is missing, and no longer missing."""
         whole = np.zeros(int(plan.group.max()) + 1 if plan.lines else 0, np.bool_)
         whole[plan.group[seen.usable]] = True
@@ -336,7 +325,7 @@ class Watching:
             unwatched_ns = int(self.coverage.rows.since_ns[plan.row[i]])  # another device may have watched it so far
             if now_ns - max(begin_ns, unwatched_ns) >= self._limit_ns(registry, line.subject, line.signal.hazard):
                 due[i] = Due(line.subject, reason, begin_ns)
-        wanted = _gathered(plan, seen, due)
+        wanted = gathered(plan, seen.expected, due)
         for source in sorted(self._told - set(wanted)):
             self.ledger.measured(source, devices, now_ns, out)
         wards = Counter(registry.ward(device_of(source), now_ns) for source, one in wanted.items() if one.reason is Blind.INCOMPLETE)
@@ -355,11 +344,11 @@ class Watching:
     def _new_plan(self, devices: Devices) -> Plan:
         plan = planned(devices, self._signals, self.coverage)
         since_ns = np.array([self._since.get(line.source, NEVER_NS) for line in plan.lines], np.int64)
-        self._last = _Last(since_ns, *_NOTHING, -1)
+        self._last = Last(since_ns, *_NOTHING, -1)
         return plan
 
     @staticmethod
-    def _begun(plan: Plan, last: _Last) -> dict[str, int]:
+    def _begun(plan: Plan, last: Last) -> dict[str, int]:
         return {plan.lines[i].source: int(last.since_ns[i]) for i in np.flatnonzero(last.since_ns != NEVER_NS)}
 
     def _limit_ns(self, registry: Registry, subject: str, hazard: Hazard) -> int:
@@ -402,19 +391,3 @@ class Watching:
         self.chargers.since = dict(saved.chargers)
         self._waited = self._said = None
         self._plan = self._last = None
-
-
-def _gathered(plan: Plan, seen: _Seen, due: dict[int, Due]) -> dict[str, Due]:
-    """A stream of which all that is expected is blind for one reason is one case, not one for each channel."""
-    of_stream: dict[int, list[int]] = {}
-    for i in due:
-        of_stream.setdefault(int(plan.part[i]), []).append(i)
-    found: dict[str, Due] = {}
-    for part, index in of_stream.items():
-        count = int(np.count_nonzero(seen.expected & (plan.part == part)))
-        if len(index) == count and len({due[i].reason for i in index}) == 1:
-            first = min((due[i] for i in index), key=lambda one: one.onset_ns)
-            found[plan.lines[index[0]].stream_source] = first
-        else:
-            found |= {plan.lines[i].source: due[i] for i in index}
-    return found
