@@ -515,7 +515,7 @@ def test_the_interval_of_single_readings_is_the_interval_measured(
     assert home.taken[0].rate_hz == 0
     periods = [1 / t.rate_hz for t in home.taken[1:]]
     assert 0.5 * every_s <= min(periods)
-    assert max(periods) <= (1.5 if lost == 0 else 3) * every_s
+    assert max(periods) <= (1.5 if lost == 0 else 4 + 2 * jitter) * every_s  # two holes of three readings on end are rare
     assert lost > 0 or home.silent == []
 
 
