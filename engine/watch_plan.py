@@ -11,7 +11,6 @@ from engine.coverage import Coverage
 from engine.devices import Devices
 from engine.frame import NS_PER_S, Bool, Float64, Int64
 from engine.kinds import KINDS
-from engine.ledger import Due
 from engine.watch import Signal
 
 NO_BED: Final = -1
@@ -41,6 +40,7 @@ class Plan(NamedTuple):
     row: Int64
     bed: Int64
     instants: Bool
+    intervals: Bool
     rate_hz_min: Float64
     frozen_ns: Int64
     fine_ns: Int64
@@ -69,37 +69,10 @@ def planned(devices: Devices, signals: dict[str, tuple[Signal, ...]], coverage: 
             group.append(groups.setdefault((subject, signal.quantity), len(groups)))
             row.append(coverage.row(subject, signal.hazard))
             beds.append(NO_BED if bed is None else bed)
-    instants = np.array([KINDS[devices.names[s][1]].timing == "irregular" for s in stream], np.bool_)
+    instants, intervals = (np.array([KINDS[devices.names[s][1]].timing == t for s in stream], np.bool_) for t in ("irregular", "interval"))
     numbers = [np.array(values, np.int64) for values in (stream, column, part, group, row, beds)]
     own = [line.signal for line in lines]
     rate_hz_min, rest = np.array([one.rate_hz_min for one in own]), np.array([one.rest for one in own])
     frozen_ns = np.array([round(one.frozen_s * NS_PER_S) for one in own], np.int64)
     fine_ns = np.array([round((one.fine_s or one.frozen_s) * NS_PER_S) for one in own], np.int64)
-    return Plan._make((lines, *numbers, instants, rate_hz_min, frozen_ns, fine_ns, rest, shares_of(own)))
-
-
-class Last(NamedTuple):
-    """What the look before found, by the same plan. `since_ns`, `missing` (n,): since when each line is blind (NEVER_NS: it is not), and whether alerts miss its data. `decides`, `code` (rows,):
-    which line says why a row is blind (-1: none), and the reason."""
-
-    since_ns: Int64
-    missing: Bool
-    decides: Int64
-    code: Int64
-    changes: int
-
-
-def gathered(plan: Plan, expected: Bool, due: dict[int, Due]) -> dict[str, Due]:
-    """A stream of which all that is expected is blind for one reason is one case, not one for each channel."""
-    of_stream: dict[int, list[int]] = {}
-    for i in due:
-        of_stream.setdefault(int(plan.part[i]), []).append(i)
-    found: dict[str, Due] = {}
-    for part, index in of_stream.items():
-        count = int(np.count_nonzero(expected & (plan.part == part)))
-        if len(index) == count and len({due[i].reason for i in index}) == 1:
-            first = min((due[i] for i in index), key=lambda one: one.onset_ns)
-            found[plan.lines[index[0]].stream_source] = first
-        else:
-            found |= {plan.lines[i].source: due[i] for i in index}
-    return found
+    return Plan._make((lines, *numbers, instants, intervals, rate_hz_min, frozen_ns, fine_ns, rest, shares_of(own)))

@@ -24,13 +24,14 @@ from engine.judged import Columns, columns_of, initial_judged, judge
 from engine.ledger import Due, Ledger, LedgerSaved, Together, device_of
 from engine.outputs import DataChange, Outputs, Reject
 from engine.registry import Registry
+from engine.seen import Seen, see
 from engine.state import grown, pack, unpack
-from engine.watch import CARE, CARE_S_MIN, FROZEN_READINGS_MIN, SIGNALS_MAX, Blind, Hazard, Signal, WatchLimits
-from engine.watch_plan import Last, Line, Plan, gathered, planned
+from engine.watch import CARE, CARE_S_MIN, SIGNALS_MAX, Blind, Hazard, Signal, WatchLimits
+from engine.watch_plan import Line, Plan, planned
 
 LOOK_EVERY_S: Final = 10
 """Seconds of arrival time from one look over all that is bound to the next."""
-_REASONS: Final[tuple[Blind, ...]] = (*Blind, Blind.SILENT)
+_REASONS: Final = (*Blind, Blind.SILENT)
 _SILENT: Final = len(Blind)
 """The last of _REASONS: the whole stream is."""
 _OF_WHY: Final = np.zeros(4, np.int64)
@@ -63,13 +64,15 @@ class WatchingSaved(msgspec.Struct, array_like=True):
     chargers: dict[str, int] = {}
 
 
-class _Seen(NamedTuple):
-    """One look, an entry for each line of the plan."""
+class _Last(NamedTuple):
+    """`since_ns`, `missing` (n,): since when each line is blind (NEVER_NS: it is not), and whether alerts miss its data. `decides`, `code` (rows,):
+    which line says why a row is blind (-1: none), and the reason."""
 
-    at_ns: Int64
-    expected: Bool
-    usable: Bool
-    objections: dict[int, Blind]
+    since_ns: Int64
+    missing: Bool
+    decides: Int64
+    code: Int64
+    changes: int
 
 
 class Watching:
@@ -93,7 +96,7 @@ class Watching:
         self._plan: Plan | None = None
         self._missing: dict[str, str] = {}
         self._since: dict[str, int] = {}
-        self._last: Last | None = None
+        self._last: _Last | None = None
         """What the look before found, by the same plan."""
         self._told: set[str] = set()
         self._taken_out: dict[str, int] = {}
@@ -160,7 +163,8 @@ class Watching:
             self._forget_plan()
             self._waited = None  # rows of the day before are gone
         plan = self._plan = self._plan if self._plan is not None else self._new_plan(devices)
-        seen = self._seen(plan, devices.streams, now_ns)
+        self._taken_out = {source: at_ns for source, at_ns in self._taken_out.items() if now_ns - at_ns <= self.limits.forget_ns}
+        seen = see(plan, devices.streams, self._judged, self.continuity, self.limits, self._taken_out, now_ns)
         if self._waited is None or self._waited[0] != self.ledger.changes:
             self._waited = (self.ledger.changes, self._waiting())
         waiting = self._waited[1]
@@ -179,7 +183,7 @@ class Watching:
         decides = np.full(size, -1, np.int64)
         decides[plan.row[index]] = index  # of several the one that could be judged last
         row_code = np.where(decides >= 0, code[decides], 0) if plan.lines else np.zeros(size, np.int64)
-        last = self._last if self._last is not None else Last(np.full(len(plan.lines), NEVER_NS), *_NOTHING, -1)
+        last = self._last if self._last is not None else _Last(np.full(len(plan.lines), NEVER_NS), *_NOTHING, -1)
         again = set(np.flatnonzero(self._other(last, decides, row_code)).tolist())
         for r in sorted(changed | again | (waiting.keys() if self._waited is not self._said else frozenset())):
             i = int(decides[r])
@@ -194,59 +198,13 @@ class Watching:
         open_ = blind & (code != _SILENT)  # what is silent is announced as a whole (engine/ledger.py)
         begun_ns = np.where(last.since_ns != NEVER_NS, last.since_ns, np.where(seen.at_ns != NEVER_NS, seen.at_ns, now_ns))
         since_ns = np.where(open_, begun_ns, NEVER_NS)
-        self._last = Last(since_ns, missing, decides, row_code, self.ledger.changes)
+        self._last = _Last(since_ns, missing, decides, row_code, self.ledger.changes)
         told = open_ & (~watched[plan.row] | (missing & _OF_SENSOR[code])) & ~_NO_FAULT[code]
         late = np.flatnonzero(told & (now_ns - since_ns >= self._soonest_ns))
         if late.size or self._told:
             self._tell(plan, seen, {int(i): _REASONS[int(code[i])] for i in late}, since_ns, registry, devices, now_ns, out)
 
     # -- how --------------------------------------------------------------------------------------------------------
-
-    def _seen(self, plan: Plan, streams: Streams, now_ns: int) -> _Seen:
-        table = self._judged.table
-        at_ns = np.where(plan.instants, streams.first_ns[plan.stream], table[plan.stream, plan.column])
-        heard = at_ns != NEVER_NS
-        some = np.zeros(int(plan.part.max()) + 1 if plan.lines else 0, np.bool_)
-        some[plan.part[heard]] = True
-        # A channel that a device never fills is none of its channels, unless it fills none at all.
-        expected = heard | (~some[plan.part] & (streams.first_ns[plan.stream] != NEVER_NS))
-        usual_ns = np.maximum(table[plan.stream, columns.GAP + plan.column], streams.period_ns[plan.stream])
-        patience_ns = np.maximum(self.limits.missing_ns, self.limits.missing_gaps * usual_ns)
-        usable = heard & (plan.instants | (np.where(heard, now_ns - at_ns, 0) <= patience_ns))
-        refused = self._refused(plan, usable, patience_ns, now_ns)
-        expected[refused] = True
-        rate_hz = streams.rate_hz[plan.stream]
-        objections = dict.fromkeys(refused, Blind.VALUES_UNUSABLE)
-        objections |= {int(i): Blind.RATE_UNUSABLE for i in np.flatnonzero(usable & (rate_hz > 0) & (rate_hz < plan.rate_hz_min))}
-        objections |= dict.fromkeys(np.flatnonzero(usable & self._frozen(plan)).tolist(), Blind.NO_SIGNAL)
-        low, up_to_ns = self.continuity.look(plan.stream, plan.column, plan.shares, streams, table, usual_ns, usable, now_ns)
-        for i, reason in low.items():
-            if i not in objections:
-                objections[i] = reason
-                at_ns[i] = min(at_ns[i], up_to_ns[i])
-        for i in objections:
-            usable[i] = False
-        return _Seen(at_ns, expected, usable, objections)
-
-    def _refused(self, plan: Plan, usable: Bool, patience_ns: Int64, now_ns: int) -> list[int]:
-        """Lines that get nothing usable because what comes is refused, although the channels beside them are taken."""
-        self._taken_out = {source: at_ns for source, at_ns in self._taken_out.items() if now_ns - at_ns <= self.limits.forget_ns}
-        if not self._taken_out:
-            return []
-        at_ns = np.array([self._taken_out.get(line.source, NEVER_NS) for line in plan.lines], np.int64)
-        recent = (at_ns != NEVER_NS) & (at_ns >= now_ns - patience_ns)
-        found: list[int] = np.flatnonzero(recent & ~usable).tolist()
-        return found
-
-    def _frozen(self, plan: Plan) -> Bool:
-        """Values that have been the same to the last digit for longer than a living body, or the air of a room, keeps them."""
-        table, value = self._judged.table, self._judged.last[plan.stream, plan.column]
-        stood_ns = table[plan.stream, plan.column] - table[plan.stream, columns.SINCE + plan.column]
-        fine = (2 * value) % 1 != 0
-        long = stood_ns >= np.where(fine, plan.fine_ns, plan.frozen_ns)
-        often = table[plan.stream, columns.SAME + plan.column] >= FROZEN_READINGS_MIN
-        found: Bool = (plan.frozen_ns > 0) & long & often & (value != plan.rest)
-        return found
 
     def _waiting(self) -> dict[int, tuple[str, Blind | None]]:
         """Rows of devices that were not heard since they were bound."""
@@ -263,7 +221,7 @@ class Watching:
                 found[self.coverage.row(row.subject, hazard)] = why
         return found
 
-    def _codes(self, plan: Plan, seen: _Seen, streams: Streams, now_ns: int) -> Int64:
+    def _codes(self, plan: Plan, seen: Seen, streams: Streams, now_ns: int) -> Int64:
         """Why each line would be blind, (n,), as a number in _REASONS; _SILENT: its stream is, and the ledger knows more."""
         table, last = self._judged.table, self._judged.last
         code = _OF_WHY[table[plan.stream, columns.WHY + plan.column]]
@@ -279,18 +237,19 @@ class Watching:
 
     def _reason(self, line: Line, code: int, now_ns: int) -> Blind:
         if code != _SILENT:
-            return _REASONS[code]
+            reason: Blind = _REASONS[code]
+            return reason
         lies = self.chargers.lies(device_of(line.stream_source), now_ns)
         return self.ledger.reason_of(line.stream_source, Blind.ON_CHARGER if lies else Blind.SILENT)
 
-    def _other(self, last: Last, decides: Int64, code: Int64) -> Bool:
+    def _other(self, last: _Last, decides: Int64, code: Int64) -> Bool:
         """Rows that are blind for another reason than at the last look, or may be."""
         found = decides >= 0
         if last.decides.shape == decides.shape:
             found &= (last.decides != decides) | (last.code != code) | ((code == _SILENT) & (last.changes != self.ledger.changes))
         return found
 
-    def _miss(self, plan: Plan, seen: _Seen, blind: Bool, last: Last, now_ns: int, out: Outputs) -> Bool:
+    def _miss(self, plan: Plan, seen: Seen, blind: Bool, last: _Last, now_ns: int, out: Outputs) -> Bool:
         """Tell the alerts that rest on it which data is missing, and no longer missing."""
         whole = np.zeros(int(plan.group.max()) + 1 if plan.lines else 0, np.bool_)
         whole[plan.group[seen.usable]] = True
@@ -310,7 +269,7 @@ class Watching:
     def _tell(
         self,
         plan: Plan,
-        seen: _Seen,
+        seen: Seen,
         reasons: dict[int, Blind],
         since_ns: Int64,
         registry: Registry,
@@ -325,7 +284,7 @@ class Watching:
             unwatched_ns = int(self.coverage.rows.since_ns[plan.row[i]])  # another device may have watched it so far
             if now_ns - max(begin_ns, unwatched_ns) >= self._limit_ns(registry, line.subject, line.signal.hazard):
                 due[i] = Due(line.subject, reason, begin_ns)
-        wanted = gathered(plan, seen.expected, due)
+        wanted = _gathered(plan, seen, due)
         for source in sorted(self._told - set(wanted)):
             self.ledger.measured(source, devices, now_ns, out)
         wards = Counter(registry.ward(device_of(source), now_ns) for source, one in wanted.items() if one.reason is Blind.INCOMPLETE)
@@ -344,11 +303,11 @@ class Watching:
     def _new_plan(self, devices: Devices) -> Plan:
         plan = planned(devices, self._signals, self.coverage)
         since_ns = np.array([self._since.get(line.source, NEVER_NS) for line in plan.lines], np.int64)
-        self._last = Last(since_ns, *_NOTHING, -1)
+        self._last = _Last(since_ns, *_NOTHING, -1)
         return plan
 
     @staticmethod
-    def _begun(plan: Plan, last: Last) -> dict[str, int]:
+    def _begun(plan: Plan, last: _Last) -> dict[str, int]:
         return {plan.lines[i].source: int(last.since_ns[i]) for i in np.flatnonzero(last.since_ns != NEVER_NS)}
 
     def _limit_ns(self, registry: Registry, subject: str, hazard: Hazard) -> int:
@@ -391,3 +350,19 @@ class Watching:
         self.chargers.since = dict(saved.chargers)
         self._waited = self._said = None
         self._plan = self._last = None
+
+
+def _gathered(plan: Plan, seen: Seen, due: dict[int, Due]) -> dict[str, Due]:
+    """A stream of which all that is expected is blind for one reason is one case, not one for each channel."""
+    of_stream: dict[int, list[int]] = {}
+    for i in due:
+        of_stream.setdefault(int(plan.part[i]), []).append(i)
+    found: dict[str, Due] = {}
+    for part, index in of_stream.items():
+        count = int(np.count_nonzero(seen.expected & (plan.part == part)))
+        if len(index) == count and len({due[i].reason for i in index}) == 1:
+            first = min((due[i] for i in index), key=lambda one: one.onset_ns)
+            found[plan.lines[index[0]].stream_source] = first
+        else:
+            found |= {plan.lines[i].source: due[i] for i in index}
+    return found

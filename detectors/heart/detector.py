@@ -11,7 +11,7 @@ from detectors.heart import kernel, readings
 from detectors.heart.events import EVENTS
 from detectors.heart.params import HeartParams
 from detectors.heart.qrs import Grid, grid
-from detectors.heart.rhythm import RR_MS_MAX
+from detectors.heart.rhythm import RR_MS_MAX, RR_MS_MIN
 from detectors.heart.state import (
     BEAT_COUNT,
     BEATS_KEPT,
@@ -100,7 +100,9 @@ class HeartDetector(Detector[HeartParams, HeartState]):
         features={FEATURE: FEATURES},
         watches={
             "ecg": (Signal(Hazard.HEART, "heart_rate", line=Line.CONSTANT, share_min=0.75, hole_s=1.0, restart_s=30.0),),
-            "rr_interval": (Signal(Hazard.HEART, "heart_rate", above=0.0, frozen_s=300.0, share_min=0.75, hole_s=1.0, restart_s=30.0),),
+            "rr_interval": (
+                Signal(Hazard.HEART, "heart_rate", above=RR_MS_MIN - 1.0, frozen_s=300.0, share_min=0.75, hole_s=1.0, restart_s=30.0),
+            ),
             "vitals": (
                 Signal(Hazard.HEART, "heart_rate", "heart_rate_bpm", above=0.0, frozen_s=6 * 3600.0, fine_s=FROZEN_FINE_S),
                 Signal(Hazard.BREATHING, "respiration", "respiration_per_min", frozen_s=12 * 3600.0, fine_s=FROZEN_FINE_S),

@@ -50,6 +50,7 @@ def is_spike(wave: Float32, at: int, reach: int) -> bool:
     if height < SPIKE_MV or abs(top - float(wave[(at - 2) & MASK])) < 0.5 * height:
         return False
     step = (last - first) / (2 * reach)
+    rest_max = SPIKE_REST_MAX * height + NOISE_MV
     rest = 0.0
     second = 0.0
     for k in range(1, 2 * reach):
@@ -59,7 +60,9 @@ def is_spike(wave: Float32, at: int, reach: int) -> bool:
         rest += value
         if abs(k - reach) == 1:
             second = max(second, value)
-    return rest - second <= SPIKE_REST_MAX * height + NOISE_MV
+        if rest - second > rest_max:  # what is left only grows: most samples of a QRS complex end here, at the first or second look
+            return False
+    return True
 
 
 @inline_kernel
