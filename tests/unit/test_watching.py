@@ -300,7 +300,9 @@ def test_watching_and_blind_close_and_a_gap_is_blind_from_its_beginning() -> Non
 
 def test_the_day_gives_a_measurement() -> None:
     home = core(OX, Binding("ox-2", "resident/b", "w"))
-    output = lived(home, range(0, 5 * 3600, 60), (LOW, {"rate_hz": 1 / 60}))  # longer it would be no pulse
+    output = CoreOutput.nothing()
+    for t in range(0, 12 * 3600, 60):  # a pulse that stood still for hours would be none
+        output.add(lived(home, [t], ({"heart_rate_bpm": 70 + t // 60 % 7, "spo2_percent": 80}, {"rate_hz": 1 / 60})))
     output.add(home.advance(at(2 * 86_400)))
     found = [m for m in output.outputs.measurements if m.name == "coverage"]
     (first, second) = found[:2]
