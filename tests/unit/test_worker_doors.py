@@ -49,7 +49,7 @@ def test_a_refused_registry_does_not_take_with_it_what_the_clocks_had_to_say() -
     builder.add("patch", "ecg", START_NS, 250.0, np.zeros(250, np.float32))
     made = builder.build()
     records = list(made.records)
-    at_ns = records[-1].arrival_ns + 30 * 60 * SECOND_NS
+    at_ns = records[-1].arrival_ns + 40 * 60 * SECOND_NS
     told, asked = (Partition(0, live=False, registries=Registries({WARD: made.registry}, 1)) for _ in range(2))
     for partition in (told, asked):
         for offset, record in enumerate(records):
