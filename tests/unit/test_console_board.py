@@ -328,6 +328,8 @@ def test_every_code_and_reason_has_words(language: Language) -> None:
     wanted |= {f"outcome.{outcome}" for outcome in Outcome}
     wanted |= {f"priority.{p}" for p in range(4)} | {f"priority_long.{p}" for p in range(4)}
     wanted |= {f"quantity.{source.quantity}" for columns in SOURCES.values() for source in columns.values()}
+    watched = [signal for detector in DETECTORS for signals in detector.spec.watches.values() for signal in signals]
+    wanted |= {f"quantity.{signal.channel}" for signal in watched if signal.channel}
     assert wanted - set(words) == set()
 
 

@@ -28,11 +28,12 @@ export function where(place) {
   return [place.room && t("ui.room", { room: place.room }), place.bed && t("ui.bed", { bed: place.bed })].filter(Boolean).join(" · ");
 }
 
-// "band-3:ecg" -> "band-3 ECG": which device to look at.
+// "band-3:ecg" -> "band-3 ECG", "ox-1:vitals.spo2_percent" -> "ox-1 SpO₂": which device to look at.
 function device(name) {
   const colon = name.lastIndexOf(":");
-  const kind = name.slice(colon + 1);
-  return `${name.slice(0, colon)} ${has(`kind.${kind}`) ? t(`kind.${kind}`) : kind}`;
+  const [kind, channel] = name.slice(colon + 1).split(".");
+  const words = channel ? `quantity.${channel}` : `kind.${kind}`;
+  return `${name.slice(0, colon)} ${has(words) ? t(words) : name.slice(colon + 1)}`;
 }
 
 function values(alert) {
