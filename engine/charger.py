@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from engine.block import QUALITY_CHARGER, Block
+from engine.kinds import KINDS
 from engine.registry import Registry
 
 
@@ -18,9 +19,11 @@ class Chargers:
         flagged = block.quality & QUALITY_CHARGER
         if not self.since and not flagged.any():
             return
+        regular = KINDS[block.kind].timing != "irregular"  # a press or a door says nothing of where the band lies
         for device, on in zip(block.devices, flagged.tolist(), strict=True):
             if not on:
-                self.since.pop(device, None)
+                if regular:
+                    self.since.pop(device, None)
             elif registry.knows(device):
                 self.since.setdefault(device, arrival_ns)
 

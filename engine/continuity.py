@@ -152,7 +152,7 @@ def _look(
         s, m = stream[i], signal[i]
         row = table[s, m]
         if not usable[i]:
-            row[BEGAN] = 0
+            row[BEGAN] = row[LOW_NS] = row[FAST] = 0  # when it comes again, it is judged anew
             continue
         passed_ns = now_ns - row[BEGAN]
         renewed = row[BEGAN] == 0

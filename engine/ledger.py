@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
-
-import msgspec
+from typing import Final
 
 from engine.clocks import NEVER_NS
 from engine.devices import Devices
 from engine.events import Event, Phase, Priority, event_id
 from engine.frame import NS_PER_S
 from engine.kinds import KINDS
+from engine.ledger_rows import Due, Fault, LedgerSaved, Quiet, Refusal, Together, Waiting, device_of
 from engine.outage import JOIN_NS, REST_NS, REST_SHARE, TOGETHER_DEVICES, Outage, stopped_with
 from engine.outage import event as outage_event
 from engine.outage import untried as untried_event
@@ -29,71 +28,6 @@ REFUSALS_MAX: Final = 20_000
 """Refused streams of bound devices remembered; the oldest gives way."""
 
 
-class Fault(msgspec.Struct, array_like=True, frozen=True):
-    """A device ("<device>") or stream ("<device>:<kind>") that is blind, as announced; `ward`: as part of that ward's outage, "": by itself."""
-
-    subject: str
-    reason: Blind
-    onset_ns: int
-    ward: str = ""
-
-
-class Waiting(msgspec.Struct, array_like=True):
-    """A bound device of which nothing usable has come yet."""
-
-    subject: str
-    since_ns: int
-    patience_ns: int
-    kinds: tuple[str, ...]
-    instants: bool = False
-
-
-class Quiet(msgspec.Struct, array_like=True):
-    """A stream that fell silent a short while ago: what rests on it is stale, and nobody is told before `limit_ns` have passed since `stopped_ns`."""
-
-    subject: str
-    onset_ns: int
-    stopped_ns: int
-    limit_ns: int
-
-
-class Refusal(msgspec.Struct, array_like=True):
-    """What was refused of one kind of a bound device since it was last accepted."""
-
-    first_ns: int
-    last_ns: int
-    count: int
-    reason: Reason
-
-
-class LedgerSaved(msgspec.Struct, array_like=True):
-    """The ledger as stored."""
-
-    edge_ns: int = NEVER_NS
-    faults: dict[str, Fault] = {}
-    waiting: dict[str, Waiting] = {}
-    refusals: list[tuple[str, str, Refusal]] = []
-    outages: dict[str, Outage] = {}
-    quiet: dict[str, Quiet] = {}
-    untried: dict[str, int] = {}
-
-
-class Due(NamedTuple):
-    """What has to be announced."""
-
-    subject: str
-    reason: Blind
-    onset_ns: int
-
-
-class Together(NamedTuple):
-    """What else stopped when this did: in `ward`, at `stopped_ns` (arrival time), so many devices."""
-
-    ward: str
-    stopped_ns: int
-    devices: int
-
-
 class Ledger:
     """Finds the devices that watch nobody although they are bound, and says so with the reason."""
 
@@ -104,7 +38,11 @@ class Ledger:
         self._refusals: dict[tuple[str, str], Refusal] = {}
         self._outages: dict[str, Outage] = {}
         self._quiet: dict[str, Quiet] = {}
+        self._away: dict[str, Quiet] = {}
+        """Streams that are back, and were silent a short while ago."""
         self._untried: dict[str, int] = {}
+        self.overdue: frozenset[str] = frozenset()
+        """Buttons and the like that were not heard in the time they are given."""
         self.held: set[str] = set()
         """Sources that the watch holds to be blind (engine/watching.py): no reading that gets through ends that."""
         self._edge_ns = NEVER_NS
@@ -130,6 +68,7 @@ class Ledger:
                 self.end(source, now_ns, out)
         for source in [source for source, row in self._quiet.items() if subjects.get(device_of(source)) != row.subject]:
             self.end(source, now_ns, out)
+        self._away = {source: row for source, row in self._away.items() if subjects.get(device_of(source)) == row.subject}
         for key in [key for key in self._refusals if subjects.get(key[0]) is None]:
             del self._refusals[key]
         self._edge_ns = min((registry.valid_until(device, now_ns) for device in subjects), default=FOREVER_NS)
@@ -171,8 +110,12 @@ class Ledger:
         joins = not expected and (
             count >= TOGETHER_DEVICES or (ward in self._outages and used_ns <= self._outages[ward].stopped_ns + JOIN_NS)
         )
-        if reason is Blind.SILENT and not joins and now_ns - used_ns < limit_ns and source not in self.faults:
-            self._quiet[source] = Quiet(subject, onset_ns, used_ns, limit_ns)
+        away = self._away.pop(source, None)
+        stopped_ns = used_ns
+        if away is not None and away.subject == subject and used_ns - away.back_ns < away.rest_ns(self.limits.missing_ns):
+            stopped_ns = away.stopped_ns  # it was there for a moment: the silence is the one before
+        if reason is Blind.SILENT and not joins and now_ns - stopped_ns < limit_ns and source not in self.faults:
+            self._quiet[source] = Quiet(subject, onset_ns, stopped_ns, limit_ns)
             out.data.append(DataChange(subject, source, True, now_ns))
             return
         self.begin(source, Due(subject, reason, onset_ns), now_ns, out, Together(ward, used_ns, count))
@@ -181,7 +124,11 @@ class Ledger:
         """Stream `s` gives something usable again, or is no longer about its subject."""
         devices.streams.silent[s] = False
         device, kind = devices.names[s]
-        self.end(f"{device}:{kind}", now_ns, out)
+        source = f"{device}:{kind}"
+        if (quiet := self._quiet.get(source)) is not None:
+            quiet.back_ns = now_ns
+            self._away[source] = quiet
+        self.end(source, now_ns, out)
 
     def end(self, source: str, now_ns: int, out: Outputs) -> None:
         """`source` watches again, or is no longer bound to do so."""
@@ -197,7 +144,16 @@ class Ledger:
     def measured(self, source: str, devices: Devices, now_ns: int, out: Outputs) -> None:
         """The watch holds `source` to be blind no longer. If that is because nothing comes any more, its silence is what is announced now."""
         device = device_of(source)
-        if not self._is_silence(devices, device, source[len(device) + 1 :]):
+        named = source[len(device) + 1 :]
+        kind = named.partition(".")[0]
+        if not self._is_silence(devices, device, kind):
+            self.end(source, now_ns, out)
+        elif named != kind:  # of a channel; what is said of the stream ends with its next chunk
+            stream, fault = f"{device}:{kind}", self.faults.get(source)
+            if fault is not None and stream not in self.faults:
+                known = self._quiet.get(stream)
+                due = Due(fault.subject, Blind.SILENT, fault.onset_ns if known is None else known.onset_ns)
+                self.begin(stream, due, now_ns, out)
             self.end(source, now_ns, out)
 
     def follow(self, registry: Registry, devices: Devices, now_ns: int, out: Outputs) -> None:
@@ -208,6 +164,9 @@ class Ledger:
     def check(self, registry: Registry, devices: Devices, now_ns: int, out: Outputs) -> None:
         """Look over the devices that were not heard, and the refusals."""
         refused = self._check_refusals(registry, devices, now_ns, out)
+        if self._away:
+            missing_ns = self.limits.missing_ns
+            self._away = {s: row for s, row in self._away.items() if now_ns - row.back_ns < 2 * row.rest_ns(missing_ns)}
         for source, quiet in list(self._quiet.items()):
             if now_ns - quiet.stopped_ns >= quiet.limit_ns:
                 together = Together(registry.ward(device_of(source), now_ns), quiet.stopped_ns, 0)
@@ -319,10 +278,20 @@ class Ledger:
     def _check_untried(self, registry: Registry, refused: set[str], now_ns: int, out: Outputs) -> None:
         """Buttons and the like that were never heard: one reminder for a ward, for most of them were never needed."""
         overdue: dict[str, int] = {}
+        late: set[str] = set()
+        added: set[str] = set()
         for device, row in self.waiting.items():
             if row.instants and device not in refused and now_ns - row.since_ns >= row.patience_ns:
                 ward = registry.ward(device, now_ns)
                 overdue[ward] = overdue.get(ward, 0) + 1
+                late.add(device)
+                if ward in self._untried and row.since_ns + row.patience_ns > self._untried[ward]:
+                    added.add(ward)  # one more than the reminder knows of
+        if self.overdue != late:
+            self.overdue = frozenset(late)
+            self.changes += 1
+        for ward in sorted(added):
+            out.events.append(untried_event(ward, self._untried.pop(ward), 0, "clear", now_ns))
         for ward in sorted(overdue.keys() - self._untried.keys()):
             self._untried[ward] = now_ns
             out.events.append(untried_event(ward, now_ns, overdue[ward], "onset", now_ns))
@@ -358,26 +327,21 @@ class Ledger:
     def save(self) -> LedgerSaved:
         """For the snapshot."""
         refusals = [(device, kind, row) for (device, kind), row in self._refusals.items()]
-        return LedgerSaved(self._edge_ns, self.faults, self.waiting, refusals, self._outages, self._quiet, self._untried)
+        return LedgerSaved(self._edge_ns, self.faults, self.waiting, refusals, self._outages, self._quiet, self._untried, self._away)
 
     def load(self, saved: LedgerSaved) -> None:
         """Inverse of `save`."""
         self._edge_ns, self.faults, self.waiting = saved.edge_ns, dict(saved.faults), dict(saved.waiting)
         self._refusals = {(device, kind): row for device, kind, row in saved.refusals}
         self._outages = dict(saved.outages)
-        self._quiet, self._untried = dict(saved.quiet), dict(saved.untried)
-
-
-def device_of(source: str) -> str:
-    """The device of "<device>", "<device>:<kind>" or "<device>:<kind>.<channel>"; a device's own name may hold colons."""
-    device, _, kind = source.rpartition(":")
-    return device if kind.partition(".")[0] in KINDS else source
+        self._quiet, self._untried, self._away = dict(saved.quiet), dict(saved.untried), dict(saved.away)
 
 
 def _event(source: str, fault: Fault, phase: Phase, now_ns: int) -> Event:
     code = f"device.{fault.reason}"
     device = device_of(source)
     named = device if device == source else f"{device}\x1f{source[len(device) + 1 :]}"
+    named = f"{named}\x1f{now_ns}"  # the same blindness may end and be announced again: that is another event
     identity = event_id("device", code, fault.subject, fault.onset_ns, phase, named)
     values = {"last_sample_s": round((now_ns - fault.onset_ns) / NS_PER_S, 3)}
     return Event(identity, "device", code, fault.subject, phase, int(Priority.LOW), fault.onset_ns, now_ns, now_ns, 1.0, values, source)

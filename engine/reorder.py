@@ -16,6 +16,8 @@ from engine.block import Block
 from engine.clocks import Streams
 from engine.frame import NS_PER_S
 
+WAITS_MAX: Final = 5
+"""Times `hold_ns`: no chunk waits longer."""
 HELD_CHUNKS_MAX: Final = 64
 """Chunks held per stream; beyond it all are released at once, with the gap. A minute of what a device kept and sends newest first."""
 
@@ -88,8 +90,12 @@ class ReorderBuffer:
         return len(self.waiting.get(stream, ())) > HELD_CHUNKS_MAX
 
     def expired(self, now_ns: int, hold_ns: int) -> list[int]:
-        """Streams whose next chunk has waited for `hold_ns`."""
-        return sorted(s for s, chunks in self.waiting.items() if now_ns - chunks[0].arrival_ns >= hold_ns)
+        """Streams whose next chunk has waited for `hold_ns`, or any for WAITS_MAX times as long: older ones may come for ever."""
+        return sorted(
+            s
+            for s, chunks in self.waiting.items()
+            if now_ns - chunks[0].arrival_ns >= hold_ns or now_ns - min(chunk.arrival_ns for chunk in chunks) >= WAITS_MAX * hold_ns
+        )
 
     def count(self) -> int:
         """Chunks that wait."""

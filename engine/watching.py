@@ -21,7 +21,8 @@ from engine.detector import Detector
 from engine.devices import Devices
 from engine.frame import NS_PER_S, Bool, Int64, Samples
 from engine.judged import Columns, columns_of, initial_judged, judge
-from engine.ledger import Due, Ledger, LedgerSaved, Together, device_of
+from engine.ledger import Ledger
+from engine.ledger_rows import Due, LedgerSaved, Together, device_of
 from engine.outputs import DataChange, Outputs, Reject
 from engine.registry import Registry
 from engine.seen import Seen, see
@@ -44,6 +45,8 @@ _NO_FAULT: Final = np.array(
     [reason in {Blind.EMPTY_BED, Blind.ON_CHARGER, Blind.WARMING_UP, Blind.SILENT, Blind.NEVER_HEARD} for reason in _REASONS]
 )
 """Nobody is told of these here: they are none, or another look tells."""
+_NO_FAULT_NS: Final = 0
+"""In the place of a time: blind, and no fault."""
 _OF_SENSOR: Final = np.array([reason in {Blind.NO_SIGNAL, Blind.VALUES_UNUSABLE} for reason in _REASONS])
 """A sensor that is broken or wrongly set up is told of even where the same hazard is watched by another quantity, unless its own comes from elsewhere."""
 _NOTHING: Final = (np.zeros(0, np.bool_), np.zeros(0, np.int64), np.zeros(0, np.int64))
@@ -196,11 +199,13 @@ class Watching:
         self._said = self._waited
         missing = self._miss(plan, seen, blind & (code != _SILENT), last, now_ns, out)
         open_ = blind & (code != _SILENT)  # what is silent is announced as a whole (engine/ledger.py)
-        begun_ns = np.where(last.since_ns != NEVER_NS, last.since_ns, np.where(seen.at_ns != NEVER_NS, seen.at_ns, now_ns))
-        since_ns = np.where(open_, begun_ns, NEVER_NS)
+        # what was no fault until now begins now: who gets up, or takes a band from its charger, is not called for the hours before
+        begun_ns = np.where(seen.at_ns != NEVER_NS, seen.at_ns, now_ns)
+        begun_ns = np.where(last.since_ns == _NO_FAULT_NS, now_ns, np.where(last.since_ns != NEVER_NS, last.since_ns, begun_ns))
+        since_ns = np.where(open_, np.where(_NO_FAULT[code], _NO_FAULT_NS, begun_ns), NEVER_NS)
         self._last = _Last(since_ns, missing, decides, row_code, self.ledger.changes)
         told = open_ & (~watched[plan.row] | (missing & _OF_SENSOR[code])) & ~_NO_FAULT[code]
-        late = np.flatnonzero(told & (now_ns - since_ns >= self._soonest_ns))
+        late = np.flatnonzero(told & (since_ns != _NO_FAULT_NS) & (now_ns - since_ns >= self._soonest_ns))
         if late.size or self._told:
             self._tell(plan, seen, {int(i): _REASONS[int(code[i])] for i in late}, since_ns, registry, devices, now_ns, out)
 
@@ -216,7 +221,8 @@ class Watching:
                 # Of a door it is known that nothing is watched by it.
                 hazards[row.kinds] = tuple(declared) or (() if row.kinds else (Hazard.DEVICE,))
             # Not before it has had its time: a wall on which each button that nobody needed yet is "not watched" is read by nobody.
-            why = (device, self.ledger.reason_of(device, Blind.WARMING_UP))
+            early = Blind.NEVER_HEARD if device in self.ledger.overdue else Blind.WARMING_UP
+            why = (device, self.ledger.reason_of(device, early))
             for hazard in hazards[row.kinds]:
                 found[self.coverage.row(row.subject, hazard)] = why
         return found

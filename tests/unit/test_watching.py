@@ -360,3 +360,48 @@ def test_the_last_usable_row_of_a_chunk_is_found(samples: list[list[float]], val
         function(state.table, state.last, np.array([0]), np.array([samples], np.float32), np.array([valid]), 10, 1000, *own)
         assert state.table[0, AT] == (NEVER_NS if row is None else 1000 - (2 - row) * 10)
         assert state.table[0, WHY] == why
+
+
+def test_what_is_blind_again_for_the_same_reason_is_told_again() -> None:
+    home = core(OX)
+    lived(home, range(0, 300, 10), (LOW, {}))
+    output = lived(home, range(300, 3000, 10), (NOTHING, {}))
+    assert technical(output) == [("device.no_value", "onset", "resident/a", "ox-1:vitals")]
+    output = lived(home, range(8000, 12_000, 10), (NOTHING, {}))  # it was silent meanwhile
+    said = [(e.code, e.phase) for e in output.outputs.events]
+    assert said[-1] == ("device.no_value", "onset")
+    assert "device.no_value" in states(home)
+
+
+def test_who_gets_up_is_not_called_for_the_hours_in_which_nobody_lay_there() -> None:
+    home = core(Binding("mat", "resident/a", "w"))
+    full = ({"in_bed": 1, "movement": 0.1}, {"device": "mat", "kind": "bed"})
+    empty = ({"in_bed": 0, "movement": 0}, {"device": "mat", "kind": "bed"})
+    lived(home, range(0, 300, 10), ({"heart_rate_bpm": 72}, {"device": "mat"}), full)
+    output = lived(home, range(300, 9000, 10), (NOTHING, {"device": "mat"}), empty)
+    output.add(lived(home, range(9000, 9060, 10), (NOTHING, {"device": "mat"}), full))
+    output.add(lived(home, range(9060, 9300, 10), ({"heart_rate_bpm": 72}, {"device": "mat"}), full))
+    assert technical(output) == []
+    output = lived(home, range(9300, 11_400, 10), (NOTHING, {"device": "mat"}), full)
+    assert [entry[:2] for entry in technical(output)] == [("device.no_value", "onset")]
+
+
+def test_a_device_that_is_there_for_moments_is_silent() -> None:
+    home = core(OX)
+    output = CoreOutput.nothing()
+    lived(home, range(0, 300, 10), (LOW, {}))
+    for hour in range(1, 6):
+        output.add(lived(home, range(1500 * hour, 1500 * hour + 30, 10), (LOW, {})))
+    output.add(home.advance(at(9000)))
+    assert ("device.silent", "onset") in [entry[:2] for entry in technical(output)]
+    assert next(e for e in output.outputs.events if e.code == "device.silent").decided_ns <= at(3200)
+
+
+def test_a_channel_that_is_told_is_followed_by_the_silence_of_its_device() -> None:
+    home = core(OX)
+    lived(home, range(0, 300, 10), ({"heart_rate_bpm": 72, "spo2_percent": 97}, {}))
+    lived(home, range(300, 3000, 10), ({"heart_rate_bpm": None, "spo2_percent": 97}, {}))
+    assert set(states(home)) == {"device.no_value"}
+    output = home.advance(at(3400))
+    assert [(e.code, e.phase) for e in output.outputs.events] == [("device.silent", "onset"), ("device.no_value", "clear")]
+    assert set(states(home)) == {"device.silent"}
