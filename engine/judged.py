@@ -160,7 +160,7 @@ def judge(
                 table[s, AT + m] = t_ns
             table[s, WHY + m] = 0
             stands = value == last[s, m]
-            if stands:
+            if stands and n > 1:
                 for j in range(n):
                     for c in range(low, high):
                         one = samples[i, j, c]
