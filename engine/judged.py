@@ -13,7 +13,7 @@ from engine.clocks import NEVER_NS
 from engine.frame import NS_PER_S, Bool, Float64, Int64, Samples, UInt8
 from engine.jit import kernel
 from engine.kinds import MISSING_MAP, channel
-from engine.watch import SIGNALS_MAX, Signal
+from engine.watch import SIGNALS_MAX, Line, Signal
 
 AT: Final = 0
 """+ signal: arrival time up to which it could be judged."""
@@ -32,6 +32,9 @@ BADS: Final = 6 * SIGNALS_MAX
 BAD_WHY: Final = 7 * SIGNALS_MAX
 """+ signal: why the last of them was none (never 0 again)."""
 COLUMNS: Final = 8 * SIGNALS_MAX
+
+_ZERO: Final = int(Line.ZERO)
+_EVEN: Final = int(Line.EVEN)
 
 NO_VALUE: Final = 1
 POOR: Final = 2
@@ -125,7 +128,7 @@ def judge(
                 _unusable(table, s, m, NO_VALUE, samples, i, step_ns)
                 continue
             value = samples[i, row, at]
-            if line[m] == 3 and value != 0 and width > 1:
+            if line[m] == _EVEN and value != 0 and width > 1:
                 even = True
                 for c in range(low, high):
                     if samples[i, row, c] != value and samples[i, row, c] != missing:
@@ -134,11 +137,11 @@ def judge(
                 if even:
                     _unusable(table, s, m, NO_SIGNAL, samples, i, step_ns)
                     continue
-            if line[m] and (n > 1 or line[m] == 2):
+            if line[m] and (n > 1 or line[m] == _ZERO):
                 moves = False
                 for c in range(low, high):
                     first = samples[i, 0, c]
-                    if line[m] == 2 and first != 0:
+                    if line[m] == _ZERO and first != 0:
                         moves = True
                         break
                     for j in range(1, n):

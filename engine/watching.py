@@ -68,7 +68,7 @@ class WatchingSaved(msgspec.Struct, array_like=True):
 
 
 class _Last(NamedTuple):
-    """`since_ns`, `missing` (n,): since when each line is blind (NEVER_NS: it is not), and whether alerts miss its data. `decides`, `code` (rows,):
+    """`since_ns`, `missing` (n,): since when each line is blind (NEVER_NS: it is not; _NO_FAULT_NS: it is, and by no fault), and whether alerts miss its data. `decides`, `code` (rows,):
     which line says why a row is blind (-1: none), and the reason."""
 
     since_ns: Int64

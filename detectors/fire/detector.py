@@ -37,7 +37,8 @@ FEATURE_COLUMNS: Final = ("smoke_db_per_m", "co_ppm", "temperature_c", "humidity
 FEATURE_RATE_HZ: Final = 1 / 60
 HOLD_INTERVALS: Final = 2.5
 """A sensor may lose one reading, with half an interval of jitter, without its run being broken."""
-FROZEN_S, FROZEN_FINE_S = 3 * 86_400.0, 86_400.0
+FROZEN_S: Final = 3 * 86_400.0
+FROZEN_FINE_S: Final = 86_400.0
 """The temperature of a room follows the sun and the people in it: in steps of 0.1 K it does not stand for a day. Whole degrees may, where the air
 is conditioned. Smoke, carbon monoxide and residual current stand at their zero for months."""
 
